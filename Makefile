@@ -1,0 +1,60 @@
+# Everything from a fresh clone: needs git, make and Python >= 3.11. PYTHON=python3.12 chooses another interpreter.
+PYTHON ?= python3
+VENV := .venv
+LIVE := .venv-live
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: demo test check format lint types imports unit live live-engine lock clean
+
+demo: $(READY) ## the main job on embedded defaults: an emulated fleet, measured in money and scaled
+	@$(BIN)/pennyweight demo
+
+test: check ## one green: format, lint, types, imports and all tests but the live ones
+
+check: lint types imports unit
+
+lint: $(READY)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY)
+	$(BIN)/mypy
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+unit: $(READY)
+	$(BIN)/pytest -n auto -m "not live"
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+live: $(READY) live-engine ## real vLLM processes with a tiny model, on the CPU
+	PENNYWEIGHT_LIVE_PYTHON=$(CURDIR)/$(LIVE)/bin/python $(BIN)/pytest -m live tests/live
+
+live-engine: $(LIVE)/ready
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Pennyweight needs Python 3.11 or newer; found $$($(PYTHON) --version). Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@echo "Setting up $(VENV) (once, about a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# torch has no hash here: its CPU build differs from platform to platform. Everything else is locked.
+$(LIVE)/ready: requirements-live.lock
+	@echo "Setting up $(LIVE) with vLLM for the CPU (once, about 1.5 GB) ..."
+	@$(PYTHON) -m venv $(LIVE)
+	@$(LIVE)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	@$(LIVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-live.lock
+	@touch $@
+
+lock: $(READY) ## resolve again after pyproject.toml changed
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra nvml --extra postgres --universal --generate-hashes --no-header --no-annotate --output-file requirements.lock
+
+clean:
+	rm -rf $(VENV) $(LIVE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

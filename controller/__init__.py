@@ -1,0 +1,1 @@
+"""Pennyweight's controller: observe, estimate, decide, record, act."""

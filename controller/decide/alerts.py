@@ -1,0 +1,150 @@
+"""Alerts: inactive, pending, firing, resolved. Pure; whoever delivers them decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from controller.decide.rules import AlertRule, ServicePolicy
+from controller.facts.decisions import Alert, AlertPhase, AlertState, Because, Decision
+from controller.facts.missing import Missing
+
+TOLD_NUMBERS = ("usd_per_hour", "usd_per_million_output_tokens", "replicas_ready", "queue_depth", "running")
+"""Money and load go with every alert, beside whatever its condition names."""
+
+ABNORMAL = {
+    Because.INFEASIBLE: "Raise the capacity in the fleet file or lower min_replicas; nothing is changed until then.",
+    Because.FOREIGN_CHANGE: "Find out who else scales this target, or pause the service; we stand down meanwhile.",
+    Because.START_FAILED: "Look at the replica's log; another try follows by itself.",
+}
+"""Decisions that a person must hear of, whatever the policy's own alerts say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertStep:
+    """One alert after one pass: its state, and the message to send, if any."""
+
+    state: AlertState
+    message: Alert | None = None
+
+
+def advance_alerts(
+    policy: ServicePolicy,
+    values: Mapping[str, float | Missing],
+    states: Mapping[tuple[str, str], AlertState],
+    now: datetime,
+) -> tuple[AlertStep, ...]:
+    """Every alert of the policy, one pass further.
+
+    A condition that cannot be evaluated (a value it needs is missing) changes nothing: neither fires nor resolves.
+    """
+    steps = []
+    for rule in policy.alerts:
+        before = states.get((policy.service, rule.name)) or AlertState(
+            service=policy.service, name=rule.name, phase=AlertPhase.INACTIVE, since=now
+        )
+        steps.append(_stepped(rule, before, rule.condition.evaluate(values), values, now))
+    return tuple(steps)
+
+
+def abnormal(
+    decisions: Sequence[Decision], states: Mapping[tuple[str, str], AlertState], now: datetime
+) -> tuple[AlertStep, ...]:
+    """An alert of its own for each kind of decision in ABNORMAL, firing while such decisions are made."""
+    steps = []
+    for because, do in ABNORMAL.items():
+        for service in {decision.service for decision in decisions}:
+            told = [one for one in decisions if one.service == service and one.because is because]
+            before = states.get((service, because.value))
+            if not told and before is None:
+                continue
+            before = before or AlertState(service=service, name=because.value, phase=AlertPhase.INACTIVE, since=now)
+            rule = AlertRule(name=because.value, condition=_Always(because.value), severity="critical", do=do)
+            summary = "; ".join(str(one) for one in told)
+            numbers = dict(told[0].numbers) if told else {}
+            steps.append(_stepped(rule, before, bool(told), numbers, now, summary))
+    return tuple(steps)
+
+
+@dataclass(frozen=True, slots=True)
+class _Always:
+    """The condition of an alert that the decision itself is."""
+
+    text: str
+
+    def evaluate(self, values: Mapping[str, float | Missing]) -> bool | Missing:
+        return True
+
+
+def _stepped(
+    rule: AlertRule,
+    before: AlertState,
+    holds: bool | Missing,
+    values: Mapping[str, float | Missing],
+    now: datetime,
+    summary: str = "",
+) -> AlertStep:
+    state = _next(rule, before, holds, now)
+    if not _needs_sending(rule, before, state, now):
+        return AlertStep(state=state)
+    message = Alert(
+        service=state.service,
+        name=rule.name,
+        phase=state.phase,
+        severity=rule.severity,
+        condition=rule.condition.text,
+        summary=summary or _summary(rule, state, now),
+        do=rule.do,
+        since=state.since if state.phase is AlertPhase.FIRING else before.since,
+        at=now,
+        numbers=_told(rule, values),
+        channels=rule.channels,
+    )
+    return AlertStep(state=replace(state, last_sent=now), message=message)
+
+
+def _next(rule: AlertRule, before: AlertState, holds: bool | Missing, now: datetime) -> AlertState:
+    """Prometheus' state machine: `for` before firing, `keep_firing_for` after; what is unknown stays as it is."""
+    if isinstance(holds, Missing):
+        return before
+    if holds:
+        return _holding(rule, before, now)
+    if before.phase is AlertPhase.FIRING:
+        cleared = before.cleared_since or now
+        if now - cleared >= timedelta(seconds=rule.keep_firing_for_s):
+            return replace(before, phase=AlertPhase.RESOLVED, since=now, cleared_since=None)
+        return replace(before, cleared_since=cleared)
+    if before.phase is AlertPhase.INACTIVE:
+        return before
+    return AlertState(service=before.service, name=before.name, phase=AlertPhase.INACTIVE, since=now)
+
+
+def _holding(rule: AlertRule, before: AlertState, now: datetime) -> AlertState:
+    if before.phase is AlertPhase.FIRING:
+        return replace(before, cleared_since=None)
+    pending_since = before.since if before.phase is AlertPhase.PENDING else now
+    if now - pending_since >= timedelta(seconds=rule.for_s):
+        return replace(before, phase=AlertPhase.FIRING, since=now, last_sent=None, cleared_since=None)
+    return replace(before, phase=AlertPhase.PENDING, since=pending_since, last_sent=None)
+
+
+def _needs_sending(rule: AlertRule, before: AlertState, state: AlertState, now: datetime) -> bool:
+    if state.phase is not before.phase:
+        return state.phase in (AlertPhase.FIRING, AlertPhase.RESOLVED)
+    if state.phase is not AlertPhase.FIRING or state.last_sent is None:
+        return False
+    return now - state.last_sent >= timedelta(seconds=rule.resend_s)
+
+
+def _summary(rule: AlertRule, state: AlertState, now: datetime) -> str:
+    if state.phase is AlertPhase.RESOLVED:
+        return f"{rule.condition.text} no longer holds"
+    held = f" for {rule.for_s:g} s" if rule.for_s else ""
+    return f"{rule.condition.text} has held{held}"
+
+
+def _told(rule: AlertRule, values: Mapping[str, float | Missing]) -> dict[str, float | Missing]:
+    """The numbers a reader needs: those the condition names, then money and load."""
+    named = [name for name in values if name in rule.condition.text]
+    return {name: values[name] for name in dict.fromkeys((*named, *TOLD_NUMBERS)) if name in values}

@@ -1,0 +1,138 @@
+"""What one service's decisions remember: advanced before each decision, and after its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from controller.decide.rules import ReplicaRule, ServicePolicy
+from controller.decide.signals import wishes
+from controller.decide.situation import ReplicaView, Situation
+from controller.facts.decisions import (
+    Decision,
+    Outcome,
+    OutcomeKind,
+    Recommendation,
+    ScaleEvent,
+    ServiceMemory,
+)
+from controller.facts.fleet import Mode
+from controller.facts.missing import Missing
+from controller.facts.readings import Phase
+
+FIRST_BENCH_S = 30.0
+"""Wait this long after a failed start, doubled for each further failure, up to the start deadline. A guess: longer
+than an engine takes to fail on a wrong argument, so that a crash loop never runs faster than a person can read it."""
+
+
+def noticed(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> ServiceMemory:
+    """``memory`` brought up to what this pass sees: failed starts, liveness, idleness, and foreign changes."""
+    now = situation.at
+    failed = {
+        f"{variant.name}/{replica.name}": now
+        for variant in situation.variants.values()
+        for replica in (*variant.in_phase(Phase.FAILED), *overdue(variant.replicas, policy.replicas, now))
+    }
+    fresh = {name: at for name, at in failed.items() if name not in memory.given_up}
+    memory = _foreign(situation, policy, memory, fresh)
+    return replace(
+        memory,
+        given_up=_recent({**fresh, **memory.given_up}, failed, now),
+        live_since=(memory.live_since or now) if _live(situation, policy) else None,
+        idle_since=(memory.idle_since or now) if proven_idle(situation) else None,
+    )
+
+
+def overdue(replicas: Iterable[ReplicaView], rule: ReplicaRule, now: datetime) -> tuple[ReplicaView, ...]:
+    """Replicas that have been starting for longer than the start deadline: no longer counted as supply."""
+    deadline = timedelta(seconds=rule.start_deadline_s)
+    return tuple(replica for replica in replicas if replica.phase is Phase.STARTING and now - replica.since > deadline)
+
+
+def benched_until(variant: str, memory: ServiceMemory, rule: ReplicaRule) -> datetime | None:
+    """Until when a variant is not grown because its starts failed: FIRST_BENCH_S x 2^(failures - 1) after the last."""
+    failures = [at for name, at in memory.given_up.items() if name.startswith(f"{variant}/")]
+    if not failures:
+        return None
+    wait_s = min(rule.start_deadline_s, FIRST_BENCH_S * 2.0 ** (min(len(failures), 16) - 1))
+    return max(failures) + timedelta(seconds=wait_s)
+
+
+def proven_idle(situation: Situation) -> bool:
+    """No request ran, waited, arrived or was refused, and every replica said so itself."""
+    seen = situation.signals
+    facts = (seen.running, seen.queue_depth, seen.requests_per_s, seen.token_load_per_s)
+    refused = 0.0 if isinstance(seen.rejections_per_s, Missing) else seen.rejections_per_s
+    everyone_read = situation.ready > 0 and seen.read_replicas >= situation.ready
+    return everyone_read and refused == 0 and all(fact == 0 for fact in facts)
+
+
+def remember(
+    memory: ServiceMemory, decisions: Iterable[Decision], outcomes: Mapping[str, Outcome], now: datetime
+) -> ServiceMemory:
+    """``memory`` after acting: what was done counts for the step limits, and is what we expect to find next.
+
+    After a failure nobody knows how much was done, so nothing is expected and the next count is taken as it is.
+    """
+    events, expected = list(memory.scale_events), dict(memory.expected)
+    for decision in decisions:
+        outcome = outcomes.get(decision.id)
+        if outcome is not None and outcome.kind in (OutcomeKind.FAILED, OutcomeKind.UNKNOWN):
+            expected.pop(decision.variant, None)
+        if outcome is None or outcome.kind not in (OutcomeKind.DONE, OutcomeKind.ALREADY):
+            continue
+        expected[decision.variant] = decision.desired
+        events.append(ScaleEvent(at=now, variant=decision.variant, before=decision.current, after=decision.desired))
+    return replace(memory, scale_events=tuple(events), expected=expected)
+
+
+def recommended(memory: ServiceMemory, wanted: int, rule: ReplicaRule, now: datetime) -> ServiceMemory:
+    """``memory`` with this pass's recommendation, and without what no window reaches any more."""
+    reach = max(rule.scale_up.stabilization_s, rule.scale_down.stabilization_s)
+    past = [*memory.recommendations, Recommendation(at=now, wanted=wanted)]
+    start = now - timedelta(seconds=reach)
+    first_inside = next(index for index, one in enumerate(past) if one.at >= start)
+    periods = [step.per_s for step in (rule.scale_up.at_most, rule.scale_down.at_most) if step is not None]
+    oldest_event = now - timedelta(seconds=max(periods, default=0.0))
+    return replace(
+        memory,
+        recommendations=tuple(past[max(0, first_inside - 1) :]),
+        scale_events=tuple(event for event in memory.scale_events if event.at > oldest_event),
+    )
+
+
+def _live(situation: Situation, policy: ServicePolicy) -> bool:
+    _, lost = wishes(situation, policy)
+    return not lost and situation.signals.read_replicas >= situation.ready
+
+
+def _recent(given_up: Mapping[str, datetime], still: Mapping[str, datetime], now: datetime) -> dict[str, datetime]:
+    """Failures are forgotten after an hour, unless the replica still lies there."""
+    hour_ago = now - timedelta(hours=1)
+    return {name: at for name, at in given_up.items() if at > hour_ago or name in still}
+
+
+def _foreign(
+    situation: Situation, policy: ServicePolicy, memory: ServiceMemory, fresh: Mapping[str, datetime]
+) -> ServiceMemory:
+    """Compare each variant's count with what we left; a difference that no failure explains is somebody else's doing.
+
+    Only in mode act: whoever follows our advice by hand is not an intruder.
+    """
+    expected, foreign = dict(memory.expected), False
+    for variant in situation.variants.values():
+        if not variant.counted:
+            continue
+        lost = {replica.name for replica in variant.in_phase(Phase.FAILED)}
+        failed = sum(f"{variant.name}/{name}" in fresh for name in lost)
+        before = expected.get(variant.name)
+        if situation.mode is Mode.ACT and before is not None and before - failed != variant.current:
+            foreign = True
+        expected[variant.name] = variant.current
+    until = memory.foreign_until
+    if foreign:
+        until = situation.at + timedelta(seconds=policy.replicas.foreign_hold_s)
+    elif until is not None and until <= situation.at:
+        until = None
+    return replace(memory, expected=expected, foreign_until=until)

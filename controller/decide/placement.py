@@ -1,0 +1,98 @@
+"""Which variant grows, and what a count of replicas costs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from controller.decide.rules import ServicePolicy, VariantRule
+from controller.decide.situation import CapacityPrice, Number, VariantSituation
+from controller.facts.fleet import CapacityType
+from controller.facts.missing import Missing
+
+
+def offers(variant: VariantSituation, policy: ServicePolicy) -> tuple[CapacityPrice, ...]:
+    """The ways of buying this variant that the policy allows, in the fleet file's order."""
+    rule = _rule(variant.name, policy)
+    allowed = rule.capacity_types if rule is not None and rule.capacity_types is not None else tuple(CapacityType)
+    return tuple(
+        capacity
+        for capacity in variant.capacity
+        if capacity.type in allowed and (capacity.type is not CapacityType.SPOT or policy.spot_allowed)
+    )
+
+
+def most(variant: VariantSituation, policy: ServicePolicy) -> float:
+    """The most replicas the allowed capacity can hold: infinite when the fleet file names no bound."""
+    bought = offers(variant, policy)
+    if not variant.capacity or any(capacity.replicas is None for capacity in bought):
+        return float("inf")
+    return sum(capacity.replicas or 0 for capacity in bought)
+
+
+def usd_per_hour(variant: VariantSituation, policy: ServicePolicy, count: int) -> Number:
+    """What ``count`` replicas of the variant cost an hour: filled in order; what is reserved is paid even when unused."""
+    if not variant.capacity:
+        return Missing("usd_per_hour", f"{variant.name} names no capacity in the fleet file")
+    total, left = 0.0, count
+    for capacity in offers(variant, policy):
+        fits = left if capacity.replicas is None else min(left, capacity.replicas)
+        paid = capacity.replicas or 0 if capacity.type is CapacityType.RESERVED else fits
+        if paid and isinstance(capacity.usd_per_replica_hour, Missing):
+            return capacity.usd_per_replica_hour
+        if not isinstance(capacity.usd_per_replica_hour, Missing):
+            total += max(paid, fits) * capacity.usd_per_replica_hour
+        left -= fits
+    if left > 0:
+        return Missing("usd_per_hour", f"{count} replicas of {variant.name} do not fit its capacity in the fleet file")
+    return total
+
+
+def growth_order(
+    variants: Mapping[str, VariantSituation], policy: ServicePolicy, benched: Collection[str]
+) -> tuple[VariantSituation, ...]:
+    """The variants that may grow, best first.
+
+    Cheapest next replica first when every price is known, per unit of token load when every variant states one; else the
+    policy's order: an unknown price moves nothing. A benched variant (a start failed lately) comes last: it is tried only
+    when no other has room.
+    """
+    names = [rule.name for rule in policy.variants] or list(variants)
+    allowed = [variants[name] for name in names if name in variants and offers_room(variants[name], policy)]
+    costs = {variant.name: _next_cost(variant, policy) for variant in allowed}
+    prices = {name: cost for name, cost in costs.items() if not isinstance(cost, Missing)}
+    if len(prices) == len(costs):
+        allowed.sort(key=lambda variant: prices[variant.name])
+    return tuple(sorted(allowed, key=lambda variant: variant.name in benched))
+
+
+def offers_room(variant: VariantSituation, policy: ServicePolicy) -> bool:
+    """Whether one more replica fits the allowed capacity."""
+    return variant.current < most(variant, policy)
+
+
+def _next_cost(variant: VariantSituation, policy: ServicePolicy) -> Number:
+    before, after = (usd_per_hour(variant, policy, variant.current + more) for more in (0, 1))
+    if isinstance(before, Missing):
+        return before
+    if isinstance(after, Missing):
+        return after
+    loads = [rule.token_load_per_s for rule in policy.variants]
+    rule = _rule(variant.name, policy)
+    unit = rule.token_load_per_s if rule is not None and all(loads) else None
+    return (after - before) / (unit or 1.0)
+
+
+def _rule(name: str, policy: ServicePolicy) -> VariantRule | None:
+    return next((rule for rule in policy.variants if rule.name == name), None)
+
+
+def grown(order: Sequence[VariantSituation], policy: ServicePolicy, more: int) -> tuple[dict[str, int], int]:
+    """How many replicas each variant gains, filling the best first, and how many found no room."""
+    gained: dict[str, int] = {}
+    for variant in order:
+        room = most(variant, policy) - variant.current
+        take = more if room >= more else int(room)
+        if take > 0:
+            gained[variant.name] = take
+            more -= take
+    return gained, more

@@ -1,0 +1,317 @@
+"""How many replicas one service needs: the reactive rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from controller.decide.memory import benched_until, noticed, overdue, proven_idle, recommended
+from controller.decide.placement import grown, growth_order, most, usd_per_hour
+from controller.decide.rules import ServicePolicy
+from controller.decide.shrink import safe_count, victims
+from controller.decide.signals import Wish, wishes
+from controller.decide.situation import Situation, VariantSituation
+from controller.decide.windows import stabilized, step_limited
+from controller.facts.decisions import Because, Decision, ServiceMemory
+from controller.facts.fleet import Mode
+from controller.facts.missing import Missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The service's count before it is placed on variants."""
+
+    desired: int
+    wanted: int
+    because: Because
+    detail: str
+    wishes: tuple[Wish, ...] = ()
+
+
+def decide_replicas(
+    situation: Situation, policy: ServicePolicy, memory: ServiceMemory
+) -> tuple[tuple[Decision, ...], ServiceMemory]:
+    """One decision a variant, and the memory to decide with next time. Deciding twice on the same inputs is equal.
+
+    First match wins:
+      paused, observing     an operator or the mode says so
+      foreign_change        somebody else changed the count: stand down
+      infeasible            the allowed capacity cannot hold min_replicas
+      limit                 outside min..max: back inside, without waiting
+      blind                 no live signal; or fewer are wanted and not every signal of every replica has been live for
+                            the whole scale-down window
+      start_failed          replicas past their start deadline are removed; a variant whose starts fail is benched
+      steady, starting      as many as wanted are there, or on their way
+      stabilizing           not wanted for the whole window yet
+      headroom              one fewer would not hold the load
+      not_proven_idle       zero is wanted but idleness is not proven
+      step_limit            at_most allows no more in this period
+      demand, idle          otherwise
+    """
+    memory = noticed(situation, policy, memory)
+    verdict = _verdict(situation, policy, memory)
+    if verdict.wishes:
+        memory = recommended(memory, _limited(verdict.wanted, policy), policy.replicas, situation.at)
+    return _placed(situation, policy, memory, verdict), memory
+
+
+def _verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> Verdict:
+    standing = _standing_down(situation, policy, memory) or _outside_limits(situation, policy)
+    if standing is not None:
+        return standing
+    current, rule = situation.current, policy.replicas
+    found, lost = wishes(situation, policy)
+    if not found:
+        why = "; ".join(str(missing) for missing in lost) or "the policy names no target that can be read"
+        return Verdict(desired=current, wanted=current, because=Because.BLIND, detail=why)
+    wanted = max(wish.wanted for wish in found)
+    judged = _Judged(situation, policy, memory, found, lost, wanted, _limited(wanted, policy))
+    late = sum(len(overdue(variant.replicas, rule, situation.at)) for variant in situation.variants.values())
+    if judged.limited > current - late:
+        return _growing(judged, min(judged.limited + late, rule.max_replicas))
+    if late and current > rule.min_replicas:
+        desired = max(rule.min_replicas, current - late)
+        minutes = rule.start_deadline_s / 60
+        return judged.verdict(desired, Because.START_FAILED, f"{late} not ready after {minutes:g} min: given up")
+    if judged.limited < current:
+        return _shrinking(judged)
+    return judged.steady()
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """The wishes and what limits leave of them."""
+
+    situation: Situation
+    policy: ServicePolicy
+    memory: ServiceMemory
+    found: tuple[Wish, ...]
+    lost: tuple[Missing, ...]
+    wanted: int
+    limited: int
+
+    @property
+    def now(self) -> datetime:
+        return self.situation.at
+
+    @property
+    def decisive(self) -> Wish:
+        """The wish that wants most: the one that decided."""
+        return max(self.found, key=lambda wish: (wish.wanted, wish.value / wish.target if wish.target else 0.0))
+
+    def verdict(self, desired: int, because: Because, detail: str) -> Verdict:
+        return Verdict(desired=desired, wanted=self.wanted, because=because, detail=detail, wishes=self.found)
+
+    def hold(self, because: Because, detail: str) -> Verdict:
+        return self.verdict(self.situation.current, because, detail)
+
+    def steady(self) -> Verdict:
+        current, ready, rule = self.situation.current, self.situation.ready, self.policy.replicas
+        if self.limited < self.wanted:
+            return self.hold(Because.LIMIT, f"{self.decisive}; max_replicas is {rule.max_replicas}")
+        if self.limited > self.wanted:
+            return self.hold(Because.LIMIT, f"{self.decisive}; min_replicas is {rule.min_replicas}")
+        if self.wanted > ready:
+            return self.hold(Because.STARTING, f"{self.decisive}; {current - ready} already starting")
+        return self.hold(Because.STEADY, str(self.decisive))
+
+
+def _standing_down(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> Verdict | None:
+    current = situation.current
+    if situation.paused:
+        return Verdict(desired=current, wanted=current, because=Because.PAUSED, detail=situation.paused)
+    if situation.mode is Mode.OBSERVE:
+        return Verdict(desired=current, wanted=current, because=Because.OBSERVING, detail="mode is observe")
+    if memory.foreign_until is not None:
+        detail = f"somebody else changed the replicas; hands off until {memory.foreign_until:%H:%M:%S} UTC"
+        return Verdict(desired=current, wanted=current, because=Because.FOREIGN_CHANGE, detail=detail)
+    return None
+
+
+def _outside_limits(situation: Situation, policy: ServicePolicy) -> Verdict | None:
+    rule, current = policy.replicas, situation.current
+    room = sum(most(variant, policy) for variant in situation.variants.values())
+    if room < rule.min_replicas:
+        detail = f"min_replicas is {rule.min_replicas}, but the allowed capacity holds {room:g}"
+        return Verdict(desired=current, wanted=rule.min_replicas, because=Because.INFEASIBLE, detail=detail)
+    if current < rule.min_replicas:
+        detail = f"min_replicas is {rule.min_replicas}"
+        return Verdict(desired=rule.min_replicas, wanted=rule.min_replicas, because=Because.LIMIT, detail=detail)
+    if current > rule.max_replicas:
+        if situation.signals.read_replicas < situation.ready:
+            detail = (
+                f"{current} is over max_replicas {rule.max_replicas}, but nothing shrinks blind: {_unread(situation)}"
+            )
+            return Verdict(desired=current, wanted=rule.max_replicas, because=Because.BLIND, detail=detail)
+        detail = f"max_replicas is {rule.max_replicas}"
+        return Verdict(desired=rule.max_replicas, wanted=rule.max_replicas, because=Because.LIMIT, detail=detail)
+    return None
+
+
+def _growing(judged: _Judged, target: int) -> Verdict:
+    situation, rule, memory = judged.situation, judged.policy.replicas, judged.memory
+    current = situation.current
+    if target <= current:
+        return judged.hold(Because.LIMIT, f"{judged.decisive}; max_replicas is {rule.max_replicas}")
+    stable = stabilized(target, current, memory.recommendations, rule.scale_up, rule.scale_down, judged.now)
+    if stable == current:
+        return judged.hold(Because.STABILIZING, f"{judged.decisive}; not yet for {rule.scale_up.stabilization_s:g} s")
+    desired = step_limited(stable, current, memory.scale_events, rule.scale_up, judged.now)
+    if desired == current:
+        return judged.hold(Because.STEP_LIMIT, f"{judged.decisive}; {_step(judged)}")
+    cut = f"; cut to {desired} by scale_up.at_most" if desired < stable else ""
+    cut += f"; max_replicas is {rule.max_replicas}" if judged.limited < judged.wanted else ""
+    return judged.verdict(desired, Because.DEMAND, f"{judged.decisive}{cut}")
+
+
+def _shrinking(judged: _Judged) -> Verdict:
+    situation, rule, memory = judged.situation, judged.policy.replicas, judged.memory
+    current = situation.current
+    blind = _blind_to_shrink(judged)
+    if blind:
+        return judged.hold(Because.BLIND, blind)
+    stable = stabilized(judged.limited, current, memory.recommendations, rule.scale_up, rule.scale_down, judged.now)
+    if stable == current:
+        return judged.hold(Because.STABILIZING, f"{judged.decisive}; not yet for {rule.scale_down.stabilization_s:g} s")
+    idle = proven_idle(situation)
+    if stable == 0 and not _idle_long_enough(judged):
+        stable = 1
+        if current == 1:
+            return judged.hold(
+                Because.NOT_PROVEN_IDLE, f"zero needs {rule.scale_down.stabilization_s:g} s without a request"
+            )
+    safe, obstacle = safe_count(current, stable, situation.ready, judged.found, rule.targets)
+    if safe == current:
+        return judged.hold(Because.HEADROOM, obstacle)
+    desired = step_limited(safe, current, memory.scale_events, rule.scale_down, judged.now)
+    if desired == current:
+        return judged.hold(Because.STEP_LIMIT, f"{judged.decisive}; {_step(judged)}")
+    cut = f"; no further: {obstacle}" if obstacle and desired == safe else ""
+    because, detail = (Because.IDLE, "no request") if idle else (Because.DEMAND, str(judged.decisive))
+    return judged.verdict(desired, because, f"{detail}{cut}")
+
+
+def _blind_to_shrink(judged: _Judged) -> str:
+    """Why shrinking would be blind; "" when it is not."""
+    situation, window_s = judged.situation, judged.policy.replicas.scale_down.stabilization_s
+    if judged.lost:
+        return "; ".join(str(missing) for missing in judged.lost)
+    if situation.signals.read_replicas < situation.ready:
+        return _unread(situation)
+    live_since = judged.memory.live_since or judged.now
+    live_s = (judged.now - live_since).total_seconds()
+    if live_s < window_s:
+        return f"every signal has been live for {live_s:g} s, shrinking needs {window_s:g} s"
+    return ""
+
+
+def _idle_long_enough(judged: _Judged) -> bool:
+    since, window_s = judged.memory.idle_since, judged.policy.replicas.scale_down.stabilization_s
+    return since is not None and (judged.now - since).total_seconds() >= window_s
+
+
+def _unread(situation: Situation) -> str:
+    return f"only {situation.signals.read_replicas} of {situation.ready} ready replicas could be read"
+
+
+def _step(judged: _Judged) -> str:
+    up = judged.limited > judged.situation.current
+    rule = judged.policy.replicas.scale_up if up else judged.policy.replicas.scale_down
+    if rule.at_most is None:
+        return "no step is allowed"
+    most_ = f"{rule.at_most.replicas}" if rule.at_most.replicas is not None else f"{rule.at_most.ratio:.0%}"
+    return f"scale_{'up' if up else 'down'} allows {most_} in {rule.at_most.per_s:g} s"
+
+
+def _limited(wanted: int, policy: ServicePolicy) -> int:
+    return min(max(wanted, policy.replicas.min_replicas), policy.replicas.max_replicas)
+
+
+# --- from the service's count to one decision a variant -------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """What changes on each variant, and why not more."""
+
+    gained: Mapping[str, int] = field(default_factory=dict)
+    removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    because: Because | None = None
+    note: str = ""
+
+
+def _placed(
+    situation: Situation, policy: ServicePolicy, memory: ServiceMemory, verdict: Verdict
+) -> tuple[Decision, ...]:
+    more = verdict.desired - situation.current
+    move = _Move()
+    if more > 0:
+        move = _growth(situation, policy, memory, more)
+    elif more < 0:
+        move = _removal(situation, policy, verdict, -more)
+    return tuple(_decision(situation, policy, verdict, move, variant) for variant in situation.variants.values())
+
+
+def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, more: int) -> _Move:
+    until = {name: benched_until(name, memory, policy.replicas) for name in situation.variants}
+    benched = {name: at for name, at in until.items() if at is not None and at > situation.at}
+    order = growth_order(situation.variants, policy, benched)
+    awake = tuple(variant for variant in order if variant.name not in benched)
+    if order and not awake:
+        retry = min(benched.values())
+        return _Move(because=Because.START_FAILED, note=f"starts failed; the next try is at {retry:%H:%M:%S} UTC")
+    gained, left = grown(awake, policy, more)
+    if not gained:
+        return _Move(because=Because.INFEASIBLE, note="no allowed variant has capacity left")
+    return _Move(gained=gained, note=f"{left} found no capacity" if left else "")
+
+
+def _removal(situation: Situation, policy: ServicePolicy, verdict: Verdict, fewer: int) -> _Move:
+    removed: dict[str, tuple[str, ...]] = {}
+    if verdict.because is Because.START_FAILED:
+        late = [
+            (variant.name, replica)
+            for variant in situation.variants.values()
+            for replica in overdue(variant.replicas, policy.replicas, situation.at)
+        ][:fewer]
+        chosen = tuple(late)
+    else:
+        chosen = victims(situation.variants.values(), fewer)
+    for name, replica in chosen:
+        removed[name] = (*removed.get(name, ()), replica.name)
+    return _Move(removed=removed)
+
+
+def _decision(
+    situation: Situation, policy: ServicePolicy, verdict: Verdict, move: _Move, variant: VariantSituation
+) -> Decision:
+    gone = move.removed.get(variant.name, ())
+    desired = variant.current + move.gained.get(variant.name, 0) - len(gone)
+    decisive = max(verdict.wishes, key=lambda wish: wish.wanted, default=None)
+    return Decision(
+        id=f"{situation.service}/{variant.name}@{situation.at.isoformat(timespec='microseconds')}",
+        at=situation.at,
+        service=situation.service,
+        variant=variant.name,
+        current=variant.current,
+        ready=variant.ready,
+        desired=desired,
+        wanted=verdict.wanted,
+        because=move.because or verdict.because,
+        detail="; ".join(part for part in (verdict.detail, move.note) if part),
+        signal=decisive.signal if decisive else "",
+        numbers=_numbers(situation, verdict),
+        usd_per_hour_before=usd_per_hour(variant, policy, variant.current),
+        usd_per_hour_after=usd_per_hour(variant, policy, desired),
+        victims=gone,
+    )
+
+
+def _numbers(situation: Situation, verdict: Verdict) -> dict[str, float]:
+    numbers: dict[str, float] = {"service_current": situation.current, "service_ready": situation.ready}
+    for wish in verdict.wishes:
+        numbers[wish.signal] = wish.value
+        numbers[f"{wish.signal}_target"] = wish.target
+        numbers[f"{wish.signal}_wanted"] = wish.wanted
+    return numbers

@@ -1,0 +1,142 @@
+"""The rules of one service, frozen: a policy file after it was read and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.facts.fleet import CapacityType
+from controller.facts.missing import Missing
+
+DEFAULT_TOLERANCE_RATIO = 0.10
+"""Deviations from a target smaller than this share are no reason to move.
+
+Source: Kubernetes HPA, --horizontal-pod-autoscaler-tolerance.
+"""
+
+DEFAULT_HEADROOM_RATIO = 0.15
+"""Capacity that must stay free after a shrink. A guess: the demand target of llm-d's WVA, 0.85, leaves as much."""
+
+DEFAULT_START_DEADLINE_S = 600.0
+"""A cold 235B mixture of experts needs close to 600 s (Baidu); an 8B with cold caches 294 s (Tensorfuse, 2025-09)."""
+
+DEFAULT_FOREIGN_HOLD_S = 600.0
+"""How long to stand down after somebody else's change. A guess: long enough for a person to say `pause`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatencyTarget:
+    """A latency quantile and its bound. ``quantile`` is 0.5, 0.95 or 0.99."""
+
+    quantile: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Slo:
+    """Latency targets; None = not asked for. ``attainment_ratio``: the share of requests that must meet them."""
+
+    ttft: LatencyTarget | None = None
+    tpot: LatencyTarget | None = None
+    attainment_ratio: float = 0.99
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What one ready replica should carry; None = this signal does not decide.
+
+    queue_depth             requests waiting per replica
+    kv_cache_ratio          mean KV-cache use
+    token_load_per_s        computed prompt tokens + output tokens per second and replica
+    gpu_utilization_ratio   mean GPU utilization
+    headroom_ratio          share of each target that must stay free after a shrink
+    """
+
+    queue_depth: float | None = None
+    kv_cache_ratio: float | None = None
+    token_load_per_s: float | None = None
+    gpu_utilization_ratio: float | None = None
+    headroom_ratio: float = DEFAULT_HEADROOM_RATIO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """At most so many replicas, or such a share of the count at the period's start, in every ``per_s`` seconds.
+
+    Exactly one of ``replicas`` and ``ratio`` is set.
+    """
+
+    per_s: float
+    replicas: int | None = None
+    ratio: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Behaviour:
+    """One direction: a move must have been wanted for ``stabilization_s``, and is cut to ``at_most``."""
+
+    stabilization_s: float
+    at_most: Step | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaRule:
+    """How many replicas. Limits count the whole service, over all its variants."""
+
+    min_replicas: int
+    max_replicas: int
+    targets: Targets
+    scale_up: Behaviour
+    scale_down: Behaviour
+    tolerance_ratio: float = DEFAULT_TOLERANCE_RATIO
+    start_deadline_s: float = DEFAULT_START_DEADLINE_S
+    foreign_hold_s: float = DEFAULT_FOREIGN_HOLD_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantRule:
+    """Which variants may serve, in order of preference. ``capacity_types`` None: all that the fleet file names."""
+
+    name: str
+    capacity_types: tuple[CapacityType, ...] | None = None
+    token_load_per_s: float | None = None
+
+
+class Condition(Protocol):
+    """An alert's condition, compiled."""
+
+    @property
+    def text(self) -> str: ...
+
+    def evaluate(self, values: Mapping[str, float | Missing]) -> bool | Missing:
+        """Whether it holds, or which value it would need."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertRule:
+    """When to tell whom. ``for_s``: it must have held so long; ``keep_firing_for_s``: it stays so long after."""
+
+    name: str
+    condition: Condition
+    for_s: float = 0.0
+    keep_firing_for_s: float = 0.0
+    severity: str = "warning"
+    channels: tuple[str, ...] = ("log",)
+    do: str = ""
+    resend_s: float = 14_400.0
+    """Tell again while firing. Source: Alertmanager's repeat_interval default, 4 h."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServicePolicy:
+    """Everything wanted for one service. ``variants`` empty: every variant of the fleet file, in its order."""
+
+    service: str
+    source: str
+    slo: Slo
+    replicas: ReplicaRule
+    variants: tuple[VariantRule, ...] = ()
+    spot_allowed: bool = False
+    alerts: tuple[AlertRule, ...] = ()

@@ -1,0 +1,68 @@
+"""Shrinking safely: would fewer replicas still hold the load, and which go first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from controller.decide.rules import Targets
+from controller.decide.signals import Wish
+from controller.decide.situation import ReplicaView, VariantSituation
+from controller.facts.missing import Missing
+from controller.facts.readings import Phase
+
+
+def safe_count(current: int, desired: int, ready: int, wishes: Sequence[Wish], targets: Targets) -> tuple[int, str]:
+    """The lowest count from ``desired`` up that still holds the load with headroom, and what stopped it there.
+
+    Goes down one replica at a time, N -> N-1 -> ..., and stops before the first count at which a load signal, scaled by
+    ready/remaining, would exceed target x (1 - headroom). Starting replicas carry no load yet, so they are removed first.
+    """
+    for count in range(current - 1, desired - 1, -1):
+        remaining = min(ready, count)
+        worst = _overload(remaining, ready, wishes, targets)
+        if worst is not None:
+            return count + 1, worst
+    return desired, ""
+
+
+def _overload(remaining: int, ready: int, wishes: Sequence[Wish], targets: Targets) -> str | None:
+    if remaining == ready:
+        return None
+    room = 1 - targets.headroom_ratio
+    for wish in wishes:
+        if not wish.saturates or wish.value == 0:
+            continue
+        if remaining == 0:
+            return f"{wish.signal} is not zero"
+        value = wish.value * ready / remaining
+        if value > wish.target * room:
+            return (
+                f"on {remaining} replicas {wish.signal} would be {value:.3g}, over {wish.target * room:.3g} "
+                f"(target {wish.target:.3g} less {targets.headroom_ratio:.0%} headroom)"
+            )
+    return None
+
+
+def victims(variants: Iterable[VariantSituation], count: int) -> tuple[tuple[str, ReplicaView], ...]:
+    """The ``count`` replicas to remove, first to go first, as (variant, replica).
+
+    Order: with a spot notice, then still starting (they serve nobody), then dearest, then least loaded, then youngest. A replica
+    that could not be read counts as the most loaded; one whose price is unknown as the cheapest: an unknown moves nothing.
+    """
+    candidates = [
+        (variant.name, replica) for variant in variants for replica in variant.in_phase(Phase.STARTING, Phase.READY)
+    ]
+    return tuple(sorted(candidates, key=lambda pair: _order(pair[1]))[:count])
+
+
+def _order(replica: ReplicaView) -> tuple[bool, bool, float, float, float, str]:
+    price = 0.0 if isinstance(replica.usd_per_hour, Missing) else replica.usd_per_hour
+    load = float("inf") if isinstance(replica.running, Missing) else replica.running
+    return (
+        not replica.noticed,
+        replica.phase is not Phase.STARTING,
+        -price,
+        load,
+        -replica.since.timestamp(),
+        replica.name,
+    )

@@ -1,0 +1,210 @@
+"""What a decision about one service looks at: its replicas, its signals and what capacity costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from controller.decide.rules import LatencyTarget, ServicePolicy, Slo
+from controller.facts.estimates import Estimate, Estimates
+from controller.facts.fleet import Capacity, CapacityType, Mode, Service, Variant
+from controller.facts.missing import Missing, first_missing, known, mapped
+from controller.facts.prices import Prices
+from controller.facts.readings import Observation, Phase, ReplicaState
+
+Number = float | Missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaView:
+    """One replica as a candidate for keeping or removing. ``running`` Missing: it could not be read."""
+
+    name: str
+    phase: Phase
+    since: datetime
+    running: Number
+    usd_per_hour: Number
+    noticed: bool = False
+    """A spot interruption notice has arrived for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CapacityPrice:
+    """One way of buying replicas of a variant, in the fleet file's order. ``replicas`` None: no bound known."""
+
+    type: CapacityType
+    usd_per_replica_hour: Number
+    replicas: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantSituation:
+    """One variant. ``counted``: the actuator knows its replicas; else they were counted by their targets."""
+
+    name: str
+    replicas: tuple[ReplicaView, ...]
+    capacity: tuple[CapacityPrice, ...] = ()
+    counted: bool = True
+
+    def in_phase(self, *phases: Phase) -> tuple[ReplicaView, ...]:
+        return tuple(replica for replica in self.replicas if replica.phase in phases)
+
+    @property
+    def current(self) -> int:
+        """Replicas that exist and are not on their way out: Kubernetes' current count."""
+        return len(self.in_phase(Phase.STARTING, Phase.READY))
+
+    @property
+    def ready(self) -> int:
+        return len(self.in_phase(Phase.READY))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signals:
+    """Totals and means over the service's ready replicas.
+
+    queue_depth               requests waiting for capacity, all replicas together
+    kv_cache_ratio, gpu_utilization_ratio   means
+    token_load_per_s          computed prompt + output tokens/s, all replicas together
+    ttft_s, tpot_s            the SLO's quantiles; Missing when nothing finished
+    requests_per_s, rejections_per_s, running   totals
+    read_replicas             how many ready replicas these come from
+    """
+
+    read_replicas: int
+    queue_depth: Number
+    kv_cache_ratio: Number
+    token_load_per_s: Number
+    gpu_utilization_ratio: Number
+    ttft_s: Number
+    tpot_s: Number
+    running: Number
+    requests_per_s: Number
+    rejections_per_s: Number
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Everything one service's decision depends on, besides its rules and memory."""
+
+    service: str
+    at: datetime
+    mode: Mode
+    signals: Signals
+    variants: Mapping[str, VariantSituation] = field(default_factory=dict)
+    paused: str = ""
+    """Why an operator paused the service; "" when it is not paused."""
+
+    @property
+    def current(self) -> int:
+        return sum(variant.current for variant in self.variants.values())
+
+    @property
+    def ready(self) -> int:
+        return sum(variant.ready for variant in self.variants.values())
+
+
+def situation_of(
+    service: Service,
+    policy: ServicePolicy,
+    observation: Observation,
+    estimates: Estimates,
+    prices: Prices,
+    *,
+    mode: Mode,
+    paused: str = "",
+) -> Situation:
+    """What this pass knows that matters for deciding about ``service``."""
+    costs = {
+        (cost.variant, cost.replica): cost.usd_per_hour for cost in estimates.costs if cost.service == service.name
+    }
+    variants = {
+        name: _variant(variant, observation, estimates, prices, costs)
+        for name, variant in service.variants.items()
+        if not policy.variants or name in {rule.name for rule in policy.variants}
+    }
+    return Situation(
+        service=service.name,
+        at=observation.at,
+        mode=mode,
+        signals=_signals(estimates.services[service.name], policy.slo),
+        variants=variants,
+        paused=paused,
+    )
+
+
+def _signals(seen: Estimate, slo: Slo) -> Signals:
+    waiting = seen.queue_depth if isinstance(seen.queue_depth_capacity, Missing) else seen.queue_depth_capacity
+    computed, output = seen.computed_prompt_tokens_per_s, seen.output_tokens_per_s
+    load = first_missing(computed, output)
+    return Signals(
+        read_replicas=seen.replicas_read,
+        queue_depth=waiting,
+        kv_cache_ratio=seen.kv_cache_ratio,
+        token_load_per_s=load if load is not None else sum(known([computed, output])),
+        gpu_utilization_ratio=seen.gpu_utilization_ratio,
+        ttft_s=_quantile(seen, "ttft", slo.ttft),
+        tpot_s=_quantile(seen, "tpot", slo.tpot),
+        running=seen.running,
+        requests_per_s=seen.requests_per_s,
+        rejections_per_s=seen.rejections_per_s,
+    )
+
+
+def _quantile(seen: Estimate, latency: str, target: LatencyTarget | None) -> Number:
+    if target is None:
+        return Missing(f"{latency}_s", "the policy sets no target for it")
+    value: Number = getattr(seen, f"{latency}_p{target.quantile * 100:g}_s")
+    return value
+
+
+def _variant(
+    variant: Variant,
+    observation: Observation,
+    estimates: Estimates,
+    prices: Prices,
+    costs: Mapping[tuple[str, str], Number],
+) -> VariantSituation:
+    states = observation.replicas.get((variant.service, variant.name), Missing("replicas", "not asked for"))
+    counted = not isinstance(states, Missing)
+    rows = states if not isinstance(states, Missing) else tuple(_target_states(variant, observation))
+    return VariantSituation(
+        name=variant.name,
+        replicas=tuple(_view(variant, state, estimates, costs) for state in rows),
+        capacity=tuple(_capacity(variant, capacity, prices) for capacity in variant.capacity),
+        counted=counted,
+    )
+
+
+def _target_states(variant: Variant, observation: Observation) -> Iterator[ReplicaState]:
+    """Without an actuator that knows, every target that discovery names is a replica, ready unless its label says else."""
+    phases = {phase.value: phase for phase in Phase}
+    for target in observation.targets:
+        if (target.service, target.variant) == (variant.service, variant.name):
+            phase = phases.get(target.labels.get("phase", ""), Phase.READY)
+            yield ReplicaState(
+                replica=target.replica, variant=variant.name, phase=phase, since=observation.at, url=target.url
+            )
+
+
+def _view(
+    variant: Variant, state: ReplicaState, estimates: Estimates, costs: Mapping[tuple[str, str], Number]
+) -> ReplicaView:
+    seen = estimates.replicas.get((variant.service, variant.name, state.replica))
+    return ReplicaView(
+        name=state.replica,
+        phase=state.phase,
+        since=state.since,
+        running=seen.running if seen is not None else Missing("running", "the replica was not read"),
+        usd_per_hour=costs.get((variant.name, state.replica), Missing("usd_per_hour", "the replica has no cost row")),
+    )
+
+
+def _capacity(variant: Variant, capacity: Capacity, prices: Prices) -> CapacityPrice:
+    price = prices.get((variant.service, variant.name, capacity.type), Missing("price", "no source was asked"))
+    return CapacityPrice(
+        type=capacity.type,
+        replicas=capacity.replicas,
+        usd_per_replica_hour=mapped(price, lambda known_: known_.usd_per_gpu_hour * variant.gpus_per_replica),
+    )

@@ -1,0 +1,73 @@
+"""Every error Pennyweight raises, and what the daemon does about it.
+
+PennyweightError
+├── ConfigError    a file a user wrote is wrong      exit 2; on reload the old files stay in force
+├── ObserveError   a source could not be read        becomes Missing; the pass goes on
+├── PriceError     a price source failed             becomes Missing; cost knobs hold
+├── ActError       an actuator failed                recorded as a failed outcome, alerted; the next pass decides again
+│   └── StaleActError   the target changed since the decision   recorded as refused; the next pass decides again
+├── LedgerError    the ledger could not be written   nothing is acted on until it can
+└── NotifyError    a channel failed                  logged and counted; never fails a pass
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class PennyweightError(Exception):
+    """The root. Its message says what failed, the numbers, and what happens next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in one file. ``line`` and ``column`` count from 1; 0 = the whole file."""
+
+    file: str
+    line: int
+    column: int
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.key}: {self.message}" if self.key else f"{place}: {self.message}"
+
+
+class ConfigError(PennyweightError):
+    """All mistakes of all files at once."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class ObserveError(PennyweightError):
+    """A source could not be read."""
+
+
+class PriceError(PennyweightError):
+    """A price source failed."""
+
+
+class ActError(PennyweightError):
+    """An actuator failed."""
+
+
+class StaleActError(ActError):
+    """The target changed between deciding and acting."""
+
+    def __init__(self, *, where: str, expected: int, found: int) -> None:
+        super().__init__(
+            f"did not scale {where}: decided on {expected} replicas, found {found}; "
+            "nothing was changed and the next pass decides again"
+        )
+
+
+class LedgerError(PennyweightError):
+    """The ledger could not be read or written."""
+
+
+class NotifyError(PennyweightError):
+    """A channel could not deliver."""

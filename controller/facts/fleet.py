@@ -1,0 +1,172 @@
+"""What exists: GPUs, models, services, their variants, and how their capacity is bought."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Mode(StrEnum):
+    """What the daemon may do: only look, also decide and say so, or also act."""
+
+    OBSERVE = "observe"
+    ADVISE = "advise"
+    ACT = "act"
+
+
+class CapacityType(StrEnum):
+    """How a GPU is bought."""
+
+    RESERVED = "reserved"
+    ON_DEMAND = "on_demand"
+    SPOT = "spot"
+
+
+class EngineKind(StrEnum):
+    """The inference server whose metrics are read."""
+
+    VLLM = "vllm"
+    SGLANG = "sglang"
+    TGI = "tgi"
+    TRTLLM = "trtllm"  # TensorRT-LLM: trtllm-serve, Dynamo's worker, or Triton's backend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU (or MIG slice) and its theoretical dense peaks.
+
+    peak_flop_per_s   FLOP/s by compute precision ("bf16", "fp8", "int8", "int4", "fp4"); absent = not supported
+    source            where the numbers were checked
+    """
+
+    name: str
+    memory_bytes: float
+    bandwidth_bytes_per_s: float
+    peak_flop_per_s: Mapping[str, float]
+    tdp_w: float | None
+    aliases: tuple[str, ...] = ()
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """Shapes of one served LLM, enough for FLOP, bandwidth and KV arithmetic.
+
+    params_total          all weights
+    params_active         weights touched by one token (all of them unless mixture of experts)
+    matmul_params_active  attention + FFN weights in matmuls per token, without embedding and LM head
+    lm_head_params        vocabulary x hidden
+    experts, experts_per_token   None for dense models
+    kv_bytes_per_token_16bit     KV cache bytes per token at 2 bytes an element
+    head_dim              None for MLA models, whose attention FLOPs depend on the kernel
+    """
+
+    name: str
+    params_total: float
+    params_active: float
+    matmul_params_active: float
+    lm_head_params: float
+    layers: int
+    heads: int
+    head_dim: int | None
+    kv_bytes_per_token_16bit: float
+    experts: int | None = None
+    experts_per_token: int | None = None
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capacity:
+    """One way of buying replicas of a variant.
+
+    replicas           how many are committed (reserved: paid for whether used or not); None = no bound known
+    offer              "provider/region/instance_type", looked up in the price sources
+    usd_per_gpu_hour   the user's own price; it overrides the price sources
+    """
+
+    type: CapacityType
+    replicas: int | None = None
+    offer: str | None = None
+    usd_per_gpu_hour: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StaticTargets:
+    """Addresses written down in the fleet file."""
+
+    urls: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSd:
+    """Prometheus ``file_sd`` files (JSON or YAML), re-read on change. ``patterns`` are absolute globs."""
+
+    patterns: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpSd:
+    """Prometheus HTTP service discovery, asked again every ``refresh_s``."""
+
+    url: str
+    refresh_s: float = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrometheusServer:
+    """A Prometheus server that already scrapes the fleet. ``selector``: label matchers, e.g. ``job="vllm-chat"``."""
+
+    url: str
+    selector: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalNvml:
+    """The GPUs of this host, read through NVML. ``indices`` empty: all of them."""
+
+    indices: tuple[int, ...] = ()
+
+
+Discovery = StaticTargets | FileSd | HttpSd | PrometheusServer
+GpuDiscovery = StaticTargets | FileSd | HttpSd | PrometheusServer | LocalNvml
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One priced way to serve a service: GPU type and count, quantization, engine settings.
+
+    actuator_options   the block under the actuator's name in fleet.yaml, already checked by that actuator's options class
+    """
+
+    service: str
+    name: str
+    gpu: Gpu
+    gpus_per_replica: int
+    quantization: str
+    kv_cache_dtype: str
+    engine: EngineKind
+    capacity: tuple[Capacity, ...]
+    actuator: str = "dry_run"
+    actuator_options: object = None
+    discovery: tuple[Discovery, ...] = ()
+    gpu_discovery: tuple[GpuDiscovery, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """One model behind one endpoint."""
+
+    name: str
+    model: Model
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fleet:
+    """All services by name."""
+
+    services: Mapping[str, Service]
+
+    def variants(self) -> tuple[Variant, ...]:
+        return tuple(variant for service in self.services.values() for variant in service.variants.values())

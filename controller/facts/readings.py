@@ -1,0 +1,215 @@
+"""What was read: per replica and per GPU, over the window since the reading before it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from math import inf
+
+from controller.facts.fleet import CapacityType, EngineKind
+from controller.facts.missing import Missing
+
+
+class Gauge(StrEnum):
+    """Levels at the moment of the reading, per replica (over all engine ranks)."""
+
+    RUNNING = "running"
+    QUEUE_DEPTH = "queue_depth"
+    QUEUE_DEPTH_CAPACITY = "queue_depth_capacity"  # waiting for capacity
+    QUEUE_DEPTH_DEFERRED = "queue_depth_deferred"  # waiting for something more replicas do not give
+    KV_CACHE_RATIO = "kv_cache_ratio"
+    KV_CAPACITY_TOKENS = "kv_capacity_tokens"
+    ACCEPTANCE_RATIO = "acceptance_ratio"  # engines that export the ratio only (SGLang)
+    ACCEPTED_LENGTH_TOKENS = "accepted_length_tokens"  # likewise
+    START_TIME_S = "start_time_s"  # process start, seconds since 1970
+
+
+class Counter(StrEnum):
+    """Increases over the window, per replica."""
+
+    PROMPT_TOKENS = "prompt_tokens"
+    CACHED_PROMPT_TOKENS = "cached_prompt_tokens"
+    OUTPUT_TOKENS = "output_tokens"
+    REQUESTS = "requests"
+    REJECTIONS = "rejections"
+    PREEMPTIONS = "preemptions"
+    PREFIX_QUERIES_TOKENS = "prefix_queries_tokens"
+    PREFIX_HITS_TOKENS = "prefix_hits_tokens"
+    DRAFTS = "drafts"
+    DRAFT_TOKENS = "draft_tokens"
+    ACCEPTED_TOKENS = "accepted_tokens"
+    ENGINE_STEPS = "engine_steps"
+    FLOP_PER_GPU = "flop_per_gpu"
+    READ_BYTES_PER_GPU = "read_bytes_per_gpu"
+    WRITE_BYTES_PER_GPU = "write_bytes_per_gpu"
+
+
+class Distribution(StrEnum):
+    """Histograms of what finished within the window, per replica."""
+
+    TTFT_S = "ttft_s"
+    TPOT_S = "tpot_s"
+    E2E_S = "e2e_s"
+    QUEUE_TIME_S = "queue_time_s"
+    PROMPT_LENGTH_TOKENS = "prompt_length_tokens"
+    OUTPUT_LENGTH_TOKENS = "output_length_tokens"
+
+
+Signal = Gauge | Counter | Distribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Observations by bucket: ``counts[i]`` fell at or below ``bounds[i]`` and above ``bounds[i-1]``.
+
+    ``bounds`` ascend and end with infinity; ``counts`` are not cumulative; ``total`` is the sum of the observed values.
+    """
+
+    bounds: tuple[float, ...]
+    counts: tuple[float, ...]
+    total: float
+
+    def __post_init__(self) -> None:
+        if len(self.bounds) != len(self.counts) or not self.bounds or self.bounds[-1] != inf:
+            raise ValueError("a histogram needs one count a bound, the last bound being infinity")
+
+    @property
+    def count(self) -> float:
+        return sum(self.counts)
+
+
+class Phase(StrEnum):
+    """Where a replica is in its life."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """One address to read a replica at. ``url`` has no path unless metrics are elsewhere than /metrics.
+
+    labels   from service discovery; ``capacity_type`` and ``phase`` are understood
+    """
+
+    service: str
+    variant: str
+    replica: str
+    url: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def capacity_type(self) -> CapacityType | None:
+        label = self.labels.get("capacity_type")
+        return CapacityType(label) if label in set(CapacityType) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineReading:
+    """What one replica's engine said at ``at`` about the ``window_s`` before it.
+
+    window_s   seconds since the reading before it; 0 for the first, when every counter and histogram is missing
+    source     "scrape" or "prometheus"
+    names      which metric name matched, by signal
+    A signal is in exactly one of gauges/counters/histograms, or in ``missing`` with its own reason.
+    """
+
+    target: Target
+    at: datetime
+    window_s: float
+    source: str
+    engine: EngineKind
+    gauges: Mapping[Gauge, float] = field(default_factory=dict)
+    counters: Mapping[Counter, float] = field(default_factory=dict)
+    histograms: Mapping[Distribution, Histogram] = field(default_factory=dict)
+    missing: Mapping[Signal, Missing] = field(default_factory=dict)
+    names: Mapping[Signal, str] = field(default_factory=dict)
+    rejected_lines: int = 0
+
+    def gauge(self, signal: Gauge) -> float | Missing:
+        return self.gauges[signal] if signal in self.gauges else self._why(signal)
+
+    def counter(self, signal: Counter) -> float | Missing:
+        return self.counters[signal] if signal in self.counters else self._why(signal)
+
+    def histogram(self, signal: Distribution) -> Histogram | Missing:
+        return self.histograms[signal] if signal in self.histograms else self._why(signal)
+
+    def _why(self, signal: Signal) -> Missing:
+        return self.missing.get(signal, Missing(signal.value, f"{self.engine} does not export it"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CounterMark:
+    """How far one counter of one target has been counted, so that a restart of the daemon loses and doubles nothing.
+
+    series       the signal and the engine rank, e.g. "output_tokens/0"
+    started_s    the series' or process' start, seconds since 1970; None when the engine does not say
+    value        the counter's raw value at ``at``
+    """
+
+    target_url: str
+    series: str
+    started_s: float | None
+    value: float
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuReading:
+    """What one GPU or MIG slice said. Board values (power, energy) of a MIG slice are Missing: they are the whole board's.
+
+    gpu_id   UUID, or "UUID/GPU_I_ID" of a MIG slice
+    pod      Kubernetes pod that owns it, "" when unassigned; host from the exporter
+    """
+
+    gpu_id: str
+    model_name: str
+    host: str
+    at: datetime
+    window_s: float
+    source: str
+    pod: str = ""
+    namespace: str = ""
+    mig_profile: str = ""
+    utilization_ratio: float | Missing
+    tensor_active_ratio: float | Missing
+    dram_active_ratio: float | Missing
+    memory_used_bytes: float | Missing
+    memory_free_bytes: float | Missing
+    power_w: float | Missing
+    energy_j: float | Missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaState:
+    """What the actuator knows of one replica."""
+
+    replica: str
+    variant: str
+    phase: Phase
+    since: datetime
+    url: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Observation:
+    """All that one pass saw.
+
+    targets    every replica that discovery names
+    engines    by target url: its reading, or why there is none
+    gpus       by (service, variant): readings of the GPUs behind it, or why there are none
+    replicas   by (service, variant): what its actuator knows; Missing when it cannot know (then the targets are the count)
+    """
+
+    at: datetime
+    targets: tuple[Target, ...]
+    engines: Mapping[str, EngineReading | Missing]
+    gpus: Mapping[tuple[str, str], tuple[GpuReading, ...] | Missing]
+    replicas: Mapping[tuple[str, str], tuple[ReplicaState, ...] | Missing]
+    discovery_problems: tuple[Missing, ...] = ()

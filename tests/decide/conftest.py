@@ -1,0 +1,138 @@
+"""Builders for situations: every test says only what matters to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from controller.decide.rules import Behaviour, LatencyTarget, ReplicaRule, ServicePolicy, Slo, Step, Targets
+from controller.decide.situation import CapacityPrice, ReplicaView, Signals, Situation, VariantSituation
+from controller.facts.decisions import Recommendation, ServiceMemory
+from controller.facts.fleet import CapacityType, Mode
+from controller.facts.missing import Missing
+from controller.facts.readings import Phase
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
+UNREAD = Missing("signal", "not part of this test")
+
+
+class Builder:
+    """Situations, rules and memories with everyday defaults."""
+
+    noon = NOON
+
+    def rule(self, **changes: object) -> ReplicaRule:
+        plain = ReplicaRule(
+            min_replicas=1,
+            max_replicas=8,
+            targets=Targets(queue_depth=50.0, headroom_ratio=0.0),
+            scale_up=Behaviour(stabilization_s=0),
+            scale_down=Behaviour(stabilization_s=0),
+        )
+        return replace(plain, **changes)
+
+    def policy(self, **changes: object) -> ServicePolicy:
+        slo = changes.pop("slo", Slo())
+        spot = changes.pop("spot_allowed", False)
+        variants = changes.pop("variants", ())
+        return ServicePolicy(
+            service="chat",
+            source="chat.yaml",
+            slo=slo,
+            replicas=self.rule(**changes),
+            variants=variants,
+            spot_allowed=spot,
+        )
+
+    def signals(self, read: int, **changes: object) -> Signals:
+        quiet = Signals(
+            read_replicas=read,
+            queue_depth=0.0,
+            kv_cache_ratio=UNREAD,
+            token_load_per_s=UNREAD,
+            gpu_utilization_ratio=UNREAD,
+            ttft_s=UNREAD,
+            tpot_s=UNREAD,
+            running=1.0,
+            requests_per_s=1.0,
+            rejections_per_s=UNREAD,
+        )
+        return replace(quiet, **changes)
+
+    def replicas(self, ready: int, starting: int = 0, *, price: float | Missing = 2.0) -> tuple[ReplicaView, ...]:
+        phases = [Phase.READY] * ready + [Phase.STARTING] * starting
+        return tuple(
+            ReplicaView(
+                name=f"r{index}",
+                phase=phase,
+                since=NOON - timedelta(minutes=5),
+                running=float(index),
+                usd_per_hour=price,
+            )
+            for index, phase in enumerate(phases)
+        )
+
+    def variant(
+        self,
+        ready: int,
+        starting: int = 0,
+        *,
+        name: str = "h100",
+        price: float | Missing = 2.0,
+        bound: int | None = None,
+        type: CapacityType = CapacityType.ON_DEMAND,
+    ) -> VariantSituation:
+        capacity = (CapacityPrice(type=type, usd_per_replica_hour=price, replicas=bound),)
+        return VariantSituation(name=name, replicas=self.replicas(ready, starting, price=price), capacity=capacity)
+
+    def situation(
+        self,
+        ready: int = 4,
+        starting: int = 0,
+        *,
+        at: datetime = NOON,
+        read: int | None = None,
+        mode: Mode = Mode.ACT,
+        paused: str = "",
+        variants: tuple[VariantSituation, ...] | None = None,
+        **signals: object,
+    ) -> Situation:
+        chosen = variants if variants is not None else (self.variant(ready, starting),)
+        all_ready = sum(variant.ready for variant in chosen)
+        return Situation(
+            service="chat",
+            at=at,
+            mode=mode,
+            signals=self.signals(all_ready if read is None else read, **signals),
+            variants={variant.name: variant for variant in chosen},
+            paused=paused,
+        )
+
+    def memory(self, *wanted: tuple[float, int], live_s: float = 3600, **changes: object) -> ServiceMemory:
+        """``wanted``: (seconds ago, recommendation)."""
+        past = tuple(Recommendation(at=NOON - timedelta(seconds=ago), wanted=count) for ago, count in wanted)
+        plain = ServiceMemory(recommendations=past, live_since=NOON - timedelta(seconds=live_s))
+        return replace(plain, **changes)
+
+    def behaviour(self, stabilization_s: float, replicas: int | None = None, per_s: float = 60) -> Behaviour:
+        step = Step(per_s=per_s, replicas=replicas) if replicas is not None else None
+        return Behaviour(stabilization_s=stabilization_s, at_most=step)
+
+    def slo(self, *, ttft_s: float | None = None, tpot_s: float | None = None) -> Slo:
+        return Slo(
+            ttft=LatencyTarget(quantile=0.95, seconds=ttft_s) if ttft_s else None,
+            tpot=LatencyTarget(quantile=0.95, seconds=tpot_s) if tpot_s else None,
+        )
+
+
+@pytest.fixture(scope="session")
+def build() -> Builder:
+    return Builder()
+
+
+@pytest.fixture(scope="session")
+def ago() -> Callable[[float], datetime]:
+    return lambda seconds: NOON - timedelta(seconds=seconds)
