@@ -1,0 +1,116 @@
+"""Opens a database for writing or for reading only, and turns every failure into a LedgerError without secrets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from controller.errors import LedgerError
+
+BUSY_TIMEOUT_MS = 5_000
+"""How long SQLite waits for another writer. A guess: a pass and a command line's pause each write for milliseconds,
+and the usual interval between passes is three times this."""
+
+CONNECT_TIMEOUT_S = 5
+"""How long PostgreSQL may take to answer at all. A guess: as long as SQLite may be busy."""
+
+DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
+"""The PostgreSQL driver we install is psycopg 3, whichever way the URL spells it."""
+
+WRITER_PRAGMAS = (
+    "PRAGMA journal_mode = WAL",  # readers never wait for the writer, nor it for them
+    f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}",
+    # NORMAL would survive kill -9 but may lose the last commits when the power goes: an action whose intent is lost was
+    # acted on unrecorded. FULL costs one fsync a commit, and a pass commits twice.
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+)
+READER_PRAGMAS = (f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}", "PRAGMA query_only = ON")
+
+
+def writer_engine(url: str) -> Engine:
+    """An engine whose every transaction takes the write lock at its start."""
+    return _engine(_parsed(url), WRITER_PRAGMAS, "BEGIN IMMEDIATE")
+
+
+def reader_engine(url: str) -> Engine:
+    """An engine that cannot write, and whose every transaction sees one moment."""
+    parsed = _parsed(url)
+    if parsed.get_backend_name() != "sqlite":
+        engine = _engine(parsed, (), "")
+        return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+    if not parsed.database:
+        raise LedgerError("a SQLite ledger in memory cannot be read from outside; give it a file")
+    path = quote(str(Path(parsed.database).absolute()))
+    return _engine(parsed.set(database=f"file:{path}", query={"mode": "ro", "uri": "true"}), READER_PRAGMAS, "BEGIN")
+
+
+def shown(url: str) -> str:
+    """``url`` without its password, for messages."""
+    parsed = _parsed(url)
+    hidden = {key: "***" if "pass" in key.lower() else value for key, value in parsed.query.items()}
+    return parsed.set(query=hidden).render_as_string(hide_password=True)
+
+
+@contextmanager
+def ledger_errors(what: str, where: str, then: str) -> Iterator[None]:
+    """Any database error inside becomes a LedgerError: what could not be done, where, why, and what happens next."""
+    try:
+        yield
+    except DBAPIError as error:
+        lines = str(error.orig).strip().splitlines() or [type(error.orig).__name__]
+        raise LedgerError(f"could not {what} in {where}: {lines[0]}; {then}") from error
+    except (SQLAlchemyError, OverflowError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise LedgerError(f"could not {what} in {where}: {reason}; {then}") from error
+
+
+def _parsed(url: str) -> URL:
+    """Raises LedgerError without quoting ``url``: it may hold a password."""
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise LedgerError(
+            "`ledger:` is not a database URL; expected sqlite:///pennyweight.db or postgresql+psycopg://user@host/name"
+        ) from None
+    parsed = parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise LedgerError(f"the ledger runs on sqlite and postgresql, not on {parsed.get_backend_name()}")
+    return parsed
+
+
+def _engine(url: URL, pragmas: tuple[str, ...], begin: str) -> Engine:
+    sqlite = url.get_backend_name() == "sqlite"
+    timeout = {} if sqlite else {"connect_timeout": CONNECT_TIMEOUT_S}
+    try:
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=not sqlite, connect_args=timeout)
+    except (ImportError, NoSuchModuleError):
+        raise LedgerError(
+            f"the driver of {url.drivername} is not installed; install pennyweight[postgres], or use postgresql+psycopg"
+        ) from None
+    if sqlite:
+        _prepare_sqlite(engine, pragmas, begin)
+    return engine
+
+
+def _prepare_sqlite(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
+    """Python's driver would begin transactions late and end them around DDL; we say BEGIN ourselves."""
+
+    @event.listens_for(engine, "connect")
+    def connected(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in pragmas:
+            cursor.execute(pragma)
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begun(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)

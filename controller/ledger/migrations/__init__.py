@@ -1,0 +1,1 @@
+"""One file a version of the schema: plain SQL for both engines, never edited after a release."""

@@ -1,0 +1,227 @@
+"""Reads, and can do nothing else: the dashboard, the HTTP API and the command line ask here while the daemon writes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Connection, Float, RowMapping, func, select
+from sqlalchemy import cast as sql_cast
+
+from controller.errors import LedgerError
+from controller.facts.decisions import AlertPhase, AlertState, Pause
+from controller.facts.fleet import CapacityType, Mode
+from controller.facts.passes import Gap
+from controller.ledger import remembered
+from controller.ledger.engine import ledger_errors, reader_engine, shown
+from controller.ledger.migrate import MIGRATIONS, newer, schema_version
+from controller.ledger.queries import RecordedDecision, between, open_pauses, recorded_decisions, rows_of
+from controller.ledger.rollup import LEVELS, minute_of
+from controller.ledger.rows import AlertEvent, Cost, FleetNow, RecordedPass, ReplicaMinute, ServiceMinute
+from controller.ledger.tables import (
+    AlertEventRow,
+    AlertStateRow,
+    DecisionRow,
+    GapRow,
+    PassProblemRow,
+    PassRow,
+    ReplicaMinuteRow,
+    ServiceMinuteRow,
+    table,
+)
+
+CostKey = Literal["service", "variant", "replica", "capacity_type", "minute"]
+
+SUMMED = (
+    "unpriced_s",
+    "covered_s",
+    "ready_s",
+    "prompt_tokens",
+    "cached_prompt_tokens",
+    "output_tokens",
+    "requests",
+    "energy_j",
+)
+
+
+class LedgerReader:
+    """The read side. Every failure is a LedgerError; each call sees one moment; intervals are start <= t < end."""
+
+    def __init__(self, url: str) -> None:
+        """Opens nothing yet; ``url`` as in the fleet file."""
+        self._where = shown(url)
+        self._engine = reader_engine(url)
+
+    def __repr__(self) -> str:
+        return f"LedgerReader({self._where!r})"
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def last_pass(self) -> RecordedPass | None:
+        """The newest pass; None before the first."""
+        with self._reading() as connection:
+            return _last_pass(connection)
+
+    def fleet_now(self) -> FleetNow | None:
+        """What the last pass saw of the fleet; None before the first."""
+        with self._reading() as connection:
+            last = _last_pass(connection)
+            if last is None:
+                return None
+            minute = table(ServiceMinuteRow).c.minute == minute_of(last.at)
+            scopes = [ServiceMinute(**row) for row in rows_of(connection, ServiceMinuteRow, minute)]
+        return FleetNow(
+            last_pass=last,
+            fleet=next((one for one in scopes if not one.service), None),
+            services=tuple(one for one in scopes if one.service and not one.variant),
+            variants=tuple(one for one in scopes if one.variant),
+        )
+
+    def services(self) -> tuple[str, ...]:
+        """The services that the ledger knows anything of, by name."""
+        name = table(ServiceMinuteRow).c.service
+        with self._reading() as connection:
+            return tuple(connection.scalars(select(name).where(name != "").distinct().order_by(name)))
+
+    def variants(self, service: str) -> tuple[str, ...]:
+        """The variants of ``service`` that the ledger knows anything of, by name."""
+        columns = table(ServiceMinuteRow).c
+        mine = select(columns.variant).where(columns.service == service, columns.variant != "")
+        with self._reading() as connection:
+            return tuple(connection.scalars(mine.distinct().order_by(columns.variant)))
+
+    def service_series(
+        self, service: str, start: datetime, end: datetime, variant: str = ""
+    ) -> tuple[ServiceMinute, ...]:
+        """Minute by minute, oldest first. ``service`` "" is the fleet; ``variant`` "" the whole service."""
+        columns = table(ServiceMinuteRow).c
+        where = [columns.service == service, columns.variant == variant, *between(columns.minute, start, end)]
+        with self._reading() as connection:
+            return tuple(ServiceMinute(**row) for row in rows_of(connection, ServiceMinuteRow, *where))
+
+    def replica_minutes(
+        self, start: datetime, end: datetime, service: str | None = None, variant: str | None = None
+    ) -> tuple[ReplicaMinute, ...]:
+        """Every replica's minutes, oldest first."""
+        columns = table(ReplicaMinuteRow).c
+        where = between(columns.minute, start, end) + _matching({columns.service: service, columns.variant: variant})
+        with self._reading() as connection:
+            return tuple(_replica_minute(row) for row in rows_of(connection, ReplicaMinuteRow, *where))
+
+    def decisions(
+        self,
+        service: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+        limit: int = 200,
+        moves_only: bool = False,
+    ) -> tuple[RecordedDecision, ...]:
+        """Decisions with their numbers and outcomes, newest first. ``moves_only`` leaves out those that hold."""
+        columns = table(DecisionRow).c
+        where = between(columns.at, start, end) + _matching({columns.service: service})
+        if moves_only:
+            where.append(columns.replicas_desired != columns.replicas_current)
+        with self._reading() as connection:
+            return recorded_decisions(connection, *where, limit=limit)
+
+    def last_decision(self, service: str) -> RecordedDecision | None:
+        """The newest decision of ``service``; of several variants decided at once, the one that moves."""
+        columns = table(DecisionRow).c
+        newest = select(func.max(columns.at)).where(columns.service == service).scalar_subquery()
+        with self._reading() as connection:
+            made = recorded_decisions(connection, columns.service == service, columns.at == newest)
+        return next((one for one in made if not one.decision.holds), made[0] if made else None)
+
+    def cost(self, start: datetime, end: datetime, by: Sequence[CostKey] = ("service",)) -> tuple[Cost, ...]:
+        """Money and tokens of whole minutes, grouped and sorted by ``by``; () sums up everything."""
+        columns = table(ReplicaMinuteRow).c
+        keys = [columns[name] for name in by]
+        sums = [
+            func.sum(columns.cost_nanousd).label("cost_nanousd"),
+            func.sum(columns.covered_s * sql_cast(columns.gpus, Float)).label("gpu_s"),
+            *(func.sum(columns[name]).label(name) for name in SUMMED),
+        ]
+        query = select(*keys, *sums).where(*between(columns.minute, start, end)).group_by(*keys).order_by(*keys)
+        with self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        return tuple(_cost(row) for row in rows if row["covered_s"] is not None)
+
+    def gaps(self, start: datetime, end: datetime) -> tuple[Gap, ...]:
+        """Time between ``start`` and ``end`` that nobody watched, oldest first. A gap may reach over either."""
+        columns = table(GapRow).c
+        with self._reading() as connection:
+            rows = rows_of(connection, GapRow, columns.started_at < end, columns.ended_at > start)
+        return tuple(Gap(start=row["started_at"], end=row["ended_at"], why=row["why"]) for row in rows)
+
+    def alerts(self, start: datetime, end: datetime) -> tuple[AlertEvent, ...]:
+        """The messages sent, oldest first."""
+        with self._reading() as connection:
+            rows = rows_of(connection, AlertEventRow, *between(table(AlertEventRow).c.at, start, end))
+        return tuple(_alert_event(row) for row in rows)
+
+    def alert_states(self) -> tuple[AlertState, ...]:
+        """Where every alert is now."""
+        with self._reading() as connection:
+            return tuple(remembered.alert_state(row) for row in rows_of(connection, AlertStateRow))
+
+    def pauses(self) -> Mapping[str, Pause]:
+        """The pauses that are on, by service."""
+        with self._reading() as connection:
+            return open_pauses(connection)
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        then = "nothing was changed. The daemon makes the ledger at its first start; has it run?"
+        with ledger_errors("read the ledger", self._where, then), self._engine.begin() as connection:
+            version = schema_version(connection)
+            if version > len(MIGRATIONS):
+                raise LedgerError(newer(version, len(MIGRATIONS)))
+            if version < len(MIGRATIONS):
+                raise LedgerError(
+                    f"the ledger in {self._where} has schema version {version} and this program reads "
+                    f"{len(MIGRATIONS)}; nothing was read. The daemon migrates it at its next start"
+                )
+            yield connection
+
+
+def _matching(wanted: Mapping[Any, str | None]) -> list[ColumnElement[bool]]:
+    return [column == value for column, value in wanted.items() if value is not None]
+
+
+def _last_pass(connection: Connection) -> RecordedPass | None:
+    columns = table(PassRow).c
+    newest = select(func.max(columns.at)).scalar_subquery()
+    for row in rows_of(connection, PassRow, columns.at == newest):
+        problems = rows_of(connection, PassProblemRow, table(PassProblemRow).c.at == row["at"])
+        return RecordedPass(
+            at=row["at"],
+            mode=Mode(row["mode"]),
+            services=row["services"],
+            replicas=row["replicas"],
+            duration_s=row["duration_s"],
+            problems=tuple(one["problem"] for one in problems),
+        )
+    return None
+
+
+def _replica_minute(row: RowMapping) -> ReplicaMinute:
+    values = dict(row)
+    for level in LEVELS:
+        integral, seconds = values.pop(f"{level}_integral"), values.pop(f"{level}_s")
+        values[level] = integral / seconds if integral is not None and seconds else None
+    return ReplicaMinute(**values | {"capacity_type": CapacityType(row["capacity_type"])})
+
+
+def _cost(row: RowMapping) -> Cost:
+    """PostgreSQL sums BIGINT as an exact decimal; it is whole."""
+    total = row["cost_nanousd"]
+    return Cost(**dict(row) | {"cost_nanousd": None if total is None else int(total)})
+
+
+def _alert_event(row: RowMapping) -> AlertEvent:
+    values = dict(row)
+    do = values.pop("remedy")
+    return AlertEvent(**values | {"do": do, "phase": AlertPhase(row["phase"])})

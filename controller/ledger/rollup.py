@@ -1,0 +1,215 @@
+"""Readings to rows: a pass' uses and estimates cut at the minute. Pure; whatever is cut adds up again exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from math import floor, isfinite
+from typing import Any
+
+from controller.facts.decisions import Decision
+from controller.facts.estimates import Estimate, Estimates
+from controller.facts.missing import Missing
+from controller.facts.passes import ReplicaUse
+from controller.facts.readings import Counter, Phase
+
+Row = dict[str, Any]
+"""Column name -> value: what SQLAlchemy's bulk insert takes, and the one place where values of all types meet."""
+
+MINUTE = timedelta(minutes=1)
+MICROSECOND = timedelta(microseconds=1)
+
+PHASE_COLUMNS = {
+    Phase.READY: "ready_s",
+    Phase.STARTING: "starting_s",
+    Phase.DRAINING: "draining_s",
+    Phase.FAILED: "failed_s",
+}
+COUNT_COLUMNS = {
+    "prompt_tokens": Counter.PROMPT_TOKENS,
+    "cached_prompt_tokens": Counter.CACHED_PROMPT_TOKENS,
+    "output_tokens": Counter.OUTPUT_TOKENS,
+    "requests": Counter.REQUESTS,
+    "rejections": Counter.REJECTIONS,
+    "preemptions": Counter.PREEMPTIONS,
+}
+LEVELS = ("running", "queue_depth", "kv_cache_ratio", "mfu_ratio")
+
+ESTIMATE_MAXIMA = (
+    "ttft_p50_s",
+    "ttft_p95_s",
+    "ttft_p99_s",
+    "tpot_p50_s",
+    "tpot_p95_s",
+    "tpot_p99_s",
+    "e2e_p95_s",
+    "queue_time_p95_s",
+    "queue_depth",
+    "kv_cache_ratio",
+)
+"""Of these the minute keeps the highest: a short spike must not hide behind the minute's last value."""
+
+ESTIMATE_LAST = (
+    "running",
+    "prefix_hit_ratio",
+    "acceptance_ratio",
+    "mfu_ratio",
+    "mbu_ratio",
+    "gpu_utilization_ratio",
+    "power_w",
+    "joules_per_token",
+    "requests_per_s",
+    "rejections_per_s",
+    "prompt_tokens_per_s",
+    "output_tokens_per_s",
+    "usd_per_hour",
+    "usd_per_million_output_tokens",
+    "usd_per_million_tokens",
+    "output_tokens_per_usd",
+    "tokens_per_usd",
+)
+
+
+def minute_of(at: datetime) -> datetime:
+    """The start of the UTC minute that ``at`` lies in."""
+    return at.astimezone(UTC).replace(second=0, microsecond=0)
+
+
+def minutes(start: datetime, end: datetime) -> tuple[tuple[datetime, int], ...]:
+    """The minutes that ``start`` to ``end`` touches, each with its microseconds.
+
+    An empty interval is one piece without length, in the minute of its moment.
+    """
+    pieces = []
+    at = start
+    while at < end:
+        until = min(minute_of(at) + MINUTE, end)
+        pieces.append((minute_of(at), (until - at) // MICROSECOND))
+        at = until
+    return tuple(pieces) or ((minute_of(end), 0),)
+
+
+def shares(total: int, weights: Sequence[int]) -> list[int]:
+    """``total`` in proportion to ``weights``, in whole units that add up to ``total`` exactly.
+
+        share_i = F(i) - F(i - 1),   F(i) = floor(total x (w_1 + … + w_i) / (w_1 + … + w_n))
+
+    as ``facts.money`` accrues. Without any weight everything is the last piece's.
+    """
+    whole = sum(weights)
+    if whole == 0:
+        return [0] * (len(weights) - 1) + [total]
+    result, reached, past = [], 0, 0
+    for weight in weights:
+        reached += weight
+        upto = total * reached // whole
+        result.append(upto - past)
+        past = upto
+    return result
+
+
+def count_shares(count: float, weights: Sequence[int]) -> list[float]:
+    """The same for a counter's increase: whole tokens in proportion; a fraction, if any, goes to the last piece.
+
+    Whole counts below 2^53 are exact as floats, and so are their sums.
+    """
+    parts = [float(part) for part in shares(floor(count), weights)]
+    parts[-1] += count - floor(count)
+    return parts
+
+
+def replica_minutes(uses: Sequence[ReplicaUse]) -> Iterator[Row]:
+    """Rows to add to ``replica_minute``: one for each minute that a use touches."""
+    for use in uses:
+        pieces = minutes(use.start, use.end)
+        weights = [microseconds for _minute, microseconds in pieces]
+        counts = {column: _count(use.counts.get(counter), weights) for column, counter in COUNT_COLUMNS.items()}
+        costs: Sequence[int | None] = [None] * len(pieces)
+        if use.cost_nanousd is not None:
+            costs = shares(use.cost_nanousd, weights)
+        energy_j = number(use.energy_j)
+        whole = sum(weights)
+        for index, (minute, microseconds) in enumerate(pieces):
+            part = microseconds / whole if whole else 1.0
+            yield {
+                **_whose(use, minute),
+                **_seconds(use, microseconds / 1e6),
+                **_levels(use, microseconds / 1e6),
+                **{column: parts[index] for column, parts in counts.items()},
+                "energy_j": None if energy_j is None else energy_j * part,
+                "cost_nanousd": costs[index],
+            }
+
+
+def _whose(use: ReplicaUse, minute: datetime) -> Row:
+    return {
+        "minute": minute,
+        "service": use.service,
+        "variant": use.variant,
+        "replica": use.replica,
+        "capacity_type": use.capacity_type.value,
+        "gpus": use.gpus,
+    }
+
+
+def _count(count: float | None, weights: Sequence[int]) -> Sequence[float | None]:
+    return [None] * len(weights) if count is None or not isfinite(count) else count_shares(count, weights)
+
+
+def _seconds(use: ReplicaUse, seconds: float) -> Row:
+    return {
+        **{column: seconds if phase is use.phase else 0.0 for phase, column in PHASE_COLUMNS.items()},
+        "covered_s": seconds,
+        "missing_s": seconds if use.missing else 0.0,
+        "missing_why": use.missing,
+        "unpriced_s": seconds if use.cost_nanousd is None else 0.0,
+    }
+
+
+def _levels(use: ReplicaUse, seconds: float) -> Row:
+    row: Row = {}
+    for name in LEVELS:
+        level = number(getattr(use, name))
+        row[f"{name}_integral"] = None if level is None else level * seconds
+        row[f"{name}_s"] = 0.0 if level is None else seconds
+    return row
+
+
+def service_minutes(at: datetime, estimates: Estimates, decisions: Sequence[Decision]) -> Iterator[Row]:
+    """Rows to merge into ``service_minute``: the fleet, its services and their variants."""
+    minute = minute_of(at)
+    desired = desired_replicas(decisions)
+    scopes = {("", ""): estimates.fleet}
+    scopes |= {(service, ""): estimate for service, estimate in estimates.services.items()}
+    scopes |= estimates.variants
+    for (service, variant), estimate in scopes.items():
+        yield {
+            "minute": minute,
+            "service": service,
+            "variant": variant,
+            "replicas_current": estimate.replicas_current,
+            "replicas_ready": estimate.replicas_ready,
+            "replicas_desired": desired.get((service, variant)),
+            "gpus": estimate.gpus,
+            **_estimated(estimate),
+        }
+
+
+def desired_replicas(decisions: Sequence[Decision]) -> Mapping[tuple[str, str], int]:
+    """Desired counts of each variant, and their sums by service and for the fleet ("", "")."""
+    sums: dict[tuple[str, str], int] = {}
+    for decision in decisions:
+        for key in ((decision.service, decision.variant), (decision.service, ""), ("", "")):
+            sums[key] = sums.get(key, 0) + decision.desired
+    return sums
+
+
+def _estimated(estimate: Estimate) -> Row:
+    return {name: number(getattr(estimate, name)) for name in (*ESTIMATE_MAXIMA, *ESTIMATE_LAST)}
+
+
+def number(value: float | Missing | None) -> float | None:
+    """What a nullable column takes: NULL for what is missing, and for what is not a number at all."""
+    if value is None or isinstance(value, Missing) or not isfinite(value):
+        return None
+    return float(value)

