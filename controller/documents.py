@@ -1,0 +1,271 @@
+"""YAML files whose every mistake is told with its file, line, column and the nearest valid choice."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ValidationError, WithJsonSchema
+from pydantic_core import ErrorDetails
+
+from controller.errors import ConfigError, Problem
+
+Place = tuple[str | int, ...]
+"""The way to a value: keys and list indices from the top."""
+
+ModelType = TypeVar("ModelType", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One YAML file: plain data, and where every key and value of it stands."""
+
+    file: str
+    data: dict[str, Any]
+    positions: Mapping[Place, tuple[int, int]]
+
+    def position(self, place: Place) -> tuple[int, int]:
+        """Line and column, from 1, of the value at ``place``, or of the nearest thing around it."""
+        while place not in self.positions and place:
+            place = place[:-1]
+        return self.positions.get(place, (1, 1))
+
+    def problem(self, place: Place, message: str) -> Problem:
+        """A mistake at ``place``."""
+        line, column = self.position(place)
+        return Problem(self.file, line, column, dotted(place), message)
+
+
+def dotted(place: Iterable[str | int]) -> str:
+    """``place`` as people write it: services.chat.variants[0]."""
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def nearest(wrong: str, choices: Iterable[str]) -> str:
+    """ "; did you mean 'x'?", or the choices when nothing is near and they are few."""
+    known = sorted(set(choices))
+    close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    if close:
+        return f"; did you mean '{close[0]}'?"
+    return f"; expected one of {', '.join(known)}" if 0 < len(known) <= 12 else ""
+
+
+def load_yaml(path: Path, shown_as: str | None = None) -> Document:
+    """Read one file. Raises ConfigError with every problem of its YAML."""
+    file = shown_as or str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError([Problem(file, 0, 0, "", f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([Problem(file, 0, 0, "", f"is not UTF-8 text: {error.reason}")]) from error
+    return parse_yaml(text, file)
+
+
+def parse_yaml(text: str, file: str) -> Document:
+    """The same for a text."""
+    try:
+        node = yaml.compose(text, Loader=yaml.CSafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
+        raise ConfigError([Problem(file, line, column, "", f"is not YAML: {error.problem}")]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([Problem(file, 0, 0, "", f"is not YAML: {error}")]) from error
+    if node is None:
+        raise ConfigError([Problem(file, 1, 1, "", "is empty; expected keys and values")])
+    if not isinstance(node, yaml.MappingNode):
+        raise ConfigError([Problem(file, *_at(node), "", "expected keys and values at the top")])
+    reader = _Reader(file)
+    data = reader.value(node, ())
+    if reader.problems:
+        raise ConfigError(reader.problems)
+    return Document(file, data, reader.positions)
+
+
+class _Reader:
+    """Turns nodes into plain data, remembering where each stood."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.positions: dict[Place, tuple[int, int]] = {}
+        self.problems: list[Problem] = []
+        self._scalars = yaml.SafeLoader("")
+
+    def value(self, node: yaml.Node, place: Place) -> Any:
+        self.positions.setdefault(place, _at(node))
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.value(item, (*place, index)) for index, item in enumerate(node.value)]
+        try:
+            return self._scalars.construct_object(node)
+        except (yaml.YAMLError, ValueError) as error:
+            self.problems.append(Problem(self.file, *_at(node), dotted(place), f"cannot be understood: {error}"))
+            return None
+
+    def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            here = (*place, key)
+            if key in found:
+                first = self.positions[here][0]
+                message = f"the key stands twice, first in line {first}"
+                self.problems.append(Problem(self.file, *_at(key_node), dotted(here), message))
+                continue
+            self.positions[here] = _at(key_node)
+            found[key] = self.value(value_node, here)
+        return found
+
+
+def _at(node: yaml.Node) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+# --- shapes ----------------------------------------------------------------------------------------------------------
+
+
+def validate(model: type[ModelType], document: Document) -> tuple[ModelType | None, list[Problem]]:
+    """The document as ``model``, or every mistake in its shape."""
+    try:
+        return model.model_validate(document.data), []
+    except ValidationError as error:
+        problems = [_shape_problem(model, document, one) for one in error.errors(include_url=False)]
+        return None, list(dict.fromkeys(problems))
+
+
+def _shape_problem(model: type[BaseModel], document: Document, error: ErrorDetails) -> Problem:
+    place = _in_document(document, error["loc"])
+    kind = error["type"]
+    if kind == "extra_forbidden":
+        wrong = str(place[-1])
+        return document.problem(place, f"unknown key '{wrong}'{nearest(wrong, _siblings(model, place[:-1]))}")
+    if kind == "missing":
+        return document.problem(place, f"the key '{error['loc'][-1]}' is missing")
+    if kind in ("literal_error", "enum"):
+        choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
+        found = str(error["input"])
+        return document.problem(place, f"'{found}' is not one of {', '.join(choices)}{nearest(found, choices)}")
+    message = error["msg"].removeprefix("Value error, ")
+    shown = (
+        ""
+        if isinstance(error["input"], Mapping | Sequence) and not isinstance(error["input"], str)
+        else (f", found {error['input']!r}")
+    )
+    told = message if kind == "value_error" else f"{message[0].lower()}{message[1:]}{shown}"
+    return document.problem(place, told)
+
+
+def _in_document(document: Document, loc: Sequence[str | int]) -> Place:
+    """pydantic's way to a mistake without the steps that name a union's member rather than a key."""
+    place: Place = ()
+    here: Any = document.data
+    for step in loc:
+        if isinstance(here, Mapping) and step in here:
+            place, here = (*place, step), here[str(step)]
+        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
+            place, here = (*place, step), here[step]
+    return place
+
+
+def _siblings(model: type[BaseModel], place: Place) -> set[str]:
+    """The keys that ``model`` knows at ``place``."""
+    schema = model.model_json_schema()
+    definitions = schema.get("$defs", {})
+    level = [schema]
+    for step in place:
+        level = [after for one in level for after in _below(_opened(one, definitions), step, definitions)]
+    return {key for one in level for choice in _opened(one, definitions) for key in choice.get("properties", {})}
+
+
+def _opened(schema: dict[str, Any], definitions: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """``schema`` with references and alternatives opened."""
+    if "$ref" in schema:
+        return _opened(definitions[schema["$ref"].rsplit("/", 1)[1]], definitions)
+    choices = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
+    return [opened for choice in choices for opened in _opened(choice, definitions)] or [schema]
+
+
+def _below(choices: Sequence[dict[str, Any]], step: str | int, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    for choice in choices:
+        if isinstance(step, int):
+            found.append(choice.get("items"))
+        else:
+            more = choice.get("additionalProperties")
+            found.append(choice.get("properties", {}).get(step) or (more if isinstance(more, dict) else None))
+    return [one for one in found if one]
+
+
+# --- quantities as Kubernetes and Prometheus write them --------------------------------------------------------------
+
+_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+DURATION_PATTERN = r"^(\d+(\.\d+)?(ms|s|m|h|d|w))+$"
+RATIO_PATTERN = r"^\d+(\.\d+)?%$"
+RANGE_PATTERN = r"^\d+-\d+$"
+
+
+def duration_s(value: object) -> float:
+    """Seconds of ``90s``, ``10m``, ``1h30m``, ``50ms``."""
+    if isinstance(value, str) and re.fullmatch(DURATION_PATTERN, value):
+        return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION.findall(value))
+    raise ValueError(f"expected a duration with its unit, such as 90s, 10m or 1h30m, found {value!r}")
+
+
+def ratio_value(value: object) -> float:
+    """0.85 of ``85%`` or ``0.85``."""
+    if isinstance(value, str) and re.fullmatch(RATIO_PATTERN, value):
+        return float(value[:-1]) / 100
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
+    raise ValueError(f"expected a share, such as 85% or 0.85, found {value!r}")
+
+
+def whole_range(value: object) -> tuple[int, int]:
+    """(8100, 8115) of ``8100-8115``; a single number is a range of one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value, value
+    if isinstance(value, str) and re.fullmatch(RANGE_PATTERN, value):
+        low, high = (int(part) for part in value.split("-"))
+        if low <= high:
+            return low, high
+    raise ValueError(f"expected a range such as 8100-8115, lower end first, found {value!r}")
+
+
+DurationS = Annotated[
+    float,
+    BeforeValidator(duration_s),
+    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["90s", "10m"]}),
+]
+"""A duration, as seconds."""
+
+RatioValue = Annotated[
+    float,
+    BeforeValidator(ratio_value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": RATIO_PATTERN},
+                {"type": "number", "minimum": 0, "maximum": 1},
+            ]
+        }
+    ),
+]
+"""A share, as 0..1."""
+
+WholeRange = Annotated[
+    tuple[int, int],
+    BeforeValidator(whole_range),
+    WithJsonSchema({"anyOf": [{"type": "string", "pattern": RANGE_PATTERN}, {"type": "integer"}]}),
+]
+"""A range of whole numbers, both ends included."""

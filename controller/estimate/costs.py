@@ -1,0 +1,106 @@
+"""What every replica costs per hour, and what that makes a token."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import repeat, takewhile
+from math import fsum
+
+from controller.estimate.seats import Seat
+from controller.facts.estimates import Number, ReplicaCost
+from controller.facts.fleet import Capacity, CapacityType, Fleet, Variant
+from controller.facts.missing import Missing, mapped
+from controller.facts.prices import Prices
+
+
+def replica_costs(fleet: Fleet, seats: Sequence[Seat], prices: Prices) -> tuple[ReplicaCost, ...]:
+    """One row a replica, whatever its phase: starting, draining and unreachable ones are paid for as well.
+
+    A replica is bought as its target's label says. The others fill the variant's capacity by name: reserved up to its
+    count, then the rest in the fleet file's order. Reserved capacity left over is paid for too: rows with replica "".
+    """
+    by_variant: dict[tuple[str, str], list[Seat]] = {}
+    for seat in seats:
+        by_variant.setdefault((seat.variant.service, seat.variant.name), []).append(seat)
+    return tuple(
+        cost
+        for variant in fleet.variants()
+        for cost in _variant_costs(variant, by_variant.get((variant.service, variant.name), []), prices)
+    )
+
+
+def total_usd_per_hour(costs: Sequence[ReplicaCost]) -> Number:
+    """The sum, or Missing as soon as one price is unknown: part of a bill is not the bill."""
+    unknown = {
+        cost.usd_per_hour.what: cost.usd_per_hour.why for cost in costs if isinstance(cost.usd_per_hour, Missing)
+    }
+    if unknown:
+        return Missing("usd_per_hour", "; ".join(f"{what}: {why}" for what, why in unknown.items()))
+    return fsum(cost.usd_per_hour for cost in costs if not isinstance(cost.usd_per_hour, Missing))
+
+
+def usd_per_million(what: str, usd_per_hour: Number, tokens_per_s: Number) -> Number:
+    """USD per million tokens = usd_per_hour / (tokens_per_s x 3600) x 1e6."""
+    return mapped(tokens_per_usd(what, usd_per_hour, tokens_per_s), lambda tokens: 1e6 / tokens)
+
+
+def tokens_per_usd(what: str, usd_per_hour: Number, tokens_per_s: Number) -> Number:
+    """tokens_per_s x 3600 / usd_per_hour; Missing without tokens or without cost, never zero or infinite."""
+    if isinstance(usd_per_hour, Missing):
+        return Missing(what, usd_per_hour.why)
+    if isinstance(tokens_per_s, Missing):
+        return Missing(what, tokens_per_s.why)
+    if usd_per_hour <= 0:
+        return Missing(what, "nothing is paid for")
+    tokens = tokens_per_s * 3600 / usd_per_hour
+    # Below this the inverse is no finite number any more; a rate that small is no token.
+    return tokens if tokens > 1e-300 else Missing(what, "no tokens in this window")
+
+
+def _variant_costs(variant: Variant, seats: Sequence[Seat], prices: Prices) -> Iterator[ReplicaCost]:
+    places = _places(variant, [seat.bought for seat in seats if seat.bought is not None])
+    for seat in sorted(seats, key=lambda one: one.replica):
+        bought = seat.bought or next(places, (None, False))[0]
+        yield _cost(variant, seat.replica, bought, prices)
+    for bought, _ in takewhile(lambda place: place[1], places):
+        yield _cost(variant, "", bought, prices)
+
+
+def _places(variant: Variant, taken: list[CapacityType]) -> Iterator[tuple[CapacityType, bool]]:
+    """The capacity type of the next replica and whether it is committed; ends where the fleet file's capacity ends.
+
+    Committed (reserved, with a count) places come first. ``taken``: places that labelled replicas have already.
+    """
+    for capacity in sorted(variant.capacity, key=_buying_order):
+        if capacity.replicas is None:
+            yield from repeat((capacity.type, False))
+        for _ in range(capacity.replicas or 0):
+            if capacity.type in taken:
+                taken.remove(capacity.type)
+            else:
+                yield capacity.type, capacity.type is CapacityType.RESERVED
+
+
+def _buying_order(capacity: Capacity) -> tuple[bool, bool]:
+    reserved = capacity.type is CapacityType.RESERVED
+    return not reserved, reserved and capacity.replicas is None
+
+
+def _cost(variant: Variant, replica: str, bought: CapacityType | None, prices: Prices) -> ReplicaCost:
+    where = f"{variant.service}/{variant.name}"
+    kind = bought or CapacityType.ON_DEMAND
+    price = prices.get((variant.service, variant.name, kind))
+    if price is None:
+        why = (
+            f"the fleet file names no {kind} capacity"
+            if bought is not None
+            else "the fleet file names less capacity than there are replicas"
+        )
+        price = Missing(f"{kind} price of {where}", why)
+    return ReplicaCost(
+        service=variant.service,
+        variant=variant.name,
+        replica=replica,
+        capacity_type=kind,
+        usd_per_hour=mapped(price, lambda known: known.usd_per_gpu_hour * variant.gpus_per_replica),
+    )

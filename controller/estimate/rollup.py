@@ -1,0 +1,265 @@
+"""One Estimate from the replicas of a scope: a replica, a variant, a service or the fleet.
+
+Totals and replicas that could not be read. ``replicas_read`` counts the ready replicas that answered; whoever decides
+compares it with the ready ones, because a total over fewer is a lower bound. Within the replicas that answered:
+
+- levels (running, queue depth, KV use) and token and request rates are Missing when one serving replica that answered
+  lacks them: a replica whose queue is unknown must not pass for one without a queue;
+- a replica's first reading spans no time, so it is left out of rates until its second, unless there is no other;
+- rejections and preemptions, which not every engine counts, are sums over those that do;
+- ratios are means over those that have them, weighted by what they are shares of.
+When nobody has a value it is Missing, with what each replica said.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from math import fsum
+from typing import Any
+
+from controller.estimate.costs import tokens_per_usd, total_usd_per_hour, usd_per_million
+from controller.estimate.efficiency import Efficiency, efficiency_of
+from controller.estimate.gpus import GpuUse
+from controller.estimate.histograms import mean, merge_histograms, quantile
+from controller.estimate.seats import Seat
+from controller.estimate.traffic import Traffic, traffic_of
+from controller.estimate.windows import Window
+from controller.facts.estimates import Estimate, Number, ReplicaCost
+from controller.facts.missing import Missing, known, ratio
+from controller.facts.readings import Counter, Distribution, Gauge, Histogram, Phase
+
+QUANTILES: tuple[tuple[str, Distribution, float], ...] = (
+    ("ttft_p50_s", Distribution.TTFT_S, 0.50),
+    ("ttft_p95_s", Distribution.TTFT_S, 0.95),
+    ("ttft_p99_s", Distribution.TTFT_S, 0.99),
+    ("tpot_p50_s", Distribution.TPOT_S, 0.50),
+    ("tpot_p95_s", Distribution.TPOT_S, 0.95),
+    ("tpot_p99_s", Distribution.TPOT_S, 0.99),
+    ("e2e_p95_s", Distribution.E2E_S, 0.95),
+    ("queue_time_p95_s", Distribution.QUEUE_TIME_S, 0.95),
+)
+"""Field of Estimate, distribution, share."""
+
+TOTALLED_GAUGES = (
+    Gauge.RUNNING,
+    Gauge.QUEUE_DEPTH,
+    Gauge.QUEUE_DEPTH_CAPACITY,
+    Gauge.QUEUE_DEPTH_DEFERRED,
+    Gauge.KV_CAPACITY_TOKENS,
+)
+"""Gauges of which Estimate has the sum, under the gauge's name."""
+
+REASONS_TOLD = 3
+"""How many different reasons a Missing of a large scope lists before it only counts the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """One replica that answered, with everything that is worked out once."""
+
+    seat: Seat
+    window: Window
+    traffic: Traffic
+    efficiency: Efficiency
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What is rolled up. Names are "" above their level."""
+
+    at: datetime
+    seats: Sequence[Seat]
+    seen: Sequence[Seen]
+    costs: Sequence[ReplicaCost]
+    gpu: GpuUse
+    service: str = ""
+    variant: str = ""
+    replica: str = ""
+
+
+def seen_of(seat: Seat) -> Seen | None:
+    """The replica's numbers, or None when it did not answer."""
+    if isinstance(seat.window, Missing):
+        return None
+    traffic = traffic_of(seat.window)
+    efficiency = efficiency_of(seat.window, traffic, seat.model, seat.variant)
+    return Seen(seat=seat, window=seat.window, traffic=traffic, efficiency=efficiency)
+
+
+def rolled_up(scope: Scope) -> Estimate:
+    """The scope's estimate; see this module's docstring for the rules."""
+    values: dict[str, Any] = {}
+    for part in (_counts, _rates, _levels, _ratios, _latencies, _efficiencies, _gpu_and_money):
+        values.update(part(scope, values))
+    return Estimate(at=scope.at, service=scope.service, variant=scope.variant, replica=scope.replica, **values)
+
+
+def _counts(scope: Scope, _: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "window_s": max((seen.window.window_s for seen in scope.seen), default=0.0),
+        "replicas_current": sum(seat.phase in (Phase.STARTING, Phase.READY) for seat in scope.seats),
+        "replicas_ready": sum(seat.ready for seat in scope.seats),
+        "replicas_read": sum(seen.seat.ready for seen in scope.seen),
+        "gpus": sum(seat.variant.gpus_per_replica for seat in scope.seats),
+    }
+
+
+def _rates(scope: Scope, _: dict[str, Any]) -> dict[str, Any]:
+    def total(what: str, rate: Callable[[Seen], Number], *, strict: bool = True) -> Number:
+        spanning = [seen for seen in scope.seen if seen.window.window_s > 0] or scope.seen
+        return _total(what, scope, spanning, rate, strict=strict)
+
+    return {
+        "prompt_tokens_per_s": total("prompt_tokens_per_s", lambda one: one.traffic.prompt),
+        "computed_prompt_tokens_per_s": total("computed_prompt_tokens_per_s", lambda one: one.traffic.computed_prompt),
+        "cached_prompt_tokens_per_s": total("cached_prompt_tokens_per_s", lambda one: one.traffic.cached_prompt),
+        "output_tokens_per_s": total("output_tokens_per_s", lambda one: one.traffic.output),
+        "requests_per_s": total("requests_per_s", lambda one: one.traffic.requests),
+        "rejections_per_s": total("rejections_per_s", lambda one: one.window.rate(Counter.REJECTIONS), strict=False),
+        "preemptions_per_s": total("preemptions_per_s", lambda one: one.window.rate(Counter.PREEMPTIONS), strict=False),
+    }
+
+
+def _levels(scope: Scope, _: dict[str, Any]) -> dict[str, Any]:
+    return {gauge.value: _total(gauge.value, scope, scope.seen, partial(_gauge, gauge)) for gauge in TOTALLED_GAUGES}
+
+
+def _ratios(scope: Scope, _: dict[str, Any]) -> dict[str, Any]:
+    hits = ratio("prefix_hit_ratio", *_sums(scope, Counter.PREFIX_HITS_TOKENS, Counter.PREFIX_QUERIES_TOKENS))
+    accepted = ratio("acceptance_ratio", *_sums(scope, Counter.ACCEPTED_TOKENS, Counter.DRAFT_TOKENS))
+    per_draft = ratio("accepted_length_tokens", *_sums(scope, Counter.ACCEPTED_TOKENS, Counter.DRAFTS))
+    length = per_draft if isinstance(per_draft, Missing) else 1 + per_draft
+    return {
+        "kv_cache_ratio": _kv_cache_ratio(scope),
+        "prefix_hit_ratio": hits,
+        "acceptance_ratio": _or_gauge(scope, accepted, Gauge.ACCEPTANCE_RATIO),
+        "accepted_length_tokens": _or_gauge(scope, length, Gauge.ACCEPTED_LENGTH_TOKENS),
+    }
+
+
+def _latencies(scope: Scope, _: dict[str, Any]) -> dict[str, Any]:
+    merged = {name: _merged(scope, name) for name in Distribution}
+    values: dict[str, Any] = {field: quantile(field, merged[name], q) for field, name, q in QUANTILES}
+    values["mean_prompt_tokens"] = mean("mean_prompt_tokens", merged[Distribution.PROMPT_LENGTH_TOKENS])
+    values["mean_output_tokens"] = mean("mean_output_tokens", merged[Distribution.OUTPUT_LENGTH_TOKENS])
+    return values
+
+
+def _efficiencies(scope: Scope, _: dict[str, Any]) -> dict[str, Any]:
+    gpus = [float(one.seat.variant.gpus_per_replica) for one in scope.seen]
+    mfus, mbus = [one.efficiency.mfu for one in scope.seen], [one.efficiency.mbu for one in scope.seen]
+    return {
+        "mfu_ratio": _weighted("mfu_ratio", scope, mfus, gpus),
+        "mfu_source": _sources(one.efficiency.mfu_source for one in scope.seen),
+        "mbu_ratio": _weighted("mbu_ratio", scope, mbus, gpus),
+        "mbu_source": _sources(one.efficiency.mbu_source for one in scope.seen),
+    }
+
+
+def _gpu_and_money(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
+    usd = total_usd_per_hour(scope.costs)
+    output = values["output_tokens_per_s"]
+    both = _plus(values["prompt_tokens_per_s"], output)
+    return {
+        "gpu_utilization_ratio": scope.gpu.utilization,
+        "tensor_active_ratio": scope.gpu.tensor,
+        "dram_active_ratio": scope.gpu.dram,
+        "power_w": scope.gpu.power_w,
+        "joules_per_token": ratio("joules_per_token", scope.gpu.power_w, output),
+        "usd_per_hour": usd,
+        "usd_per_million_output_tokens": usd_per_million("usd_per_million_output_tokens", usd, output),
+        "usd_per_million_tokens": usd_per_million("usd_per_million_tokens", usd, both),
+        "output_tokens_per_usd": tokens_per_usd("output_tokens_per_usd", usd, output),
+        "tokens_per_usd": tokens_per_usd("tokens_per_usd", usd, both),
+    }
+
+
+def _total(
+    what: str, scope: Scope, seen: Sequence[Seen], value: Callable[[Seen], Number], *, strict: bool = True
+) -> Number:
+    values = [(one, value(one)) for one in seen]
+    there = [number for _, number in values if not isinstance(number, Missing)]
+    lost = [(one, number) for one, number in values if isinstance(number, Missing)]
+    if not there:
+        return _nobody(what, scope, [f"{number.why}" for _, number in lost])
+    unknown = [f"{one.seat.replica}: {number.why}" for one, number in lost if one.seat.ready]
+    return _nobody(what, scope, unknown) if strict and unknown else fsum(there)
+
+
+def _nobody(what: str, scope: Scope, said: Sequence[str]) -> Missing:
+    """Why nobody has it: what those said that answered, else why nobody answered."""
+    said = said or [
+        f"{seat.replica}: {seat.window.why}" if not scope.replica else seat.window.why
+        for seat in scope.seats
+        if isinstance(seat.window, Missing)
+    ]
+    reasons = list(dict.fromkeys(said)) or ["there is no replica"]
+    more = f"; and {len(reasons) - REASONS_TOLD} more" if len(reasons) > REASONS_TOLD else ""
+    return Missing(what, "; ".join(reasons[:REASONS_TOLD]) + more)
+
+
+def _kv_cache_ratio(scope: Scope) -> Number:
+    """Mean over the serving replicas (or all that answered), weighted by capacity where all say theirs."""
+    what = Gauge.KV_CACHE_RATIO.value
+    serving = [one for one in scope.seen if one.seat.ready] or scope.seen
+    ratios = [one.window.gauge(Gauge.KV_CACHE_RATIO) for one in serving]
+    lost = [
+        f"{one.seat.replica}: {value.why}"
+        for one, value in zip(serving, ratios, strict=True)
+        if isinstance(value, Missing)
+    ]
+    if lost:
+        return _nobody(what, scope, lost)
+    capacities = known([one.window.gauge(Gauge.KV_CAPACITY_TOKENS) for one in serving])
+    weighable = len(capacities) == len(ratios) and fsum(capacities) > 0
+    return _weighted(what, scope, ratios, capacities if weighable else [1.0] * len(ratios))
+
+
+def _weighted(what: str, scope: Scope, values: Sequence[Number], weights: Sequence[float]) -> Number:
+    pairs = [(value, weight) for value, weight in zip(values, weights, strict=True) if not isinstance(value, Missing)]
+    if not pairs:
+        return _nobody(what, scope, [value.why for value in values if isinstance(value, Missing)])
+    return fsum(value * weight for value, weight in pairs) / fsum(weight for _, weight in pairs)
+
+
+def _sums(scope: Scope, part: Counter, whole: Counter) -> tuple[Number, Number]:
+    """The two increases over the replicas that count both, so that their quotient is weighted by ``whole``."""
+    pairs = [(one.window.counter(part), one.window.counter(whole)) for one in scope.seen]
+    both = [(a, b) for a, b in pairs if not isinstance(a, Missing) and not isinstance(b, Missing)]
+    if not both:
+        lost = _nobody(part.value, scope, [str(one) for pair in pairs for one in pair if isinstance(one, Missing)])
+        return lost, lost
+    return fsum(a for a, _ in both), fsum(b for _, b in both)
+
+
+def _or_gauge(scope: Scope, counted: Number, gauge: Gauge) -> Number:
+    """What the counters give, else the mean of the gauge that some engines export instead."""
+    if not isinstance(counted, Missing):
+        return counted
+    values = known([one.window.gauge(gauge) for one in scope.seen])
+    return fsum(values) / len(values) if values else counted
+
+
+def _merged(scope: Scope, name: Distribution) -> Histogram | Missing:
+    found = [one.window.histogram(name) for one in scope.seen]
+    there = known(found)
+    if there:
+        return merge_histograms(there)
+    return _nobody(name.value, scope, [one.why for one in found if isinstance(one, Missing)])
+
+
+def _gauge(gauge: Gauge, seen: Seen) -> Number:
+    return seen.window.gauge(gauge)
+
+
+def _plus(first: Number, second: Number) -> Number:
+    if isinstance(first, Missing):
+        return first
+    return second if isinstance(second, Missing) else first + second
+
+
+def _sources(sources: Iterable[str]) -> str:
+    return "; ".join(sorted({source for source in sources if source}))

@@ -1,0 +1,75 @@
+"""The rate window of one replica: its recent readings as one."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from math import fsum
+
+from controller.estimate.histograms import merge_histograms
+from controller.facts.missing import Missing
+from controller.facts.readings import Counter, Distribution, EngineReading, Gauge, Histogram, Signal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """What one replica did over ``window_s`` seconds ending at ``at``.
+
+    counted_s   by counter: the seconds over which its increase was seen, which may be part of the window
+    """
+
+    at: datetime
+    window_s: float
+    gauges: Mapping[Gauge, float]
+    counters: Mapping[Counter, float]
+    counted_s: Mapping[Counter, float]
+    histograms: Mapping[Distribution, Histogram]
+    missing: Mapping[Signal, Missing]
+
+    def gauge(self, signal: Gauge) -> float | Missing:
+        return self.gauges[signal] if signal in self.gauges else self._why(signal)
+
+    def counter(self, signal: Counter) -> float | Missing:
+        return self.counters[signal] if signal in self.counters else self._why(signal)
+
+    def rate(self, signal: Counter) -> float | Missing:
+        """Increase per second."""
+        return self.counters[signal] / self.counted_s[signal] if signal in self.counters else self._why(signal)
+
+    def histogram(self, signal: Distribution) -> Histogram | Missing:
+        return self.histograms[signal] if signal in self.histograms else self._why(signal)
+
+    def _why(self, signal: Signal) -> Missing:
+        return self.missing.get(signal, Missing(signal.value, "the engine does not export it"))
+
+
+def merge(readings: Sequence[EngineReading]) -> Window:
+    """The readings of one replica as one window: increases and histograms added up, gauges of the newest.
+
+    A counter or histogram is missing only when no reading that spans time has it. A gauge is missing when the newest
+    reading lacks it: an older level would pass for the present one. The order of ``readings`` does not matter.
+    """
+    if not readings:
+        raise ValueError("merging needs at least one reading")
+    newest = max(readings, key=lambda one: one.at)
+    spanning = [one for one in readings if one.window_s > 0]
+    increases: defaultdict[Counter, list[float]] = defaultdict(list)
+    seconds: defaultdict[Counter, list[float]] = defaultdict(list)
+    finished: defaultdict[Distribution, list[Histogram]] = defaultdict(list)
+    for reading in spanning:
+        for counter, increase in reading.counters.items():
+            increases[counter].append(increase)
+            seconds[counter].append(reading.window_s)
+        for distribution, histogram in reading.histograms.items():
+            finished[distribution].append(histogram)
+    return Window(
+        at=newest.at,
+        window_s=fsum(one.window_s for one in spanning),
+        gauges=newest.gauges,
+        counters={counter: fsum(values) for counter, values in increases.items()},
+        counted_s={counter: fsum(values) for counter, values in seconds.items()},
+        histograms={name: merge_histograms(parts) for name, parts in finished.items()},
+        missing=newest.missing,
+    )
