@@ -1,0 +1,50 @@
+"""Starts the dashboard beside the demo, and ends it with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+FIRST_PORT = 8501
+"""Streamlit's own default."""
+
+STOP_S = 5.0
+"""How long it may take to end before it is killed. A guess: it has nothing to save."""
+
+
+class DashboardProcess:
+    """One Streamlit server on loopback, reading the ledger at ``ledger_url``."""
+
+    def __init__(self, ledger_url: str, port: int, log: Path) -> None:
+        self.url = f"http://127.0.0.1:{port}"
+        options = {
+            "address": "127.0.0.1",
+            "port": str(port),
+            "headless": "true",
+            "fileWatcherType": "none",
+        }
+        arguments = [text for name, value in options.items() for text in (f"--server.{name}", value)]
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "streamlit", "run", str(APP), *arguments, "--browser.gatherUsageStats", "false"],
+                env={**os.environ, "PENNYWEIGHT_LEDGER": ledger_url},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is for the demo, which then ends the dashboard itself
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    def close(self) -> None:
+        """Ended when this returns."""
+        self._process.terminate()
+        try:
+            self._process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

@@ -1,0 +1,156 @@
+"""The emulated demo: a day of traffic over emulated engines, run by the real daemon on a clock that runs faster."""
+
+from __future__ import annotations
+
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Protocol
+
+from rich.console import Console
+
+from controller.daemon import utc_now
+from controller.demo.actuator import EmulatedActuator
+from controller.demo.dashboard import APP, DashboardProcess
+from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
+from controller.demo.files import INTERVAL_S, TPOT_P95_S, TTFT_P95_S, DemoFiles, write_files
+from controller.demo.ports import PortPicker
+from controller.demo.score import Score
+from controller.demo.summary import Summary, closing
+from controller.demo.world import EmulatedWorld
+from controller.facts.passes import PassResult
+
+START_HOUR = 22
+"""The virtual day begins in its quietest hours, so that the first thing to see is the morning's growth."""
+
+DAY_PASSES = 24 * 3600 // INTERVAL_S
+
+
+class Steps(Protocol):
+    """What the demo needs of the daemon."""
+
+    def step(self) -> PassResult: ...
+
+
+class Build(Protocol):
+    """Makes the real daemon over the demo's files. It differs from any other daemon in two things only: the actuator
+    called ``emulated`` is this one, and the time is the demo's."""
+
+    def __call__(
+        self, files: DemoFiles, *, actuator: EmulatedActuator, clock: Callable[[], datetime]
+    ) -> AbstractContextManager[Steps]: ...
+
+
+class VirtualClock:
+    """The time of the demo's world: moved on by the demo, read by the daemon."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+def run_emulated(
+    passes: int | None, dashboard: bool, speed: float, directory: Path | None, seed: int, *, build: Build
+) -> int:
+    """The whole demo; the exit code.
+
+    passes   end after so many; None: a whole day, after which an open dashboard stays until Ctrl-C
+    speed    virtual seconds per second; 0: as fast as the passes go
+    """
+    console = Console()
+    files = write_files(directory or Path(tempfile.mkdtemp(prefix="pennyweight-demo-")))
+    _set_aside(files)
+    ports = PortPicker()
+    start = (utc_now() - timedelta(days=2)).replace(hour=START_HOUR, minute=0, second=0, microsecond=0)
+    clock = VirtualClock(start)
+    with ExitStack() as stack:
+        stopped = stack.enter_context(_stop_signals())
+        world = EmulatedWorld(start_s=start.timestamp(), seed=seed, targets=files.targets, ports=ports)
+        stack.callback(world.close)
+        daemon = stack.enter_context(build(files, actuator=world.actuator, clock=clock))
+        board = _open_dashboard(files, ports, console, stack) if dashboard else None
+        for moved in ports.moved:
+            console.print(moved, soft_wrap=True, highlight=False)
+        console.print(f"files: {files.directory}", soft_wrap=True, highlight=False)
+        score = _drive(daemon, world, clock, console, passes=passes or DAY_PASSES, speed=speed, stopped=stopped)
+        for line in closing(score, ledger=files.ledger_url, directory=str(files.directory)):
+            console.print(line, soft_wrap=True, highlight=False)
+        if board is not None and board.running and passes is None and not stopped.is_set():
+            console.print(f"The dashboard stays at {board.url} until Ctrl-C.", highlight=False)
+            stopped.wait()
+    return 0
+
+
+def _drive(
+    daemon: Steps,
+    world: EmulatedWorld,
+    clock: VirtualClock,
+    console: Console,
+    *,
+    passes: int,
+    speed: float,
+    stopped: threading.Event,
+) -> Score:
+    """Move the world on, let the daemon look at it, show what it did; at most as fast as ``speed``."""
+    score = Score()
+    began = time.monotonic()
+    with Summary(console, (TTFT_P95_S, TPOT_P95_S), title="pennyweight demo, emulated engines") as summary:
+        for number in range(passes):
+            if stopped.is_set():
+                break
+            world.advance(clock.now.timestamp())
+            result = daemon.step()
+            score = score.after(result, world.served)
+            summary.show(result, score)
+            clock.now += timedelta(seconds=INTERVAL_S)
+            if speed > 0:
+                due = began + (number + 1) * INTERVAL_S / speed
+                stopped.wait(max(0.0, due - time.monotonic()))
+    return score
+
+
+def _open_dashboard(files: DemoFiles, ports: PortPicker, console: Console, stack: ExitStack) -> DashboardProcess | None:
+    if not APP.exists():
+        console.print("no dashboard: it is not part of this installation")
+        return None
+    port = ports.pick(DASHBOARD_PORT, "the dashboard")
+    board = DashboardProcess(files.ledger_url, port, files.directory / "dashboard.log")
+    stack.callback(board.close)
+    console.print(f"dashboard: {board.url}", highlight=False)
+    return board
+
+
+def _set_aside(files: DemoFiles) -> None:
+    """An earlier run's ledger tells of the same virtual day: it is kept under another name."""
+    for suffix in ("", "-wal", "-shm"):
+        old = files.directory / f"pennyweight.db{suffix}"
+        if old.exists():
+            old.replace(files.directory / f"pennyweight-before.db{suffix}")
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Ctrl-C and SIGTERM end the demo after the pass under way, with its summary."""
+    stopped = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        stopped.set()
+
+    if threading.current_thread() is not threading.main_thread():
+        yield stopped
+        return
+    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stopped
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

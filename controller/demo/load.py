@@ -1,0 +1,130 @@
+"""A load generator for OpenAI-compatible servers: closed-loop clients over the replicas that a targets file names."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import aiohttp
+
+RETRY_PAUSE_S = 0.2
+"""How long a client waits when no replica is ready or one refused. A guess: short beside any start-up."""
+
+REQUEST_TIMEOUT_S = 300.0
+"""Give a request up after this. A guess: far longer than the tiny model ever takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What the clients got. Tokens are the server's own usage numbers, as each client received them."""
+
+    requests: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    output_tokens: int = 0
+
+
+class LoadGenerator:
+    """Keeps ``clients`` requests in flight, each to the ready replica with the fewest of ours outstanding.
+
+    The number of clients may be changed at any time; a request that has begun is always finished. A failed request is counted
+    and repeated as a new one. Replicas come from a Prometheus file_sd file, whose ``phase`` label must be ``ready``.
+    """
+
+    def __init__(self, targets_file: Path, *, model: str, prompt: str, output_tokens: int) -> None:
+        self._targets_file = targets_file
+        self._body = {
+            "model": model,
+            "prompt": prompt,
+            "max_tokens": output_tokens,
+            "ignore_eos": True,
+            "temperature": 1.0,
+        }
+        self._wanted = 0
+        self._outstanding: Counter[str] = Counter()
+        self._received = Received()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.new_event_loop()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="load", daemon=True)
+        self._thread.start()
+
+    @property
+    def received(self) -> Received:
+        """Everything received so far."""
+        return self._received
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that wait for their answer."""
+        return self._outstanding.total()
+
+    def set_clients(self, count: int) -> None:
+        """How many requests to keep in flight from now on."""
+        self._wanted = count
+
+    def close(self) -> None:
+        """Finish what is in flight, then stop."""
+        self._wanted, self._closing = 0, True
+        self._thread.join(timeout=REQUEST_TIMEOUT_S)
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._supervise())
+        self._loop.close()
+
+    async def _supervise(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=timeout) as session:
+            while not self._closing or self._tasks:
+                for index in range(len(self._tasks), self._wanted):
+                    self._tasks.add(asyncio.create_task(self._client(session, index)))
+                await asyncio.sleep(RETRY_PAUSE_S / 2)
+                self._tasks = {task for task in self._tasks if not task.done()}
+
+    async def _client(self, session: aiohttp.ClientSession, index: int) -> None:
+        while index < self._wanted:
+            url = self._least_loaded()
+            if url is None:
+                await asyncio.sleep(RETRY_PAUSE_S)
+                continue
+            self._outstanding[url] += 1
+            try:
+                await self._ask(session, url)
+            except (aiohttp.ClientError, TimeoutError):
+                self._received = replace(self._received, failed=self._received.failed + 1)
+                await asyncio.sleep(RETRY_PAUSE_S)
+            finally:
+                self._outstanding[url] -= 1
+
+    async def _ask(self, session: aiohttp.ClientSession, url: str) -> None:
+        async with session.post(f"{url}/v1/completions", json=self._body) as answer:
+            answer.raise_for_status()
+            usage = (await answer.json())["usage"]
+        self._received = replace(
+            self._received,
+            requests=self._received.requests + 1,
+            prompt_tokens=self._received.prompt_tokens + usage["prompt_tokens"],
+            output_tokens=self._received.output_tokens + usage["completion_tokens"],
+        )
+
+    def _least_loaded(self) -> str | None:
+        ready = ready_urls(self._targets_file)
+        return min(ready, key=lambda url: self._outstanding[url], default=None)
+
+
+def ready_urls(targets_file: Path) -> tuple[str, ...]:
+    """Base addresses of the ready replicas in a file_sd file; none while the file is not there yet."""
+    try:
+        groups = json.loads(targets_file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return ()
+    return tuple(
+        address if "://" in address else f"http://{address}"
+        for group in groups
+        if group.get("labels", {}).get("phase", "ready") == "ready"
+        for address in group["targets"]
+    )

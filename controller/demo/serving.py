@@ -1,0 +1,107 @@
+"""An emulated fleet behind real HTTP: each replica on its own loopback port, /metrics and /health as vLLM answers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from controller.demo.ports import PortPicker
+from controller.facts.readings import Phase
+from controller.simulate.engine import Finished, Request
+from controller.simulate.fleet import EmulatedFleet, EmulatedReplica
+from controller.simulate.vllm_page import vllm_page
+
+FIRST_PORT = 8101
+"""Above vLLM's own default, 8000, which a reader may have in use."""
+
+Answer = tuple[HTTPStatus, str]
+
+
+class ServedFleet:
+    """The one owner of the emulated fleet. Everything that touches it holds the lock: scrapes come at any time."""
+
+    def __init__(self, fleet: EmulatedFleet, ports: PortPicker) -> None:
+        self._fleet = fleet
+        self._ports = ports
+        self._lock = threading.RLock()
+        self._servers: dict[str, ThreadingHTTPServer] = {}
+
+    @property
+    def dropped(self) -> int:
+        return self._fleet.dropped
+
+    @property
+    def now_s(self) -> float:
+        return self._fleet.now_s
+
+    def start(self, name: str, delay_s: float) -> None:
+        """A replica that will be ready ``delay_s`` from now; its port answers 503 until then."""
+        with self._lock:
+            self._fleet.start(name, delay_s)
+            self._servers[name] = _serve(self, name, self._ports.pick(FIRST_PORT, f"replica {name}"))
+
+    def drain(self, name: str) -> None:
+        with self._lock:
+            self._fleet.drain(name)
+
+    def advance(self, until_s: float, requests: Sequence[Request]) -> list[Finished]:
+        """Serve until ``until_s``; the ports of replicas that went on the way are closed."""
+        with self._lock:
+            finished = self._fleet.advance(until_s, requests)
+            gone = [name for name in self._servers if name not in self._fleet.replicas]
+        for name in gone:
+            self._shut(name)
+        return finished
+
+    def replicas(self) -> Mapping[str, EmulatedReplica]:
+        with self._lock:
+            return dict(self._fleet.replicas)
+
+    def url(self, name: str) -> str:
+        return f"http://127.0.0.1:{self._servers[name].server_port}"
+
+    def answer(self, name: str, path: str) -> Answer:
+        """What the replica says to GET ``path`` now."""
+        with self._lock:
+            one = self._fleet.replicas.get(name)
+            if one is None or one.phase(self._fleet.now_s) is Phase.STARTING:
+                return HTTPStatus.SERVICE_UNAVAILABLE, "the engine is starting\n"
+            if path == "/health":
+                return HTTPStatus.OK, ""
+            if path == "/metrics":
+                return HTTPStatus.OK, vllm_page(one.engine)
+            return HTTPStatus.NOT_FOUND, "only /metrics and /health are emulated\n"
+
+    def close(self) -> None:
+        """Every port closed."""
+        for name in list(self._servers):
+            self._shut(name)
+
+    def _shut(self, name: str) -> None:
+        server = self._servers.pop(name)
+        server.shutdown()
+        server.server_close()
+        self._ports.release(server.server_port)
+
+
+def _serve(fleet: ServedFleet, name: str, port: int) -> ThreadingHTTPServer:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            status, body = fleet.answer(name, self.path)
+            self.send_response(status)
+            self.send_header("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+            self.send_header("Content-Length", str(len(body.encode())))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class' name
+            """A demo that logs every scrape hides its own summary."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True, name=name).start()
+    return server

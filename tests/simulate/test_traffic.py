@@ -1,0 +1,46 @@
+"""A day of traffic has the shape, the lengths and the unevenness that it says, and is the same for the same seed."""
+
+from __future__ import annotations
+
+from statistics import mean, variance
+
+import pytest
+
+from controller.simulate.traffic import DAY_S, Traffic, TrafficSpec, day_shape
+
+
+def test_the_busiest_hour_is_as_far_above_the_quietest_as_asked() -> None:
+    shape = day_shape(3.56)
+    assert max(shape) / min(shape) == pytest.approx(3.56)
+    assert mean(shape) == pytest.approx(1)
+
+
+def test_the_rate_peaks_in_the_middle_of_the_busiest_hour() -> None:
+    spec = TrafficSpec(peak_per_s=20.0)
+    rates = {minute: spec.rate_per_s(minute * 60.0) for minute in range(1440)}
+    assert max(rates, key=rates.__getitem__) == 14 * 60 + 30
+    assert max(rates.values()) == pytest.approx(20.0)
+    assert spec.rate_per_s(0.0) == pytest.approx(spec.rate_per_s(DAY_S))
+
+
+def test_equal_seeds_give_equal_requests_and_others_do_not() -> None:
+    spec = TrafficSpec(peak_per_s=5.0)
+    assert Traffic(spec, 7, 0.0).until(600) == Traffic(spec, 7, 0.0).until(600)
+    assert Traffic(spec, 7, 0.0).until(600) != Traffic(spec, 8, 0.0).until(600)
+
+
+def test_how_the_day_is_cut_into_calls_changes_nothing() -> None:
+    spec = TrafficSpec(peak_per_s=5.0)
+    parts = Traffic(spec, 7, 0.0)
+    assert [*parts.until(33), *parts.until(34), *parts.until(600)] == Traffic(spec, 7, 0.0).until(600)
+
+
+def test_lengths_and_dispersion_are_near_the_published_ones() -> None:
+    come = Traffic(TrafficSpec(peak_per_s=20.0, shape=(1.0,)), 3, 0.0).until(3000)
+    assert mean(one.prompt_tokens for one in come) == pytest.approx(1632, rel=0.05)
+    assert mean(one.output_tokens for one in come) == pytest.approx(106, rel=0.05)
+    slots = [0] * 300
+    for one in come:
+        slots[int(one.sent_s // 10)] += 1
+    assert mean(slots) == pytest.approx(200, rel=0.05)
+    assert variance(slots) / mean(slots) == pytest.approx(3.0, rel=0.35)
