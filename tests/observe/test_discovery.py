@@ -206,6 +206,9 @@ class SdServer(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}/sd"
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that has given up is no news."""
+
 
 class SdHandler(BaseHTTPRequestHandler):
     server: SdServer

@@ -1,0 +1,1 @@
+"""Reads engines, GPUs, Prometheus servers and discovery: one file a source. Converts units once, decides nothing."""

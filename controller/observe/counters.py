@@ -1,0 +1,155 @@
+"""Counters that survive restarts of the engine and of the daemon, resets and vanishing targets.
+
+Prometheus' own rule sees a reset only when a value drops; an engine that restarts and overtakes its old value between
+two scrapes would be missed, so a changed start time counts as a reset too. After a reset the increase is the new value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from controller.facts.missing import Missing
+from controller.facts.readings import Counter, CounterMark, Signal
+from controller.observe.layout import Layout
+
+ACCOUNTED = (
+    Counter.PROMPT_TOKENS,
+    Counter.CACHED_PROMPT_TOKENS,
+    Counter.OUTPUT_TOKENS,
+    Counter.REQUESTS,
+    Counter.REJECTIONS,
+    Counter.PREEMPTIONS,
+)
+"""What the ledger adds up: these marks are kept over a restart of the daemon, so that nothing is lost or doubled."""
+
+FORGET_AFTER = timedelta(hours=1)
+"""A target that vanished is remembered for so long. A guess: longer than a node takes to come back."""
+
+FIRST = "the first reading of this series; an increase needs two"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Advance:
+    """What happened to one target's counters since its reading before.
+
+    increases   by the page's order; None when nothing is known of before
+    known       signals whose increase is known; None = all
+    unmoved_s   for how long no value of the page has changed
+    """
+
+    window_s: float
+    increases: Sequence[float] | None
+    known: frozenset[str] | None = None
+    unmoved_s: float = 0.0
+
+    def missing(self, signal: Signal) -> Missing | None:
+        """Why the increase of ``signal`` is not known, or None when it is."""
+        name = signal.value
+        if self.increases is None or (self.known is not None and name not in self.known):
+            return Missing(name, FIRST)
+        return None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Target:
+    """How far one target has been counted. ``layout`` None: restored from marks, only ``marks`` are known."""
+
+    at: datetime
+    started_s: float | None
+    layout: Layout | None = None
+    values: Sequence[float] = ()
+    moved_at: datetime | None = None
+    marks: dict[str, float] = field(default_factory=dict)
+
+
+class CounterBook:
+    """Remembers every target's last values. ``watching_since``: what started later is counted from zero."""
+
+    def __init__(self) -> None:
+        self._targets: dict[str, _Target] = {}
+        self._watching_since: datetime | None = None
+
+    def advance(
+        self, url: str, layout: Layout, values: Sequence[float], started_s: float | None, now: datetime
+    ) -> Advance:
+        """Count ``values`` in, and tell what they grew by."""
+        if self._watching_since is None:
+            self._watching_since = now
+        before = self._targets.get(url)
+        self._targets[url] = after = _Target(at=now, started_s=started_s, layout=layout, values=values, moved_at=now)
+        if before is None:
+            return self._first(layout, values, started_s, now)
+        window_s = (now - before.at).total_seconds()
+        previous = _aligned(before, layout)
+        if _restarted(before, started_s, previous, values, layout):
+            return Advance(window_s=window_s, increases=values)
+        increases = [new - old for old, new in zip(previous, values, strict=True)]
+        if before.layout is None:
+            return Advance(window_s=window_s, increases=increases, known=frozenset(ACCOUNTED))
+        if before.moved_at is not None and not any(increases):
+            after.moved_at = before.moved_at
+        unmoved_s = (now - (after.moved_at or now)).total_seconds()
+        return Advance(window_s=window_s, increases=increases, unmoved_s=unmoved_s)
+
+    def forget(self, now: datetime) -> None:
+        """Drop targets that have not been read for FORGET_AFTER."""
+        self._targets = {url: one for url, one in self._targets.items() if now - one.at <= FORGET_AFTER}
+
+    def marks(self) -> tuple[CounterMark, ...]:
+        """How far the accounted counters have been counted."""
+        accounted = {str(counter) for counter in ACCOUNTED}
+        return tuple(
+            CounterMark(target_url=url, series=series, started_s=one.started_s, value=value, at=one.at)
+            for url, one in self._targets.items()
+            for series, value in (_accounted(one, accounted) if one.layout is not None else one.marks.items())
+        )
+
+    def restore(self, marks: Iterable[CounterMark], watching_since: datetime | None) -> None:
+        """Go on from ``marks``; whatever started after ``watching_since`` (the last pass) counts from zero."""
+        self._watching_since = watching_since
+        for mark in marks:
+            target = self._targets.setdefault(mark.target_url, _Target(at=mark.at, started_s=mark.started_s))
+            target.marks[mark.series] = mark.value
+
+    def _first(self, layout: Layout, values: Sequence[float], started_s: float | None, now: datetime) -> Advance:
+        """A target never seen: when its process started after we began to watch, all it counts is new."""
+        since = self._watching_since
+        started = None if started_s is None else datetime.fromtimestamp(started_s, UTC)
+        if started is not None and since is not None and since < started <= now:
+            return Advance(window_s=(now - started).total_seconds(), increases=values)
+        return Advance(window_s=0.0, increases=None)
+
+
+def _accounted(target: _Target, accounted: set[str]) -> list[tuple[str, float]]:
+    layout = target.layout
+    if layout is None:
+        return []
+    return [
+        (series, value)
+        for series, signal, value in zip(layout.series, layout.signals, target.values, strict=True)
+        if not accounted.isdisjoint(signal.split(","))
+    ]
+
+
+def _aligned(before: _Target, layout: Layout) -> Sequence[float]:
+    """The values before, in the order of ``layout``; a series that was not there began at zero."""
+    if before.layout is layout:
+        return before.values
+    seen = before.layout
+    known = before.marks if seen is None else dict(zip(seen.series, before.values, strict=True))
+    return [known.get(series, 0.0) for series in layout.series]
+
+
+def _restarted(
+    before: _Target, started_s: float | None, previous: Sequence[float], values: Sequence[float], layout: Layout
+) -> bool:
+    """Whether the process is another one than before: its start time changed, or a counter fell."""
+    if started_s is not None and before.started_s is not None and abs(started_s - before.started_s) > START_JITTER_S:
+        return True
+    return any(values[index] < previous[index] for index in layout.counting)
+
+
+START_JITTER_S = 1.0
+"""Start times closer than this are the same: texts round them. A guess; no engine restarts that fast."""

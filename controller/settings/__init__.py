@@ -1,0 +1,1 @@
+"""fleet.yaml: what exists and how to run. The only reader of environment variables."""
