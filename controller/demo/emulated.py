@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
-from types import FrameType
 from typing import Protocol
 
 from rich.console import Console
@@ -22,6 +20,7 @@ from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
 from controller.demo.files import INTERVAL_S, TPOT_P95_S, TTFT_P95_S, DemoFiles, write_files
 from controller.demo.ports import PortPicker
 from controller.demo.score import Score
+from controller.demo.signals import stop_signals
 from controller.demo.summary import Summary, closing
 from controller.demo.world import EmulatedWorld
 from controller.facts.passes import PassResult
@@ -72,7 +71,7 @@ def run_emulated(
     start = (utc_now() - timedelta(days=2)).replace(hour=START_HOUR, minute=0, second=0, microsecond=0)
     clock = VirtualClock(start)
     with ExitStack() as stack:
-        stopped = stack.enter_context(_stop_signals())
+        stopped = stack.enter_context(stop_signals())
         world = EmulatedWorld(start_s=start.timestamp(), seed=seed, targets=files.targets, ports=ports)
         stack.callback(world.close)
         daemon = stack.enter_context(build(files, actuator=world.actuator, clock=clock))
@@ -134,23 +133,3 @@ def _set_aside(files: DemoFiles) -> None:
         old = files.directory / f"pennyweight.db{suffix}"
         if old.exists():
             old.replace(files.directory / f"pennyweight-before.db{suffix}")
-
-
-@contextmanager
-def _stop_signals() -> Iterator[threading.Event]:
-    """Ctrl-C and SIGTERM end the demo after the pass under way, with its summary."""
-    stopped = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        stopped.set()
-
-    if threading.current_thread() is not threading.main_thread():
-        yield stopped
-        return
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopped
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

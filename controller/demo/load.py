@@ -20,9 +20,13 @@ REQUEST_TIMEOUT_S = 300.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """What the clients got. Tokens are the server's own usage numbers, as each client received them."""
+    """What the clients got. Tokens are the server's own usage numbers, as each client received them.
+
+    within_slo   requests answered by their deadline: TTFT target + (output tokens - 1) x TPOT target after they were sent
+    """
 
     requests: int = 0
+    within_slo: int = 0
     failed: int = 0
     prompt_tokens: int = 0
     output_tokens: int = 0
@@ -31,12 +35,13 @@ class Received:
 class LoadGenerator:
     """Keeps ``clients`` requests in flight, each to the ready replica with the fewest of ours outstanding.
 
-    The number of clients may be changed at any time; a request that has begun is always finished. A failed request is counted
-    and repeated as a new one. Replicas come from a Prometheus file_sd file, whose ``phase`` label must be ``ready``.
+    The number of clients may be changed at any time; a request that has begun is always finished. A failed request is
+    counted and repeated as a new one. Replicas come from a Prometheus file_sd file; their ``phase`` must be ``ready``.
     """
 
-    def __init__(self, targets_file: Path, *, model: str, prompt: str, output_tokens: int) -> None:
+    def __init__(self, targets_file: Path, *, model: str, prompt: str, output_tokens: int, deadline_s: float) -> None:
         self._targets_file = targets_file
+        self._deadline_s = deadline_s
         self._body = {
             "model": model,
             "prompt": prompt,
@@ -101,12 +106,14 @@ class LoadGenerator:
                 self._outstanding[url] -= 1
 
     async def _ask(self, session: aiohttp.ClientSession, url: str) -> None:
+        sent_s = self._loop.time()
         async with session.post(f"{url}/v1/completions", json=self._body) as answer:
             answer.raise_for_status()
             usage = (await answer.json())["usage"]
         self._received = replace(
             self._received,
             requests=self._received.requests + 1,
+            within_slo=self._received.within_slo + (self._loop.time() - sent_s <= self._deadline_s),
             prompt_tokens=self._received.prompt_tokens + usage["prompt_tokens"],
             output_tokens=self._received.output_tokens + usage["completion_tokens"],
         )

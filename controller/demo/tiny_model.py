@@ -1,7 +1,7 @@
 """Writes a tiny random Llama that real vLLM serves on a CPU. Run by the engine's own Python: tiny_model.py FOLDER.
 
-It needs transformers and tokenizers, which come with vLLM, and nothing of Pennyweight. One token is one byte of text, so
-prompt lengths are known exactly. Head size 64: vLLM's CPU attention kernels take 32 and up.
+It needs transformers and tokenizers, which come with vLLM, and nothing of Pennyweight. One token is one byte of text,
+so prompt lengths are known exactly. Head size 64: vLLM's CPU attention kernels take 32 and up.
 """
 
 import sys

@@ -1,0 +1,215 @@
+"""The daemon around the pass: its clock, its jobs, its signals and what it tells whoever looks."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+
+from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from controller.errors import ConfigError, LedgerError
+from controller.facts.passes import PassResult
+from controller.loop import Plan, Running, Shell, one_pass
+
+log = logging.getLogger("pennyweight")
+
+LATE_AFTER_INTERVALS = 3
+"""Not ready when the last pass is older than this many intervals. A guess: one overrun is usual, two are not."""
+
+PRUNE_EVERY = timedelta(hours=1)
+"""Retention is kept to the hour. A guess: frequent enough that one deletion stays small."""
+
+Clock = Callable[[], datetime]
+
+
+def utc_now() -> datetime:
+    """The wall clock, read nowhere else in the controller."""
+    return datetime.now(UTC)  # noqa: TID251 - the daemon's clock is the one place that may
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What /readyz says. ``reasons`` is empty exactly when ready."""
+
+    ready: bool
+    reasons: tuple[str, ...]
+
+
+class Daemon:
+    """Runs passes one after the other, never two at once, and reloads all or nothing.
+
+    reload    reads the files again and returns the plan to go on with; raises ConfigError when anything is wrong
+    prune     deletes what retention no longer keeps
+    """
+
+    def __init__(
+        self,
+        shell: Shell,
+        plan: Plan,
+        running: Running,
+        *,
+        clock: Clock = utc_now,
+        reload: Callable[[], Plan] | None = None,
+        prune: Callable[[datetime], None] | None = None,
+    ) -> None:
+        self._shell = shell
+        self._plan = plan
+        self._running = running
+        self._clock = clock
+        self._reload = reload
+        self._prune = prune
+        self._on_pass: list[Callable[[PassResult], None]] = []
+        self._one_at_a_time = threading.Lock()
+        self._wake = threading.Event()
+        self._stop = False
+        self._reload_wanted = False
+        self._latest: PassResult | None = None
+        self._failure = ""
+        self.overruns = 0
+        self.failed_passes = 0
+        self.reload_ok = True
+        self.reloaded_at: datetime | None = None
+
+    def look(self) -> None:
+        """Read everything once without deciding, so that the next pass has something to compare with."""
+        with self._one_at_a_time:
+            self._shell.observe(self._clock())
+
+    def step(self) -> PassResult:
+        """One pass, now."""
+        with self._one_at_a_time:
+            result, self._running = one_pass(self._shell, self._plan, self._running, self._clock())
+            self._latest = result
+            self._failure = ""
+        for told in self._on_pass:
+            told(result)
+        return result
+
+    def on_pass(self, told: Callable[[PassResult], None]) -> None:
+        """Tell ``told`` of every finished pass."""
+        self._on_pass.append(told)
+
+    def run(self) -> None:
+        """Passes every interval until SIGTERM or SIGINT, which let the running pass finish; SIGHUP reloads."""
+        previous = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
+        scheduler = self._scheduler()
+        scheduler.start()
+        try:
+            while not self._stop:
+                self._wake.wait()
+                self._wake.clear()
+                if self._reload_wanted:
+                    self._reload_wanted = False
+                    self._reloaded(scheduler)
+        finally:
+            scheduler.shutdown(wait=True)
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+        log.info("stopped after the last pass ended; engines keep running")
+
+    def stop(self) -> None:
+        """Let the running pass finish, then return from ``run``."""
+        self._stop = True
+        self._wake.set()
+
+    def latest(self) -> PassResult | None:
+        """The last finished pass."""
+        return self._latest
+
+    def health(self) -> Health:
+        """Whether the daemon does its work, or why not."""
+        latest, reasons = self._latest, []
+        if self._failure:
+            reasons.append(f"the last pass failed: {self._failure}")
+        if latest is None:
+            reasons.append("no pass has finished yet")
+        else:
+            age_s = (self._clock() - latest.at).total_seconds()
+            if age_s > LATE_AFTER_INTERVALS * self._plan.interval_s:
+                reasons.append(f"the last pass was {age_s:.0f} s ago; one is due every {self._plan.interval_s:g} s")
+            reasons.extend(latest.problems)
+        return Health(ready=not reasons, reasons=tuple(reasons))
+
+    def _scheduler(self) -> BackgroundScheduler:
+        scheduler = BackgroundScheduler(timezone=UTC)
+        scheduler.add_listener(self._overran, EVENT_JOB_MAX_INSTANCES)
+        scheduler.add_job(
+            self._pass_job,
+            "interval",
+            seconds=self._plan.interval_s,
+            id="pass",
+            next_run_time=datetime.now(UTC),  # noqa: TID251 - the scheduler lives on the wall clock
+            coalesce=True,
+            max_instances=1,
+            misfire_grace_time=None,
+        )
+        if self._prune is not None:
+            scheduler.add_job(
+                self._prune_job,
+                "interval",
+                seconds=PRUNE_EVERY.total_seconds(),
+                id="prune",
+                coalesce=True,
+                max_instances=1,
+                misfire_grace_time=None,
+            )
+        return scheduler
+
+    def _pass_job(self) -> None:
+        try:
+            self.step()
+        except Exception as error:  # the one broad except: a broken pass must not end the daemon
+            self.failed_passes += 1
+            self._failure = f"{type(error).__name__}: {error}"
+            log.exception("the pass failed and changed nothing after the failure; the next one starts afresh")
+
+    def _prune_job(self) -> None:
+        try:
+            if self._prune is not None:
+                self._prune(self._clock())
+        except LedgerError as error:
+            log.warning("old rows were not deleted: %s; the next try is in an hour", error)
+
+    def _overran(self, _: JobSubmissionEvent) -> None:
+        self.overruns += 1
+        log.warning(
+            "a pass took longer than the interval of %g s, so one was skipped (%d so far); "
+            "raise `interval` or look for slow targets",
+            self._plan.interval_s,
+            self.overruns,
+        )
+
+    def _reloaded(self, scheduler: BackgroundScheduler) -> None:
+        if self._reload is None:
+            return
+        with self._one_at_a_time:
+            try:
+                plan = self._reload()
+            except ConfigError as error:
+                self.reload_ok = False
+                log.error("reload refused, everything stays as it was:\n%s", error)
+                return
+            if plan.interval_s != self._plan.interval_s:
+                scheduler.reschedule_job("pass", trigger="interval", seconds=plan.interval_s)
+            self._plan = plan
+            known = set(plan.fleet.services)
+            services = {name: one for name, one in self._running.memory.services.items() if name in known}
+            self._running = replace(self._running, memory=replace(self._running.memory, services=services))
+        self.reload_ok, self.reloaded_at = True, self._clock()
+        log.info("reloaded: %d services, %d policies, mode %s", len(known), len(plan.policies), plan.mode)
+
+    def _signalled(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGHUP:
+            self._reload_wanted = True
+            self._wake.set()
+        else:
+            self.stop()
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

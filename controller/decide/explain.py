@@ -1,0 +1,87 @@
+"""A decision told as a colleague would tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from controller.facts.decisions import Because, Decision, Outcome
+from controller.facts.missing import Missing
+
+NEXT = {
+    Because.DEMAND: "The next passes watch whether it helped; starting replicas count as supply until their deadline.",
+    Because.STEADY: "Nothing changes until a signal leaves its target by more than the tolerance.",
+    Because.BLIND: "It holds until the missing signals are back and have been live for the whole window. "
+    "Look at the targets named above; what can be read may still ask for more.",
+    Because.PAUSED: "Nothing is decided until `pennyweight resume`.",
+    Because.OBSERVING: "Set `mode: advise` to be told what to do, or `mode: act` to have it done.",
+    Because.STABILIZING: "If it stays so for the whole window, the count changes.",
+    Because.STEP_LIMIT: "More follows when the period of the step limit is over.",
+    Because.LIMIT: "Only another limit in the policy changes that.",
+    Because.HEADROOM: "A replica goes when the load is low enough for the others to carry it with headroom.",
+    Because.STARTING: "The starting replicas get until their start deadline; then another way is tried.",
+    Because.START_FAILED: "The variant rests for a while, longer after each failure; the replica's log says what went wrong.",
+    Because.IDLE: "The first request that waits or is refused brings replicas back.",
+    Because.NOT_PROVEN_IDLE: "Zero follows once every replica has reported no request for the whole window.",
+    Because.INFEASIBLE: "Nothing is changed until the policy's minimum and the fleet file's capacity agree.",
+    Because.FOREIGN_CHANGE: "It stands down for a while; find out who else scales this target, or pause the service.",
+}
+"""What happens next, by reason."""
+
+
+def explain(decisions: Sequence[Decision], outcomes: Mapping[str, Outcome], now: datetime) -> str:
+    """The latest decisions of one service, one variant after the other, in full sentences."""
+    return "\n\n".join(_told(decision, outcomes.get(decision.id), now) for decision in decisions)
+
+
+def _told(decision: Decision, outcome: Outcome | None, now: datetime) -> str:
+    ago_s = (now - decision.at).total_seconds()
+    lines = [
+        f"{decision.service} on {decision.variant}, at {decision.at:%Y-%m-%d %H:%M:%S} UTC ({_ago(ago_s)} ago):",
+        f"  Decided   {_verb(decision)}.",
+        f"  Because   {decision.because}: {decision.detail}.",
+        *_numbers(decision),
+        f"  Money     {_money(decision)}.",
+    ]
+    if outcome is not None:
+        lines.append(f"  Outcome   {outcome.kind}: {outcome.detail}.")
+    lines.append(f"  Next      {NEXT[decision.because]}")
+    return "\n".join(lines)
+
+
+def _verb(decision: Decision) -> str:
+    starting = decision.current - decision.ready
+    count = f"{decision.current} replicas ({decision.ready} ready, {starting} starting)"
+    if decision.holds:
+        return f"hold at {count}"
+    victims = f"; first to go: {', '.join(decision.victims)}" if decision.victims else ""
+    return f"{decision.verb} from {count} to {decision.desired}{victims}"
+
+
+def _numbers(decision: Decision) -> list[str]:
+    """Every signal with its target and what it wanted."""
+    names = [name for name in decision.numbers if f"{name}_wanted" in decision.numbers]
+    return [
+        f"  {'Numbers' if index == 0 else '':<9} {name} {decision.numbers[name]:.4g}, target "
+        f"{decision.numbers[f'{name}_target']:.4g}: wants {decision.numbers[f'{name}_wanted']:.0f}"
+        for index, name in enumerate(names)
+    ]
+
+
+def _money(decision: Decision) -> str:
+    before, after = decision.usd_per_hour_before, decision.usd_per_hour_after
+    if isinstance(before, Missing):
+        return f"unknown, {before}"
+    if isinstance(after, Missing):
+        return f"${before:.2f}/h now; after it unknown, {after}"
+    if decision.holds:
+        return f"${before:.2f}/h, unchanged"
+    return f"${before:.2f}/h before, ${after:.2f}/h after ({after - before:+.2f})"
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.0f} h"

@@ -1,0 +1,286 @@
+"""One pass: observe, estimate, decide, record the intent, act, record the outcome. Knows no I/O library and no clock."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter as Tally
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Protocol
+
+from controller.decide.alerts import AlertStep, abnormal, advance_alerts
+from controller.decide.memory import remember
+from controller.decide.replicas import decide_replicas
+from controller.decide.rules import ServicePolicy
+from controller.decide.situation import situation_of
+from controller.errors import LedgerError, StaleActError
+from controller.estimate.fleet import estimate
+from controller.estimate.uses import replica_uses
+from controller.facts.decisions import (
+    Alert,
+    AlertPhase,
+    AlertState,
+    Decision,
+    Memory,
+    Outcome,
+    OutcomeKind,
+    Pause,
+    ServiceMemory,
+)
+from controller.facts.estimates import Estimates
+from controller.facts.fleet import Fleet, Mode
+from controller.facts.missing import Missing
+from controller.facts.passes import Gap, PassRecord, PassResult
+from controller.facts.prices import Prices
+from controller.facts.readings import CounterMark, EngineReading, Observation
+
+log = logging.getLogger("pennyweight")
+
+QUEUE_HISTORY_S = 900.0
+"""How far back a persistent queue is looked for. A guess: three times the longest usual scale-up stabilization."""
+
+
+class Shell(Protocol):
+    """Everything a pass reads from and does to the world. The simulator and the tests bring their own."""
+
+    def observe(self, now: datetime) -> Observation: ...
+
+    def prices(self, now: datetime) -> Prices: ...
+
+    def pauses(self) -> Mapping[str, Pause]: ...
+
+    def marks(self) -> tuple[CounterMark, ...]: ...
+
+    def record_intent(self, record: PassRecord) -> None: ...
+
+    def act(self, decision: Decision, now: datetime) -> Outcome: ...
+
+    def record_outcomes(self, result: PassResult, memory: Memory) -> None: ...
+
+    def notify(self, alerts: Sequence[Alert]) -> None: ...
+
+    def elapsed_s(self) -> float:
+        """Seconds on a monotonic clock: only ever used to say how long something took."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the passes run on: all that a reload may replace.
+
+    interval_s      seconds between passes
+    rate_window_s   rates and quantiles look back this far
+    """
+
+    fleet: Fleet
+    policies: Mapping[str, ServicePolicy]
+    mode: Mode
+    interval_s: float
+    rate_window_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Running:
+    """What one pass hands to the next. ``memory`` also lives in the ledger; the rest is rebuilt by watching.
+
+    history         by target url: the readings of the rate window, oldest first
+    queue_history   by service: (when, requests waiting)
+    resumed         the pass before was made by an earlier process: what lies between is a gap
+    """
+
+    memory: Memory = field(default_factory=Memory)
+    last_pass_at: datetime | None = None
+    history: Mapping[str, tuple[EngineReading, ...]] = field(default_factory=dict)
+    queue_history: Mapping[str, tuple[tuple[datetime, float], ...]] = field(default_factory=dict)
+    resumed: bool = False
+
+
+def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple[PassResult, Running]:
+    """One trip round. What cannot be recorded first is not done."""
+    began_s = shell.elapsed_s()
+    observation = shell.observe(now)
+    history = _history(running.history, observation, plan.rate_window_s)
+    prices = shell.prices(now)
+    estimates = estimate(plan.fleet, observation, history, prices, now, running.queue_history)
+    pauses = shell.pauses()
+    decisions, services = _decide(plan, running.memory, observation, estimates, prices, pauses)
+    steps = _alerts(plan, running.memory, estimates, decisions, now)
+    memory = Memory(
+        services=services,
+        alerts={(step.state.service, step.state.name): step.state for step in steps},
+    )
+    record = PassRecord(
+        at=now,
+        mode=plan.mode,
+        estimates=estimates,
+        uses=replica_uses(plan.fleet, observation, estimates, prices, running.last_pass_at, now),
+        decisions=decisions,
+        marks=shell.marks(),
+        memory=memory,
+        gaps=_gaps(plan, running, now),
+    )
+    outcomes, problems = _record_and_act(shell, plan, record, now)
+    memory = _remembered(memory, decisions, outcomes, now)
+    result = PassResult(
+        at=now,
+        mode=plan.mode,
+        duration_s=shell.elapsed_s() - began_s,
+        observation=observation,
+        estimates=estimates,
+        decisions=decisions,
+        outcomes=outcomes,
+        alerts=tuple(memory.alerts.values()),
+        sent=tuple(step.message for step in steps if step.message is not None),
+        pauses=pauses,
+        problems=problems,
+    )
+    result = _record_outcomes(shell, result, memory)
+    shell.notify(result.sent)
+    _tell(result, running.memory)
+    return result, Running(
+        memory=memory,
+        last_pass_at=now,
+        history=history,
+        queue_history=_queues(running.queue_history, estimates, now),
+    )
+
+
+def _decide(
+    plan: Plan,
+    memory: Memory,
+    observation: Observation,
+    estimates: Estimates,
+    prices: Prices,
+    pauses: Mapping[str, Pause],
+) -> tuple[tuple[Decision, ...], dict[str, ServiceMemory]]:
+    decisions: list[Decision] = []
+    services = dict(memory.services)
+    for name, policy in plan.policies.items():
+        pause = pauses.get(name)
+        situation = situation_of(
+            plan.fleet.services[name],
+            policy,
+            observation,
+            estimates,
+            prices,
+            mode=plan.mode,
+            paused=f"paused by {pause.by} since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.reason}" if pause else "",
+        )
+        made, services[name] = decide_replicas(situation, policy, services.get(name, ServiceMemory()))
+        decisions.extend(made)
+    return tuple(decisions), services
+
+
+def _alerts(
+    plan: Plan, memory: Memory, estimates: Estimates, decisions: Sequence[Decision], now: datetime
+) -> tuple[AlertStep, ...]:
+    policed = [
+        step
+        for name, policy in plan.policies.items()
+        for step in advance_alerts(policy, estimates.services[name].values(), memory.alerts, now)
+    ]
+    return (*policed, *abnormal(decisions, memory.alerts, now))
+
+
+def _record_and_act(
+    shell: Shell, plan: Plan, record: PassRecord, now: datetime
+) -> tuple[tuple[Outcome, ...], tuple[str, ...]]:
+    """Write the intent, then act on it: growing first. Without the intent in the ledger nothing is touched."""
+    moves = sorted((one for one in record.decisions if not one.holds), key=lambda one: one.desired < one.current)
+    try:
+        shell.record_intent(record)
+    except LedgerError as error:
+        return (), (f"nothing was acted on: {error}",)
+    if plan.mode is not Mode.ACT:
+        return tuple(_outcome(one, OutcomeKind.ADVISED, f"mode is {plan.mode}", now) for one in moves), ()
+    outcomes, problems = [], []
+    for decision in moves:
+        try:
+            outcomes.append(shell.act(decision, now))
+        except StaleActError as error:
+            outcomes.append(_outcome(decision, OutcomeKind.REFUSED, str(error), now))
+        except Exception as error:  # one broken actuator must not stop the others, nor the daemon
+            log.exception("acting on %s failed", decision.id)
+            problem = f"{type(error).__name__}: {error}; nothing is retried blindly, the next pass decides again"
+            outcomes.append(_outcome(decision, OutcomeKind.FAILED, problem, now))
+            problems.append(f"{decision.service}/{decision.variant}: {problem}")
+    return tuple(outcomes), tuple(problems)
+
+
+def _outcome(decision: Decision, kind: OutcomeKind, detail: str, now: datetime) -> Outcome:
+    return Outcome(
+        decision_id=decision.id,
+        service=decision.service,
+        variant=decision.variant,
+        kind=kind,
+        detail=detail,
+        at=now,
+    )
+
+
+def _remembered(memory: Memory, decisions: Sequence[Decision], outcomes: Sequence[Outcome], now: datetime) -> Memory:
+    by_id = {outcome.decision_id: outcome for outcome in outcomes}
+    services = {
+        name: remember(one, [decision for decision in decisions if decision.service == name], by_id, now)
+        for name, one in memory.services.items()
+    }
+    return replace(memory, services=services)
+
+
+def _record_outcomes(shell: Shell, result: PassResult, memory: Memory) -> PassResult:
+    try:
+        shell.record_outcomes(result, memory)
+    except LedgerError as error:
+        return replace(result, problems=(*result.problems, f"the outcomes of this pass were not recorded: {error}"))
+    return result
+
+
+def _history(
+    past: Mapping[str, tuple[EngineReading, ...]], observation: Observation, window_s: float
+) -> dict[str, tuple[EngineReading, ...]]:
+    """The readings of the rate window by target; a target that discovery no longer names is forgotten."""
+    oldest = observation.at - timedelta(seconds=window_s)
+    history = {}
+    for target in observation.targets:
+        reading = observation.engines.get(target.url)
+        kept = tuple(one for one in past.get(target.url, ()) if one.at > oldest)
+        fresh = () if reading is None or isinstance(reading, Missing) else (reading,)
+        history[target.url] = (*kept, *fresh)
+    return history
+
+
+def _queues(
+    past: Mapping[str, tuple[tuple[datetime, float], ...]], estimates: Estimates, now: datetime
+) -> dict[str, tuple[tuple[datetime, float], ...]]:
+    oldest = now - timedelta(seconds=QUEUE_HISTORY_S)
+    queues = {}
+    for name, seen in estimates.services.items():
+        kept = tuple(one for one in past.get(name, ()) if one[0] > oldest)
+        queues[name] = kept if isinstance(seen.queue_depth, Missing) else (*kept, (now, seen.queue_depth))
+    return queues
+
+
+def _gaps(plan: Plan, running: Running, now: datetime) -> tuple[Gap, ...]:
+    """Time in which no pass ran, named. Two intervals are usual: one pass may overrun into the next."""
+    last = running.last_pass_at
+    if last is None or now - last <= timedelta(seconds=2 * plan.interval_s):
+        return ()
+    why = "the daemon was not running" if running.resumed else "passes overran or the machine slept"
+    return (Gap(start=last, end=now, why=why),)
+
+
+def _tell(result: PassResult, before: Memory) -> None:
+    """One line for each decision that moves or failed, one for each problem, one a pass for debugging."""
+    by_id = {outcome.decision_id: outcome for outcome in result.outcomes}
+    for decision in result.decisions:
+        outcome = by_id.get(decision.id)
+        if outcome is not None:
+            log.info("%s [%s: %s]", decision, outcome.kind, outcome.detail)
+    for alert in result.sent:
+        log.warning("alert %s/%s %s: %s", alert.service, alert.name, alert.phase, alert.summary)
+    for problem in result.problems:
+        log.error("%s", problem)
+    reasons = Tally(decision.because for decision in result.decisions)
+    firing = sum(state.phase is AlertPhase.FIRING for state in result.alerts)
+    log.debug("pass at %s: %.3f s, %s, %d alerts firing", result.at, result.duration_s, dict(reasons), firing)

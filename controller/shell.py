@@ -1,0 +1,146 @@
+"""The shell of the real daemon: does for a pass what the rooms with I/O can do, and decides nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from controller.act.actuator import Actuator
+from controller.errors import ActError, LedgerError
+from controller.facts.decisions import Alert, Decision, Memory, Outcome, OutcomeKind, Pause
+from controller.facts.fleet import Fleet, Variant
+from controller.facts.missing import Missing
+from controller.facts.passes import PassRecord, PassResult
+from controller.facts.prices import Prices
+from controller.facts.readings import CounterMark, Observation, ReplicaState
+from controller.ledger.write import Ledger
+from controller.loop import Running
+from controller.notify.dispatch import Dispatcher
+from controller.observe.fleet_observer import FleetObserver
+from controller.prices.resolve import resolve
+from controller.prices.source import PriceSource
+
+log = logging.getLogger("pennyweight")
+
+
+class LiveShell:
+    """Observes with real sources, acts with real actuators, records in a real ledger."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        *,
+        observer: FleetObserver,
+        price_sources: Sequence[PriceSource],
+        actuators: Mapping[str, Actuator],
+        ledger: Ledger,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._fleet = fleet
+        self._observer = observer
+        self._price_sources = price_sources
+        self._actuators = actuators
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._pauses: Mapping[str, Pause] = {}
+
+    def restore(self, now: datetime) -> Running:
+        """Go on where the process before stopped.
+
+        Counters continue. What was begun and not finished is settled as unknown, and its count is taken as it is
+        found. Every signal must be live for its whole window, and idleness be proven, anew before anything shrinks.
+        """
+        restored = self._ledger.restore()
+        self._observer.restore(restored.marks, restored.last_pass_at)
+        self._ledger.settle([_unknown(decision, now) for decision in restored.unfinished])
+        begun = {(decision.service, decision.variant) for decision in restored.unfinished}
+        services = {
+            name: replace(
+                one,
+                live_since=None,
+                idle_since=None,
+                expected={key: count for key, count in one.expected.items() if (name, key) not in begun},
+            )
+            for name, one in restored.memory.services.items()
+        }
+        for decision in restored.unfinished:
+            log.warning("the daemon died while acting on %s: taking the replicas as they are now", decision.id)
+        memory = replace(restored.memory, services=services)
+        return Running(memory=memory, last_pass_at=restored.last_pass_at, resumed=restored.last_pass_at is not None)
+
+    def reload(self, fleet: Fleet) -> None:
+        """Look at and act on ``fleet`` from the next pass on."""
+        self._fleet = fleet
+        self._observer.reload(fleet)
+
+    def close(self) -> None:
+        """Let go of everything but the engines, which keep running."""
+        for actuator in self._actuators.values():
+            actuator.close()
+        self._observer.close()
+        self._dispatcher.close()
+        self._ledger.close()
+
+    # what a pass asks for
+
+    def observe(self, now: datetime) -> Observation:
+        replicas = {(variant.service, variant.name): self._replicas(variant, now) for variant in self._fleet.variants()}
+        seen = self._observer.observe(now)
+        return Observation(
+            at=now,
+            targets=seen.targets,
+            engines=seen.engines,
+            gpus=seen.gpus,
+            replicas=replicas,
+            discovery_problems=seen.problems,
+        )
+
+    def prices(self, now: datetime) -> Prices:
+        return resolve(self._fleet, self._price_sources, now)
+
+    def pauses(self) -> Mapping[str, Pause]:
+        """The last known ones when the ledger cannot be read: then nothing is acted on anyway."""
+        try:
+            self._pauses = self._ledger.pauses()
+        except LedgerError as error:
+            log.error("pauses could not be read, keeping the last known ones: %s", error)
+        return self._pauses
+
+    def marks(self) -> tuple[CounterMark, ...]:
+        return self._observer.marks()
+
+    def record_intent(self, record: PassRecord) -> None:
+        self._ledger.record_intent(record)
+
+    def act(self, decision: Decision, now: datetime) -> Outcome:
+        variant = self._fleet.services[decision.service].variants[decision.variant]
+        return self._actuators[variant.actuator].apply(decision, variant, now)
+
+    def record_outcomes(self, result: PassResult, memory: Memory) -> None:
+        self._ledger.record_outcomes(result, memory)
+
+    def notify(self, alerts: Sequence[Alert]) -> None:
+        self._dispatcher.post(alerts)
+
+    def elapsed_s(self) -> float:
+        return time.monotonic()
+
+    def _replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
+        try:
+            return self._actuators[variant.actuator].replicas(variant, now)
+        except ActError as error:
+            return Missing("replicas", str(error))
+
+
+def _unknown(decision: Decision, now: datetime) -> Outcome:
+    return Outcome(
+        decision_id=decision.id,
+        service=decision.service,
+        variant=decision.variant,
+        kind=OutcomeKind.UNKNOWN,
+        detail="the daemon died between the intent and its outcome",
+        at=now,
+    )
