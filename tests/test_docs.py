@@ -1,5 +1,6 @@
 """The docs cannot lie: what the code can say, the glossary explains."""
 
+import importlib.util
 import re
 from dataclasses import fields
 from pathlib import Path
@@ -39,6 +40,22 @@ def test_every_quantity_of_an_estimate_is_in_the_glossary():
 def _explained(name: str, text: str) -> bool:
     """Whole families (`ttft_*_s`, prompt/computed/cached/output tokens) count for their members."""
     family = re.sub(r"_p\d+_s$", "_*_s", name)
-    stem = name.removesuffix("_per_s").replace("computed_prompt", "computed").replace("cached_prompt", "cached")
+    stem = (
+        name.removesuffix("_per_s")
+        .removesuffix("_capacity")
+        .removesuffix("_deferred")
+        .replace("computed_prompt", "computed")
+        .replace("cached_prompt", "cached")
+    )
     words = stem.replace("_tokens", "").replace("_", " ")
     return name in text or family in text or words in text
+
+
+def test_the_metric_reference_is_what_the_code_says():
+    spec = importlib.util.spec_from_file_location("docs_tables", ROOT / "docs" / "tables.py")
+    assert spec is not None
+    assert spec.loader is not None
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    assert page == tables.refreshed(page), "run: python docs/tables.py"

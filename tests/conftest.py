@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -152,3 +155,28 @@ def in_mode():
 @pytest.fixture
 def after():
     return lambda seconds: NOON + timedelta(seconds=seconds)
+
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """The path of a tool that not everybody has: its test is skipped, or fails where PENNYWEIGHT_REQUIRE_TOOLS is set."""
+
+    def found(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            message = f"{name} is not installed; CI has it (.ci/run installs it)"
+            if os.environ.get("PENNYWEIGHT_REQUIRE_TOOLS"):
+                pytest.fail(message)
+            pytest.skip(message)
+        return path
+
+    return found

@@ -1,0 +1,113 @@
+"""The read-only JSON API, health and /metrics. Every quantity is a number, or {"missing": what, "why": why}."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from datetime import datetime
+from enum import Enum
+from typing import Any
+
+from fastapi import FastAPI, HTTPException, Response
+from fastapi.responses import JSONResponse
+
+from controller.facts.missing import Missing
+from controller.facts.passes import PassResult
+from controller.serve.exporter import Exporter
+from controller.serve.view import View
+
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def create_app(view: View, exporter: Exporter) -> FastAPI:
+    """All endpoints. Nothing here changes anything, so everything is GET."""
+    app = FastAPI(title="Pennyweight", docs_url=None, redoc_url=None, description="Read-only view of the last pass.")
+
+    @app.get("/healthz", summary="Is the process alive?")
+    def healthz() -> dict[str, str]:
+        return {"status": "alive"}
+
+    @app.get("/readyz", summary="Does it do its work? 503 says why not.")
+    def readyz() -> JSONResponse:
+        reasons = view.standing().reasons
+        return JSONResponse({"ready": not reasons, "reasons": list(reasons)}, status_code=503 if reasons else 200)
+
+    @app.get("/metrics", summary="Prometheus text format", response_class=Response)
+    def metrics() -> Response:
+        return Response(exporter.render(), media_type=TEXT_FORMAT)
+
+    _add_pass(app, view)
+    return app
+
+
+def _add_pass(app: FastAPI, view: View) -> None:
+    """What the last pass saw and decided."""
+
+    @app.get("/api/v1/fleet", summary="The whole fleet in the last pass")
+    def fleet() -> Any:
+        latest = _latest(view)
+        return {"at": plain(latest.at), "mode": latest.mode, "fleet": plain(latest.estimates.fleet)}
+
+    @app.get("/api/v1/services", summary="Every service in the last pass")
+    def services() -> Any:
+        latest = _latest(view)
+        return {"at": plain(latest.at), "services": plain(dict(latest.estimates.services))}
+
+    @app.get("/api/v1/services/{service}", summary="One service at all levels")
+    def service(service: str) -> Any:
+        latest = _latest(view)
+        if service not in latest.estimates.services:
+            known = ", ".join(sorted(latest.estimates.services))
+            raise HTTPException(404, f"no service '{service}'; there are {known}")
+        return {"at": plain(latest.at), **_levels(latest, service)}
+
+    @app.get("/api/v1/decisions", summary="What the last pass decided, and what became of it")
+    def decisions() -> Any:
+        latest = _latest(view)
+        told = [plain(one) | {"sentence": str(one)} for one in latest.decisions]
+        return {"at": plain(latest.at), "decisions": told, "outcomes": plain(latest.outcomes)}
+
+    @app.get("/api/v1/findings", summary="What is worth doing, with its numbers")
+    def findings() -> Any:
+        latest = _latest(view)
+        return {"at": plain(latest.at), "findings": plain(latest.estimates.findings)}
+
+    @app.get("/api/v1/alerts", summary="Where every alert is")
+    def alerts() -> Any:
+        latest = _latest(view)
+        return {"at": plain(latest.at), "alerts": plain(latest.alerts)}
+
+
+def _latest(view: View) -> PassResult:
+    latest = view.latest()
+    if latest is None:
+        raise HTTPException(503, "no pass has finished yet; try again after one interval")
+    return latest
+
+
+def _levels(latest: PassResult, service: str) -> dict[str, Any]:
+    estimates = latest.estimates
+    return {
+        "service": plain(estimates.services[service]),
+        "variants": {name: plain(one) for (owner, name), one in estimates.variants.items() if owner == service},
+        "replicas": [plain(one) for (owner, _, _), one in estimates.replicas.items() if owner == service],
+        "costs": [plain(one) for one in estimates.costs if one.service == service],
+        "decisions": [str(one) for one in latest.decisions if one.service == service],
+        "paused": plain(latest.pauses.get(service)),
+    }
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON can say it."""
+    if isinstance(value, Missing):
+        return {"missing": value.what, "why": value.why}
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, dict):
+        return {str(key): plain(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    return value
