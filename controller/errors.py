@@ -39,8 +39,8 @@ class ConfigError(PennyweightError):
     """All mistakes of all files at once."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        self.problems = tuple(problems)
-        super().__init__("\n".join(str(problem) for problem in self.problems))
+        self.problems = tuple(sorted(problems, key=lambda problem: (problem.file, problem.line, problem.column)))
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 class ObserveError(PennyweightError):

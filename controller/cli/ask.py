@@ -1,0 +1,146 @@
+"""Commands that ask or note something: check, schema, status, explain, pause, resume."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+from rich.console import Console
+
+from controller.cli.tables import status_table
+from controller.daemon import utc_now
+from controller.decide.explain import explain
+from controller.errors import ConfigError, PennyweightError, Problem
+from controller.facts.decisions import Pause
+from controller.ledger.read import LedgerReader
+from controller.ledger.write import Ledger
+from controller.policy import check as policy_check
+from controller.policy import schema as policy_schema
+from controller.settings.load import Settings, load_settings
+from controller.settings.load import json_schema as fleet_schema
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Report every problem of every file, and run the policy tests."""
+    settings, problems = _checked_fleet(arguments)
+    paths = _policy_paths(arguments.paths, settings)
+    fleet = settings.fleet if settings is not None else None
+    channels = settings.channels if settings is not None else ("log", "slack")
+    report = policy_check.check_policies(paths, fleet, channels)
+    problems += report.problems
+    if problems:
+        raise ConfigError(problems)
+    files = len(report.files) + (settings is not None)
+    print(f"{files} files are right: {len(report.policies)} policies, {report.tests_run} policy tests passed")
+    if settings is not None and not report.policies:
+        print("no policy yet: the fleet is measured, nothing is decided")
+    return 0
+
+
+def _checked_fleet(arguments: argparse.Namespace) -> tuple[Settings | None, list[Problem]]:
+    """The fleet file is optional when policies are named."""
+    path = arguments.fleet or Path("fleet.yaml")
+    if arguments.fleet is None and arguments.paths and not path.exists():
+        return None, []
+    try:
+        return load_settings(path, dict(os.environ)), []
+    except ConfigError as error:
+        return None, list(error.problems)
+
+
+def _policy_paths(named: list[Path], settings: Settings | None) -> list[Path]:
+    """The named files and folders; else those that the fleet file names."""
+    if not named:
+        return list(settings.policy_files) if settings is not None else []
+    return [file for path in named for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
+
+
+def schema(arguments: argparse.Namespace) -> int:
+    """Print a JSON Schema."""
+    made = policy_schema.json_schema() if arguments.kind == "policy" else fleet_schema()
+    print(json.dumps(made, indent=2))
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """The last pass, whether or not the daemon runs."""
+    console = Console()
+    with _reader(arguments) as reader:
+        now = reader.fleet_now()
+        if now is None:
+            print("the ledger has no pass yet: start the daemon with `pennyweight run`")
+            return 1
+        ago_s = (utc_now() - now.last_pass.at).total_seconds()
+        title = f"last pass {now.last_pass.at:%Y-%m-%d %H:%M:%S} UTC, {_ago(ago_s)} ago, mode {now.last_pass.mode}"
+        rows = (*now.services, now.fleet) if now.fleet is not None else now.services
+        console.print(status_table(title, rows))
+        for problem in now.last_pass.problems:
+            console.print(f"problem: {problem}")
+        for pause in reader.pauses().values():
+            console.print(
+                f"{pause.service} is paused by {pause.by} since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.reason}"
+            )
+        for gap in reader.gaps(now.last_pass.at - timedelta(days=1), now.last_pass.at + timedelta(seconds=1)):
+            console.print(f"gap {gap.start:%H:%M:%S} to {gap.end:%H:%M:%S} UTC: {gap.why}")
+    return 0
+
+
+def explain_service(arguments: argparse.Namespace) -> int:
+    """The last decision about a service."""
+    with _reader(arguments) as reader:
+        last = reader.last_decision(arguments.service)
+        if last is None:
+            known = ", ".join(reader.services()) or "none yet"
+            print(f"no decision about '{arguments.service}' is recorded; services with one: {known}", file=sys.stderr)
+            return 1
+        same_pass = reader.decisions(arguments.service, start=last.decision.at, limit=50)
+    told = [one.decision for one in same_pass if one.decision.at == last.decision.at]
+    outcomes = {one.outcome.decision_id: one.outcome for one in same_pass if one.outcome is not None}
+    print(explain(told, outcomes, utc_now()))
+    return 0
+
+
+def pause(arguments: argparse.Namespace) -> int:
+    """Note a pause; the daemon heeds it from its next pass on."""
+    settings = load_settings(arguments.fleet, dict(os.environ))
+    _known_service(settings, arguments.service)
+    with closing(Ledger.open(settings.ledger_url)) as ledger:
+        ledger.pause(Pause(service=arguments.service, since=utc_now(), by=getpass.getuser(), reason=arguments.reason))
+    print(f"{arguments.service} is paused: from the next pass on nothing is decided for it until `pennyweight resume`")
+    return 0
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """End a pause."""
+    settings = load_settings(arguments.fleet, dict(os.environ))
+    _known_service(settings, arguments.service)
+    with closing(Ledger.open(settings.ledger_url)) as ledger:
+        was_paused = ledger.resume(arguments.service, utc_now(), getpass.getuser())
+    print(f"{arguments.service} is {'resumed' if was_paused else 'not paused'}")
+    return 0
+
+
+def _known_service(settings: Settings, service: str) -> None:
+    if service not in settings.fleet.services:
+        known = ", ".join(settings.fleet.services)
+        raise PennyweightError(f"no service '{service}' in {settings.file}; there are {known}")
+
+
+@contextmanager
+def _reader(arguments: argparse.Namespace) -> Iterator[LedgerReader]:
+    settings = load_settings(arguments.fleet, dict(os.environ))
+    with closing(LedgerReader(settings.ledger_url)) as reader:
+        yield reader
+
+
+def _ago(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,86 @@
+"""Commands that run passes: demo, run, once."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from controller.cli.tables import pass_tables
+from controller.daemon import Daemon
+from controller.demo.actuator import EmulatedActuator
+from controller.demo.emulated import run_emulated
+from controller.demo.files import DemoFiles
+from controller.demo.real import run_real
+from controller.documents import duration_s
+from controller.errors import ConfigError, Problem
+from controller.serving import served
+from controller.settings.load import Settings, load_settings
+from controller.wiring import built
+
+DEMO_SPEED = 240.0
+"""A virtual day in six minutes: slow enough to watch."""
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """The demo on emulated engines, or on real vLLM processes."""
+    if arguments.engine == "vllm":
+        return run_real(arguments.passes, not arguments.no_dashboard, arguments.directory, dict(os.environ))
+    speed = 0.0 if arguments.fast else arguments.speed or DEMO_SPEED
+    return run_emulated(
+        arguments.passes, not arguments.no_dashboard, speed, arguments.directory, arguments.seed, build=_emulated
+    )
+
+
+@contextmanager
+def _emulated(files: DemoFiles, *, actuator: EmulatedActuator, clock: Callable[[], datetime]) -> Iterator[Daemon]:
+    """The real daemon over the demo's files; only the actuator and the clock are the demo's."""
+    settings = load_settings(files.fleet, {})
+    with built(settings, clock=clock, actuators={"emulated": actuator}) as everything:
+        yield everything.daemon
+
+
+def daemon(arguments: argparse.Namespace) -> int:
+    """Passes until told to stop."""
+    settings = _settings(arguments.fleet)
+    with built(settings, reload=lambda: _settings(arguments.fleet)) as everything, served(settings, everything):
+        everything.daemon.run()
+    return 0
+
+
+def once(arguments: argparse.Namespace) -> int:
+    """Two looks at the fleet, a window apart, and one decision."""
+    settings = _settings(arguments.fleet)
+    try:
+        window_s = duration_s(arguments.window)
+    except ValueError as error:
+        raise ConfigError([Problem("--window", 0, 0, "", str(error))]) from error
+    console = Console()
+    with built(settings) as everything:
+        everything.daemon.look()
+        _wait(console, window_s)
+        result = everything.daemon.step()
+    for table in pass_tables(result):
+        console.print(table)
+    return 0
+
+
+def _wait(console: Console, seconds: float) -> None:
+    columns = (SpinnerColumn(), TextColumn("measuring for {task.total:.0f} s"), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("window", total=seconds)
+        ends = time.monotonic() + seconds
+        while (left := ends - time.monotonic()) > 0:
+            time.sleep(min(0.2, left))
+            progress.update(task, completed=seconds - left)
+
+
+def _settings(path: Path) -> Settings:
+    return load_settings(path, dict(os.environ))

@@ -1,0 +1,147 @@
+"""Which class stands behind which name, and the daemon built from them. To add one thing: one line here."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from controller.act.actuator import Actuator
+from controller.act.dry_run import DryRunActuator
+from controller.act.process import ProcessActuator
+from controller.act.systemd import SystemdActuator
+from controller.daemon import Clock, Daemon, utc_now
+from controller.decide.replicas import decide_replicas
+from controller.decide.rules import ServicePolicy
+from controller.ledger.write import Ledger
+from controller.loop import Plan
+from controller.notify.channel import Channel
+from controller.notify.dispatch import Dispatcher
+from controller.notify.log import LogChannel
+from controller.notify.slack import SlackChannel
+from controller.observe import nvml_library
+from controller.observe.discovery import Discoverer
+from controller.observe.engines import ADAPTERS
+from controller.observe.fleet_observer import FleetObserver
+from controller.observe.nvml import NvmlSource
+from controller.observe.prometheus import PrometheusReader
+from controller.observe.scrape import ScrapeLimits, Scraper
+from controller.policy.load import load_policies
+from controller.prices.book import PriceBook
+from controller.prices.overrides import Overrides
+from controller.prices.source import PriceSource
+from controller.settings.load import Settings
+from controller.shell import LiveShell
+
+ENGINES = ADAPTERS
+"""How each engine's metrics are read, by the fleet file's ``engine``."""
+
+SOURCES: Mapping[str, Callable[..., object]] = {
+    "scrape": Scraper,
+    "prometheus": PrometheusReader,
+    "discovery": Discoverer,
+    "nvml": NvmlSource,
+}
+"""Where readings come from."""
+
+PRICES: Mapping[str, Callable[[], PriceSource]] = {
+    "overrides": Overrides,
+    "book": PriceBook.shipped,
+}
+"""Price sources; the first that knows wins."""
+
+ACTUATORS: Mapping[str, Callable[[], Actuator]] = {
+    "dry_run": DryRunActuator,
+    "process": ProcessActuator,
+    "systemd": SystemdActuator,
+}
+"""What starts and stops replicas, by the fleet file's ``actuator``."""
+
+CHANNELS: Mapping[str, Callable[[Settings], Channel]] = {
+    "log": lambda settings: LogChannel(),
+    "slack": lambda settings: SlackChannel(url=settings.slack_webhook_url or ""),
+}
+"""Where alerts go, by a policy's ``to``."""
+
+KNOBS = (decide_replicas,)
+"""What is turned, in this order, one knob a variant and pass."""
+
+
+def policies_of(settings: Settings) -> Mapping[str, ServicePolicy]:
+    """The policies that the fleet file names, checked against it. Raises ConfigError."""
+    return load_policies(settings.policy_files, settings.fleet, settings.channels)
+
+
+def plan_of(settings: Settings, policies: Mapping[str, ServicePolicy]) -> Plan:
+    """What the passes run on."""
+    return Plan(
+        fleet=settings.fleet,
+        policies=policies,
+        mode=settings.mode,
+        interval_s=settings.interval_s,
+        rate_window_s=settings.rate_window_s,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """A daemon and what people look at it through."""
+
+    daemon: Daemon
+    dispatcher: Dispatcher
+
+
+@contextmanager
+def built(
+    settings: Settings,
+    *,
+    clock: Clock = utc_now,
+    actuators: Mapping[str, Actuator] | None = None,
+    reload: Callable[[], Settings] | None = None,
+) -> Iterator[Built]:
+    """The daemon for ``settings``, closed at the end. Raises ConfigError, LedgerError.
+
+    actuators   in place of those of the same name: the demo brings its own
+    reload      reads the settings again; its ConfigError leaves everything as it is
+    """
+    plan = plan_of(settings, policies_of(settings))
+    ledger = Ledger.open(settings.ledger_url)
+    dispatcher = Dispatcher({name: CHANNELS[name](settings) for name in settings.channels})
+    shell = LiveShell(
+        settings.fleet,
+        observer=_observer(settings),
+        price_sources=[make() for make in PRICES.values()],
+        actuators={name: make() for name, make in ACTUATORS.items()} | dict(actuators or {}),
+        ledger=ledger,
+        dispatcher=dispatcher,
+    )
+
+    def reloaded() -> Plan:
+        if reload is None:
+            return plan
+        fresh = reload()
+        replacement = plan_of(fresh, policies_of(fresh))
+        shell.reload(fresh.fleet)
+        return replacement
+
+    def prune(now: datetime) -> None:
+        ledger.prune(now, settings.keep_minutes_s, settings.keep_decisions_s)
+
+    try:
+        daemon = Daemon(shell, plan, shell.restore(clock()), clock=clock, reload=reloaded, prune=prune)
+        yield Built(daemon=daemon, dispatcher=dispatcher)
+    finally:
+        shell.close()
+
+
+def _observer(settings: Settings) -> FleetObserver:
+    limits = ScrapeLimits(
+        deadline_s=settings.scrape_deadline_s,
+        target_timeout_s=settings.scrape_target_timeout_s,
+        max_body_bytes=settings.scrape_max_body_bytes,
+        max_series=settings.scrape_max_series,
+    )
+    nvml = NvmlSource(nvml_library.load, socket.gethostname())
+    return FleetObserver(settings.fleet, Scraper(limits), nvml=nvml, deadline_s=settings.scrape_deadline_s)

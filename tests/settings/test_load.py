@@ -1,0 +1,196 @@
+"""fleet.yaml: what it means, and every mistake in it with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from controller.errors import ConfigError
+from controller.facts.actuators import ProcessOptions, SystemdOptions
+from controller.facts.fleet import CapacityType, FileSd, HttpSd, LocalNvml, Mode, PrometheusServer, StaticTargets
+from controller.settings.load import json_schema, load_settings
+
+DESIGN = """\
+mode: advise
+interval: 15s
+ledger: sqlite:///pennyweight.db
+services:
+  chat:
+    model: llama-3.1-70b
+    variants:
+      h100-fp8:
+        gpu: H100-80GB-SXM
+        gpus_per_replica: 2
+        quantization: fp8
+        engine: vllm
+        scrape: {file_sd: [targets/chat-*.json]}
+        dcgm: {static: ["http://10.0.0.5:9400"]}
+        actuator: {systemd: {unit: "vllm-chat@{n}.service", numbers: 1-8}}
+        capacity:
+          - {type: reserved,  replicas: 4, usd_per_gpu_hour: 2.10}
+          - {type: on_demand, offer: aws/us-east-1/p5.48xlarge}
+          - {type: spot,      offer: aws/us-east-1/p5.48xlarge}
+"""
+
+SMALL = """\
+services:
+  chat:
+    model: llama-3.1-8b
+    variants:
+      l40s:
+        gpu: L40S
+        scrape: {static: ["http://10.0.0.5:8000"]}
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def loaded(text: str, environ: dict[str, str] | None = None):
+        path = tmp_path / "fleet.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_settings(path, environ or {})
+
+    return loaded
+
+
+@pytest.fixture
+def problems(load):
+    def found(text: str, environ: dict[str, str] | None = None) -> list[str]:
+        with pytest.raises(ConfigError) as error:
+            load(text, environ)
+        return [str(problem).split("fleet.yaml:", 1)[1] for problem in error.value.problems]
+
+    return found
+
+
+def test_the_fleet_file_of_the_design_means_what_it_says(load, tmp_path):
+    settings = load(DESIGN)
+    variant = settings.fleet.services["chat"].variants["h100-fp8"]
+    assert (settings.mode, settings.interval_s, settings.rate_window_s) == (Mode.ADVISE, 15.0, 60.0)
+    assert settings.ledger_url == f"sqlite:///{tmp_path / 'pennyweight.db'}"
+    assert (variant.gpu.name, variant.gpus_per_replica, variant.quantization) == ("H100-SXM", 2, "fp8")
+    assert variant.discovery == (FileSd(patterns=(str(tmp_path / "targets/chat-*.json"),)),)
+    assert variant.gpu_discovery == (StaticTargets(urls=("http://10.0.0.5:9400",)),)
+    assert isinstance(variant.actuator_options, SystemdOptions)
+    assert variant.actuator_options.numbers == (1, 8)
+    assert [(one.type, one.replicas) for one in variant.capacity] == [
+        (CapacityType.RESERVED, 4),
+        (CapacityType.ON_DEMAND, None),
+        (CapacityType.SPOT, None),
+    ]
+
+
+def test_a_small_file_gets_safe_defaults(load):
+    settings = load(SMALL)
+    variant = settings.fleet.services["chat"].variants["l40s"]
+    assert (settings.mode, settings.host, settings.port) == (Mode.ADVISE, "127.0.0.1", 9188)
+    assert (variant.actuator, variant.gpus_per_replica, settings.channels) == ("dry_run", 1, ("log",))
+
+
+def test_every_way_of_finding_targets_can_be_mixed(load):
+    text = SMALL.replace(
+        'scrape: {static: ["http://10.0.0.5:8000"]}',
+        """scrape:
+          static: ["http://10.0.0.5:8000"]
+          http_sd: [{url: "http://sd/targets", refresh: 30s}]
+          prometheus: {url: "http://prom:9090", selector: 'job="chat"'}
+        dcgm: {nvml: true}""",
+    )
+    variant = load(text).fleet.services["chat"].variants["l40s"]
+    assert variant.discovery == (
+        StaticTargets(urls=("http://10.0.0.5:8000",)),
+        HttpSd(url="http://sd/targets", refresh_s=30.0),
+        PrometheusServer(url="http://prom:9090", selector='job="chat"'),
+    )
+    assert variant.gpu_discovery == (LocalNvml(),)
+
+
+def test_the_process_actuator_is_read_through_the_file_that_it_writes(load, tmp_path):
+    text = SMALL.replace(
+        'scrape: {static: ["http://10.0.0.5:8000"]}',
+        """actuator:
+          process: {command: [serve, "{model}", --port, "{port}"], ports: 8100-8103, start_timeout: 5m}""",
+    )
+    variant = load(text).fleet.services["chat"].variants["l40s"]
+    options = variant.actuator_options
+    assert isinstance(options, ProcessOptions)
+    assert options.command == ("serve", "llama-3.1-8b", "--port", "{port}")
+    assert (options.ports, options.start_timeout_s) == ((8100, 8103), 300.0)
+    assert variant.discovery == (FileSd(patterns=(options.targets_file,)),)
+    assert Path(options.targets_file).parent == tmp_path / "run"
+
+
+def test_a_gpu_and_a_model_may_be_given_by_their_numbers(load):
+    text = SMALL.replace(
+        "gpu: L40S", "gpu: {name: mine, memory_gb: 48, bandwidth_gb_per_s: 900, tflops: {bf16: 300}}"
+    ).replace(
+        "model: llama-3.1-8b",
+        "model: {name: own, params_b: 8.03, layers: 32, hidden: 4096, heads: 32, kv_heads: 8, head_dim: 128, vocab: 128256}",
+    )
+    service = load(text).fleet.services["chat"]
+    assert service.variants["l40s"].gpu.peak_flop_per_s == {"bf16": 300e12}
+    # The published numbers of Llama-3.1-8B, whose shape this is.
+    assert service.model.matmul_params_active == pytest.approx(6.979e9, rel=0.001)
+    assert service.model.kv_bytes_per_token_16bit == 131_072
+
+
+@pytest.mark.parametrize(
+    ("case", "old", "new", "expected"),
+    [
+        ("unknown key", "gpu: L40S", "gpus: L40S", ["5:7: services.chat.variants.l40s: the key 'gpu' is missing", "6:9: services.chat.variants.l40s.gpus: unknown key 'gpus'; did you mean 'gpu'?"]),
+        ("unknown gpu", "L40S", "L40", ["6:9: services.chat.variants.l40s.gpu: gpu 'L40' is not one row of the GPU table; did you mean L40S or L4 or T4?; or give its numbers"]),
+        ("ambiguous gpu", "gpu: L40S", "gpu: H100", ["6:9: services.chat.variants.l40s.gpu: gpu 'H100' is not one row of the GPU table; it may be H100-PCIe, H100-SXM, H100-NVL; or give its numbers"]),
+        ("unknown model", "llama-3.1-8b", "lama-3.1-8b", ["3:5: services.chat.model: model 'lama-3.1-8b' is not in the model table; did you mean llama-3.1-8b or llama-3.1-70b or llama-3.1-405b?; or give its numbers"]),
+        ("no way to read", 'scrape: {static: ["http://10.0.0.5:8000"]}', "quantization: fp7", ["5:7: services.chat.variants.l40s.scrape: no target to read; expected static, file_sd, http_sd or prometheus", "7:9: services.chat.variants.l40s.quantization: quantization 'fp7' is not known; did you mean fp8 or fp4 or fp16?"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_with_its_place_and_the_nearest_choice(problems, case, old, new, expected):
+    assert problems(SMALL.replace(old, new)) == expected, case
+
+
+def test_all_mistakes_are_told_at_once(problems):
+    text = "mode: acting\ninterval: 15\nservices:\n  chat: {model: llama-3.1-8b, variants: {}}\n"
+    assert problems(text) == [
+        "1:1: mode: 'acting' is not one of observe, advise, act; did you mean 'act'?",
+        "2:1: interval: expected a duration with its unit, such as 90s, 10m or 1h30m, found 15",
+        "4:31: services.chat.variants: dictionary should have at least 1 item after validation, not 0",
+    ]
+
+
+def test_a_window_too_short_for_two_readings_is_a_mistake(problems):
+    assert problems("interval: 60s\nrate_window: 90s\n" + SMALL) == [
+        "2:1: rate_window: must hold two readings: expected at least two intervals, 120 s, found 90 s"
+    ]
+
+
+def test_two_actuators_are_one_too_many(problems):
+    text = SMALL + "        actuator: {dry_run: {}, emulated: {}}\n"
+    assert problems(text) == [
+        "8:9: services.chat.variants.l40s.actuator: expected exactly one actuator, found 2: dry_run, emulated"
+    ]
+
+
+def test_reserved_capacity_must_say_how_much_is_paid_for(problems):
+    text = SMALL + "        capacity: [{type: reserved, usd_per_gpu_hour: 2}]\n"
+    assert problems(text) == [
+        "8:20: services.chat.variants.l40s.capacity[0]: reserved capacity needs `replicas`: how many are paid for"
+    ]
+
+
+def test_the_environment_wins_over_the_file(load):
+    environ = {"PENNYWEIGHT_MODE": "act", "PENNYWEIGHT_LEDGER": "postgresql+psycopg://db/pennyweight"}
+    settings = load(SMALL, environ)
+    assert (settings.mode, settings.ledger_url) == (Mode.ACT, "postgresql+psycopg://db/pennyweight")
+
+
+def test_a_secret_comes_from_the_environment_and_is_in_no_text(load, problems):
+    text = SMALL + "notify: {slack: {}}\n"
+    assert problems(text) == [
+        "8:10: notify.slack: the environment variable PENNYWEIGHT_SLACK_WEBHOOK_URL is not set; it holds the webhook's address"
+    ]
+    settings = load(text, {"PENNYWEIGHT_SLACK_WEBHOOK_URL": "https://hooks.example/T0KEN42"})
+    assert settings.channels == ("log", "slack")
+    assert "T0KEN42" not in repr(settings)
+
+
+def test_the_schema_knows_every_top_level_key():
+    assert set(json_schema()["properties"]) >= {"mode", "interval", "ledger", "services", "policies", "serve"}
