@@ -1,0 +1,1 @@
+"""Turns decisions into running replicas: dry run, processes of this host, systemd units. Nothing here decides."""

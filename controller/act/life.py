@@ -1,0 +1,353 @@
+"""A replica's life, the same for processes and units: start, health, drain, stop. Every call takes one step.
+
+    STARTING --healthy--> READY --apply--> DRAINING
+    DRAINING --idle or timeout--> DRAINED --next pass--> STOPPING --gone--> (none)
+    STARTING --apply--> STOPPING
+    STARTING or READY --ended, or not healthy in time--> FAILED --next pass, gone--> (none)
+
+All that is known is in the state files and in what runs; nothing is kept in memory that a kill -9 could take.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+from typing import Protocol
+
+from controller.act.actuator import outcome
+from controller.act.probe import ask_all, healthy, idle
+from controller.act.records import ALIVE, PHASES, Record, Records, Stage
+from controller.act.targets import publish
+from controller.errors import ActError, StaleActError
+from controller.facts.decisions import Decision, Outcome, OutcomeKind
+from controller.facts.fleet import Variant
+from controller.facts.missing import Missing
+from controller.facts.readings import ReplicaState
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What runs, or ran, in one slot.
+
+    replica   its name
+    run       as in ``Record``
+    alive     it may become healthy, or is
+    gone      nothing of it is left: the slot is free
+    failed    it ended by itself, badly; not because somebody stopped it
+    said      how it ended, with its last words
+    """
+
+    replica: str
+    run: str
+    alive: bool
+    gone: bool = False
+    failed: bool = False
+    said: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timeouts:
+    """Seconds. ``stop_s``: from asking to forcing."""
+
+    start_s: float
+    drain_s: float
+    stop_s: float
+
+
+class Runner(Protocol):
+    """What replicas run in: one per variant and call."""
+
+    @property
+    def records(self) -> Records: ...
+
+    @property
+    def targets_file(self) -> Path: ...
+
+    @property
+    def timeouts(self) -> Timeouts: ...
+
+    def slots(self) -> Sequence[int]:
+        """Every slot, in the order of use."""
+
+    def url(self, slot: int) -> str: ...
+
+    def health_url(self, record: Record) -> str: ...
+
+    def taken(self, slot: int) -> str:
+        """Who else holds the slot; "" when it is free."""
+
+    def look(self, records: Mapping[int, Record], *, search: bool) -> dict[int, Run] | Missing:
+        """What runs, by slot. ``search``: also look for replicas without a state file, or with an unfinished one."""
+
+    def start(self, record: Record) -> Record:
+        """Start it, and say what now runs. ActError when it cannot."""
+
+    def stop(self, record: Record) -> None:
+        """Ask it to end."""
+
+    def kill(self, record: Record) -> None:
+        """Leave nothing of it."""
+
+
+class LivingActuator:
+    """The actuator contract over a ``Runner``."""
+
+    def __init__(self, name: str, runner: Callable[[Variant], Runner]) -> None:
+        self.name = name
+        self._runner = runner
+        self._searched: set[tuple[str, str]] = set()
+        self._lock = Lock()
+
+    def replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
+        """What exists, each moved one step on. A failed replica is told once."""
+        with self._lock:
+            runner = self._runner(variant)
+            found = self._found(runner, variant, now)
+            if isinstance(found, Missing):
+                return found
+            records, runs = found
+            told = {slot for slot, record in records.items() if record.stage is Stage.FAILED}
+            moved = _moved(runner, records, runs, now)
+            publish(runner.targets_file, moved.values())
+            return tuple(_state(record) for slot, record in moved.items() if slot not in told)
+
+    def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
+        """Start or drain as many as the decision says."""
+        with self._lock:
+            runner = self._runner(variant)
+            found = self._found(runner, variant, now)
+            if isinstance(found, Missing):
+                raise ActError(f"did not scale {decision.service}/{decision.variant}: {found}")
+            records, runs = found
+            counted = [
+                record
+                for slot, record in records.items()
+                if record.stage in ALIVE and slot in runs and runs[slot].alive
+            ]
+            if len(counted) == decision.desired:
+                return outcome(decision, OutcomeKind.ALREADY, f"there are {len(counted)} already", now)
+            if len(counted) != decision.current:
+                where = f"{decision.service}/{decision.variant}"
+                raise StaleActError(where=where, expected=decision.current, found=len(counted))
+            if decision.desired > decision.current:
+                said = _grow(runner, variant, records, decision, now)
+            else:
+                said = _shrink(runner, counted, decision, now)
+            publish(runner.targets_file, runner.records.read().values())
+            return outcome(decision, OutcomeKind.DONE, said, now)
+
+    def close(self) -> None:
+        """Nothing is open; engines keep running."""
+
+    def _found(
+        self, runner: Runner, variant: Variant, now: datetime
+    ) -> tuple[dict[int, Record], Mapping[int, Run]] | Missing:
+        """The records, completed from what runs, and what runs."""
+        records = runner.records.read()
+        key = (variant.service, variant.name)
+        unfinished = any(not record.run for record in records.values())
+        runs = runner.look(records, search=unfinished or key not in self._searched)
+        if isinstance(runs, Missing):
+            return runs
+        self._searched.add(key)
+        for slot, run in runs.items():
+            record = records.get(slot)
+            if record is None and run.alive:
+                log.warning("%s/%s: adopted %s, which had no state file", *key, run.replica)
+                records[slot] = _adopted(runner, variant, slot, run, now)
+                runner.records.write(records[slot])
+            elif record is not None and not record.run and record.replica == run.replica:
+                log.warning("%s/%s: adopted %s, whose start was interrupted", *key, run.replica)
+                records[slot] = replace(record, run=run.run)
+                runner.records.write(records[slot])
+        return dict(sorted(records.items())), runs
+
+
+def _adopted(runner: Runner, variant: Variant, slot: int, run: Run, now: datetime) -> Record:
+    return Record(
+        service=variant.service,
+        variant=variant.name,
+        replica=run.replica,
+        slot=slot,
+        url=runner.url(slot),
+        stage=Stage.STARTING,
+        since=now,
+        run=run.run,
+    )
+
+
+def _state(record: Record) -> ReplicaState:
+    return ReplicaState(
+        replica=record.replica,
+        variant=record.variant,
+        phase=PHASES[record.stage],
+        since=record.since,
+        url=record.url,
+        detail=record.detail,
+    )
+
+
+# --- one step -------------------------------------------------------------------------------------------------------
+
+
+def _moved(runner: Runner, records: Mapping[int, Record], runs: Mapping[int, Run], now: datetime) -> dict[int, Record]:
+    """The records that are left after one step, each already written."""
+    asked = [record for slot, record in records.items() if slot in runs and runs[slot].alive]
+    starting = [record for record in asked if record.stage is Stage.STARTING]
+    draining = [record for record in asked if record.stage is Stage.DRAINING]
+    answers = ask_all(starting, lambda record: healthy(runner.health_url(record)))
+    answers |= ask_all(draining, lambda record: idle(record.url))
+    left = {}
+    for slot, record in records.items():
+        after = _step(runner, record, runs.get(slot), answers.get(slot, False), now)
+        if after is None:
+            runner.records.remove(record)
+            continue
+        if after is not record:
+            log.info("%s/%s: %s is %s %s", record.service, record.variant, after.replica, after.stage, after.detail)
+            runner.records.write(after)
+        left[slot] = after
+    return left
+
+
+def _step(runner: Runner, record: Record, run: Run | None, answer: bool, now: datetime) -> Record | None:
+    """``record`` one step on; None when nothing is left of it. ``answer``: healthy, or idle, by stage."""
+    if run is None:
+        return None  # it was intended, and never started; or somebody else ended it and wants it so
+    if run.gone and record.stage not in ALIVE:
+        return None
+    return STEPS[record.stage](runner, record, run, answer, now)
+
+
+def _starting(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record | None:
+    if not run.alive:
+        return _ended(runner, record, run, now)
+    if answer:
+        return record.to(Stage.READY, now)
+    if _waited_s(record, now) > runner.timeouts.start_s:
+        runner.kill(record)
+        why = f"not healthy within {runner.timeouts.start_s:g} s"
+        return record.to(Stage.FAILED, now, "; ".join(part for part in (why, run.said) if part))
+    return record
+
+
+def _ready(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record | None:
+    del answer
+    return record if run.alive else _ended(runner, record, run, now)
+
+
+def _ended(runner: Runner, record: Record, run: Run, now: datetime) -> Record | None:
+    runner.kill(record)  # whatever it left behind
+    return record.to(Stage.FAILED, now, run.said) if run.failed else None
+
+
+def _draining(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record:
+    if answer or not run.alive:
+        return record.to(Stage.DRAINED, now)
+    if _waited_s(record, now) > runner.timeouts.drain_s:
+        return record.to(Stage.DRAINED, now, f"requests still ran after {runner.timeouts.drain_s:g} s")
+    return record
+
+
+def _drained(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record:
+    del run, answer
+    runner.stop(record)
+    return record.to(Stage.STOPPING, now)
+
+
+def _stopping(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record:
+    del run, answer
+    if _waited_s(record, now) > runner.timeouts.stop_s:
+        runner.kill(record)
+    return record
+
+
+def _failed(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record:
+    del run, answer, now
+    runner.kill(record)
+    return record
+
+
+STEPS: Mapping[Stage, Callable[[Runner, Record, Run, bool, datetime], Record | None]] = {
+    Stage.STARTING: _starting,
+    Stage.READY: _ready,
+    Stage.DRAINING: _draining,
+    Stage.DRAINED: _drained,
+    Stage.STOPPING: _stopping,
+    Stage.FAILED: _failed,
+}
+
+
+def _waited_s(record: Record, now: datetime) -> float:
+    return (now - record.since).total_seconds()
+
+
+# --- growing and shrinking ------------------------------------------------------------------------------------------
+
+
+def _grow(runner: Runner, variant: Variant, records: Mapping[int, Record], decision: Decision, now: datetime) -> str:
+    """Start in the lowest free slots; what is started stays started when a later one cannot be."""
+    wanted, started, passed_over = decision.desired - decision.current, list[str](), list[str]()
+    for slot in runner.slots():
+        if len(started) == wanted:
+            break
+        if slot in records:
+            continue
+        holder = runner.taken(slot)
+        if holder:
+            passed_over.append(holder)
+            continue
+        name = f"{variant.name}-{slot}-{secrets.token_hex(3)}"
+        started.append(_start(runner, variant, slot, name, now))
+    note = "".join(f"; {said}" for said in passed_over)
+    if len(started) < wanted:
+        slots = runner.slots()
+        raise ActError(
+            f"{decision.service}/{decision.variant}: started {len(started)} of {wanted}, "
+            f"no other of {slots[0]}-{slots[-1]} is free{note}; the next pass decides again"
+        )
+    return f"starting {', '.join(started)}{note}"
+
+
+def _start(runner: Runner, variant: Variant, slot: int, name: str, now: datetime) -> str:
+    """The intent is on disk before anything runs, so that a daemon that dies in between leaves no stranger."""
+    record = _adopted(runner, variant, slot, Run(replica=name, run="", alive=False), now)
+    runner.records.write(record)
+    try:
+        record = runner.start(record)
+    except ActError:
+        runner.records.remove(record)
+        raise
+    runner.records.write(record)
+    return name
+
+
+def _shrink(runner: Runner, counted: Sequence[Record], decision: Decision, now: datetime) -> str:
+    leaving = _leaving(counted, decision.victims)[: decision.current - decision.desired]
+    for record in leaving:
+        if record.stage is Stage.STARTING:
+            runner.stop(record)  # it has no requests to finish
+            runner.records.write(record.to(Stage.STOPPING, now))
+        else:
+            runner.records.write(record.to(Stage.DRAINING, now))
+    return "removing " + ", ".join(record.replica for record in leaving)
+
+
+def _leaving(counted: Iterable[Record], victims: Sequence[str]) -> list[Record]:
+    """First to go first: the decision's victims in their order, then the newest starting one, then the highest slot."""
+
+    def rank(record: Record) -> tuple[float, ...]:
+        if record.replica in victims:
+            return (0, victims.index(record.replica))
+        if record.stage is Stage.STARTING:
+            return (1, -record.since.timestamp(), -record.slot)
+        return (2, -record.slot)
+
+    return sorted(counted, key=rank)

@@ -1,0 +1,66 @@
+"""Two short questions to an engine: is it healthy, and has it nothing left to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPException
+from typing import TypeVar
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+from controller.act.records import Record
+
+A = TypeVar("A")
+
+TIMEOUT_S = 1.0
+"""A pass must not wait: an engine that cannot answer this fast is asked again in the next pass."""
+
+MOST_BYTES = 4_000_000
+"""Far above any engine's page of metrics (vLLM's is about 0.1 MB)."""
+
+PARALLEL = 16
+
+WORK = re.compile(
+    r"^[a-z_:]*(?:num_requests_(?:running|waiting)|num_(?:running|queue)_reqs|tgi_(?:batch_current|queue)_size)"
+    r"(?:\{.*\})?\s+(\S+)",
+    re.MULTILINE,
+)
+"""Running and waiting requests: vLLM's and TensorRT-LLM's names, SGLang's, and TGI's."""
+
+_direct = build_opener(ProxyHandler({}))
+
+
+def healthy(url: str) -> bool:
+    """Whether it answers 200."""
+    return _get(url) is not None
+
+
+def idle(url: str) -> bool:
+    """Whether its page of metrics says that nothing runs or waits. False when it does not say."""
+    page = _get(f"{url}/metrics")
+    return page is not None and nothing_left(page)
+
+
+def nothing_left(page: str) -> bool:
+    """Whether every count of running and waiting requests in ``page`` is zero, and there is one."""
+    counts = WORK.findall(page)
+    return bool(counts) and all(re.fullmatch(r"0+(\.0*)?", count) for count in counts)
+
+
+def ask_all(records: Sequence[Record], question: Callable[[Record], A]) -> dict[int, A]:
+    """The answers by slot, asked side by side: about TIMEOUT_S however many are slow."""
+    if not records:
+        return {}
+    with ThreadPoolExecutor(max_workers=min(PARALLEL, len(records))) as pool:
+        return dict(zip([record.slot for record in records], pool.map(question, records), strict=True))
+
+
+def _get(url: str) -> str | None:
+    """The body of a 200 answer; None for anything else."""
+    try:
+        with _direct.open(url, timeout=TIMEOUT_S) as response:
+            return str(response.read(MOST_BYTES), "utf-8", "replace") if response.status == 200 else None
+    except (URLError, HTTPException, OSError, ValueError):
+        return None
