@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -23,14 +23,19 @@ ModelType = TypeVar("ModelType", bound=BaseModel)
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One YAML file: plain data, and where every key and value of it stands."""
+    """One YAML file: plain data, and where every key and value of it stands.
+
+    positions   line and column, from 1, of each key, or of the item where there is no key
+    texts       the same of the first character of each scalar, inside its quotes
+    """
 
     file: str
     data: dict[str, Any]
     positions: Mapping[Place, tuple[int, int]]
+    texts: Mapping[Place, tuple[int, int]] = field(default_factory=dict)
 
     def position(self, place: Place) -> tuple[int, int]:
-        """Line and column, from 1, of the value at ``place``, or of the nearest thing around it."""
+        """Line and column, from 1, of what stands at ``place``, or of the nearest thing around it."""
         while place not in self.positions and place:
             place = place[:-1]
         return self.positions.get(place, (1, 1))
@@ -39,6 +44,12 @@ class Document:
         """A mistake at ``place``."""
         line, column = self.position(place)
         return Problem(self.file, line, column, dotted(place), message)
+
+    def problem_inside(self, place: Place, line: int, column: int, message: str) -> Problem:
+        """A mistake at a line and column, from 1, of the text that stands at ``place``."""
+        first_line, first_column = self.texts.get(place, self.position(place))
+        found = (first_line + line - 1, column if line > 1 else first_column + column - 1)
+        return Problem(self.file, *found, dotted(place), message)
 
 
 def dotted(place: Iterable[str | int]) -> str:
@@ -88,7 +99,7 @@ def parse_yaml(text: str, file: str) -> Document:
     data = reader.value(node, ())
     if reader.problems:
         raise ConfigError(reader.problems)
-    return Document(file, data, reader.positions)
+    return Document(file, data, reader.positions, reader.texts)
 
 
 class _Reader:
@@ -97,15 +108,33 @@ class _Reader:
     def __init__(self, file: str) -> None:
         self.file = file
         self.positions: dict[Place, tuple[int, int]] = {}
+        self.texts: dict[Place, tuple[int, int]] = {}
+        self._open: set[int] = set()
         self.problems: list[Problem] = []
         self._scalars = yaml.SafeLoader("")
 
     def value(self, node: yaml.Node, place: Place) -> Any:
         self.positions.setdefault(place, _at(node))
-        if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, place)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node, place)
+        if id(node) in self._open:
+            self.problems.append(Problem(self.file, *self.positions[place], dotted(place), "contains itself"))
+            return None
+        self._open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, place)
             return [self.value(item, (*place, index)) for index, item in enumerate(node.value)]
+        finally:
+            self._open.discard(id(node))
+
+    def _scalar(self, node: yaml.ScalarNode, place: Place) -> Any:
+        line, column = _at(node)
+        if node.style in ("|", ">"):
+            # The text is indented under its key; two spaces is a guess, for the parser does not say.
+            self.texts[place] = (line + 1, self.positions[place][1] + 2)
+        else:
+            self.texts[place] = (line, column + (node.style in ("'", '"')))
         try:
             return self._scalars.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
@@ -139,8 +168,14 @@ def validate(model: type[ModelType], document: Document) -> tuple[ModelType | No
     try:
         return model.model_validate(document.data), []
     except ValidationError as error:
-        problems = [_shape_problem(model, document, one) for one in error.errors(include_url=False)]
+        told = (one for one in error.errors(include_url=False) if not _only_shorter_by_mistakes(one))
+        problems = [_shape_problem(model, document, one) for one in told]
         return None, list(dict.fromkeys(problems))
+
+
+def _only_shorter_by_mistakes(error: ErrorDetails) -> bool:
+    """A list counts as too short when its items are wrong: they are told already."""
+    return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
 
 
 def _shape_problem(model: type[BaseModel], document: Document, error: ErrorDetails) -> Problem:
@@ -183,7 +218,7 @@ def _siblings(model: type[BaseModel], place: Place) -> set[str]:
     definitions = schema.get("$defs", {})
     level = [schema]
     for step in place:
-        level = [after for one in level for after in _below(_opened(one, definitions), step, definitions)]
+        level = [after for one in level for after in _below(_opened(one, definitions), step)]
     return {key for one in level for choice in _opened(one, definitions) for key in choice.get("properties", {})}
 
 
@@ -195,7 +230,7 @@ def _opened(schema: dict[str, Any], definitions: Mapping[str, Any]) -> list[dict
     return [opened for choice in choices for opened in _opened(choice, definitions)] or [schema]
 
 
-def _below(choices: Sequence[dict[str, Any]], step: str | int, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _below(choices: Sequence[dict[str, Any]], step: str | int) -> list[dict[str, Any]]:
     found = []
     for choice in choices:
         if isinstance(step, int):

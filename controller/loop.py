@@ -1,4 +1,4 @@
-"""One pass: observe, estimate, decide, record the intent, act, record the outcome. Knows no I/O library and no clock."""
+"""One pass: observe, estimate, decide, record the intent, act, record the outcome. Knows no I/O library, no clock."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from controller.estimate.uses import replica_uses
 from controller.facts.decisions import (
     Alert,
     AlertPhase,
-    AlertState,
     Decision,
     Memory,
     Outcome,

@@ -15,6 +15,7 @@ from controller.act.systemd import SystemdActuator
 from controller.daemon import Clock, Daemon, utc_now
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
+from controller.errors import LedgerError
 from controller.ledger.write import Ledger
 from controller.loop import Plan
 from controller.notify.channel import Channel
@@ -108,6 +109,11 @@ def built(
     """
     plan = plan_of(settings, policies_of(settings))
     ledger = Ledger.open(settings.ledger_url)
+    try:
+        ledger.claim()
+    except LedgerError:
+        ledger.close()
+        raise
     dispatcher = Dispatcher({name: CHANNELS[name](settings) for name in settings.channels})
     shell = LiveShell(
         settings.fleet,

@@ -6,17 +6,16 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from controller.facts.decisions import Decision
 from controller.facts.estimates import Estimate, Finding
 from controller.facts.missing import Missing
 from controller.facts.passes import PassResult
 from controller.ledger.rows import ServiceMinute
 
-UNKNOWN = "unknown"
+UNKNOWN = "?"
 
 
 def shown(value: float | Missing | None, form: str = "{:,.0f}") -> str:
-    """``value`` in ``form``; "unknown" when it could not be had."""
+    """``value`` in ``form``; "?" when it could not be had."""
     return UNKNOWN if value is None or isinstance(value, Missing) else form.format(value)
 
 
@@ -42,38 +41,20 @@ def _services(result: PassResult) -> Table:
 
 
 def _money_table(title: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column("service")
-    for heading in (
-        "$/h",
-        "$/M output",
-        "tokens/$",
-        "replicas",
-        "output tok/s",
-        "running",
-        "queue",
-        "KV",
-        "TTFT p95",
-        "TPOT p95",
-    ):
-        table.add_column(heading, justify="right")
+    """Narrow enough for a terminal of 80 columns."""
+    table = _table(title)
+    table.add_column("service", no_wrap=True)
+    for heading in ("$/h", "$/M out", "replicas", "tok/s", "queue", "KV", "TTFT p95", "TPOT p95"):
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
+def _table(title: str) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+
+
 def _row(seen: Estimate) -> tuple[str, ...]:
-    return (
-        seen.service or "fleet",
-        shown(seen.usd_per_hour, "{:,.2f}"),
-        shown(seen.usd_per_million_output_tokens, "{:,.2f}"),
-        shown(seen.tokens_per_usd),
-        f"{seen.replicas_ready}/{seen.replicas_current}",
-        shown(seen.output_tokens_per_s),
-        shown(seen.running),
-        shown(seen.queue_depth),
-        shown(seen.kv_cache_ratio, "{:.0%}"),
-        shown(seen.ttft_p95_s, "{:.2f} s"),
-        shown(seen.tpot_p95_s, "{:.3f} s"),
-    )
+    return (seen.service or "fleet", *_money(seen), f"{seen.replicas_ready}/{seen.replicas_current}", *_load(seen))
 
 
 def status_table(title: str, minutes: tuple[ServiceMinute, ...]) -> Table:
@@ -81,38 +62,37 @@ def status_table(title: str, minutes: tuple[ServiceMinute, ...]) -> Table:
     table = _money_table(title)
     for minute in minutes:
         desired = "" if minute.replicas_desired is None else f" -> {minute.replicas_desired}"
-        table.add_row(
-            minute.service or "fleet",
-            shown(minute.usd_per_hour, "{:,.2f}"),
-            shown(minute.usd_per_million_output_tokens, "{:,.2f}"),
-            shown(minute.tokens_per_usd),
-            f"{minute.replicas_ready}/{minute.replicas_current}{desired}",
-            shown(minute.output_tokens_per_s),
-            shown(minute.running),
-            shown(minute.queue_depth),
-            shown(minute.kv_cache_ratio, "{:.0%}"),
-            shown(minute.ttft_p95_s, "{:.2f} s"),
-            shown(minute.tpot_p95_s, "{:.3f} s"),
-        )
+        replicas = f"{minute.replicas_ready}/{minute.replicas_current}{desired}"
+        table.add_row(minute.service or "fleet", *_money(minute), replicas, *_load(minute))
     return table
+
+
+def _money(seen: Estimate | ServiceMinute) -> tuple[str, str]:
+    return shown(seen.usd_per_hour, "{:,.2f}"), shown(seen.usd_per_million_output_tokens, "{:,.2f}")
+
+
+def _load(seen: Estimate | ServiceMinute) -> tuple[str, ...]:
+    return (
+        shown(seen.output_tokens_per_s),
+        shown(seen.queue_depth),
+        shown(seen.kv_cache_ratio, "{:.0%}"),
+        shown(seen.ttft_p95_s, "{:.2f} s"),
+        shown(seen.tpot_p95_s, "{:.3f} s"),
+    )
 
 
 def _decisions(result: PassResult) -> Table:
     outcomes = {one.decision_id: f"{one.kind}: {one.detail}" for one in result.outcomes}
-    table = Table(title="decisions", title_justify="left")
+    table = _table("decisions")
     for heading in ("decision", "outcome"):
         table.add_column(heading, overflow="fold")
     for decision in result.decisions:
-        table.add_row(_sentence(decision), outcomes.get(decision.id, ""))
+        table.add_row(str(decision), outcomes.get(decision.id, ""))
     return table
 
 
-def _sentence(decision: Decision) -> str:
-    return str(decision)
-
-
 def _findings(findings: tuple[Finding, ...]) -> Table:
-    table = Table(title="findings", title_justify="left")
+    table = _table("findings")
     for heading in ("where", "what", "do"):
         table.add_column(heading, overflow="fold")
     for one in findings:

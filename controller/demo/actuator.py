@@ -75,7 +75,7 @@ class EmulatedActuator:
         self._bought = {name: kind for name, kind in self._bought.items() if name in replicas}
         groups = [
             {
-                "targets": [self._fleet.url(name)],
+                "targets": [self._fleet.url(name).removeprefix("http://")],
                 "labels": {
                     "replica": name,
                     "capacity_type": str(self._bought[name]),

@@ -22,7 +22,7 @@ REQUEST_TIMEOUT_S = 300.0
 class Received:
     """What the clients got. Tokens are the server's own usage numbers, as each client received them.
 
-    within_slo   requests answered by their deadline: TTFT target + (output tokens - 1) x TPOT target after they were sent
+    within_slo   answered by their deadline: TTFT target + (output tokens - 1) x TPOT target after they were sent
     """
 
     requests: int = 0

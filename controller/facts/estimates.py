@@ -18,8 +18,8 @@ class Estimate:
     """Everything measured and worked out for one scope over ``window_s`` ending at ``at``.
 
     Counts of replicas are whole; every other quantity is a number or Missing with its reason. Units end the names.
-    ``queue_depth``, ``running`` and rates are totals of the scope; ``kv_cache_ratio`` and other ratios are means weighted
-    by what they are shares of. ``mfu_source``/``mbu_source``: "engine" (its own counters) or "modelled".
+    ``queue_depth``, ``running`` and rates are totals of the scope; ``kv_cache_ratio`` and other ratios are means
+    weighted by what they are shares of. ``mfu_source``/``mbu_source``: "engine" (its own counters) or "modelled".
     """
 
     at: datetime
@@ -109,7 +109,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaCost:
-    """What one replica costs per hour and how it is bought. ``target_url`` "" for committed capacity that nobody uses."""
+    """What one replica costs per hour and how it is bought. ``replica`` "": committed capacity that nobody uses."""
 
     service: str
     variant: str

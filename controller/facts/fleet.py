@@ -136,7 +136,7 @@ GpuDiscovery = StaticTargets | FileSd | HttpSd | PrometheusServer | LocalNvml
 class Variant:
     """One priced way to serve a service: GPU type and count, quantization, engine settings.
 
-    actuator_options   the block under the actuator's name in fleet.yaml, already checked by that actuator's options class
+    actuator_options   the block under the actuator's name in fleet.yaml, checked: one of facts/actuators.py
     """
 
     service: str

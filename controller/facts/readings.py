@@ -161,7 +161,7 @@ class CounterMark:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuReading:
-    """What one GPU or MIG slice said. Board values (power, energy) of a MIG slice are Missing: they are the whole board's.
+    """What one GPU or MIG slice said. Power and energy of a MIG slice are Missing: they are the whole board's.
 
     gpu_id   UUID, or "UUID/GPU_I_ID" of a MIG slice
     pod      Kubernetes pod that owns it, "" when unassigned; host from the exporter
@@ -204,7 +204,7 @@ class Observation:
     targets    every replica that discovery names
     engines    by target url: its reading, or why there is none
     gpus       by (service, variant): readings of the GPUs behind it, or why there are none
-    replicas   by (service, variant): what its actuator knows; Missing when it cannot know (then the targets are the count)
+    replicas   by (service, variant): what its actuator knows; Missing when it cannot (then the targets are the count)
     """
 
     at: datetime

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Delete, delete, func, insert, select, update
 from controller.facts.decisions import Memory, Outcome, Pause
 from controller.facts.passes import Gap, PassRecord, PassResult, Restored
 from controller.ledger import remembered, rollup
+from controller.ledger.claim import Release, claimed
 from controller.ledger.engine import ledger_errors, shown, writer_engine
 from controller.ledger.migrate import migrate
 from controller.ledger.queries import open_pauses, recorded_decisions, rows_of
@@ -61,6 +62,7 @@ class Ledger:
         self._where = shown(url)
         self._engine = writer_engine(url)
         self._unrecorded: tuple[datetime, datetime] | None = None
+        self._release: Release | None = None
 
     def __repr__(self) -> str:
         return f"Ledger({self._where!r})"
@@ -77,7 +79,15 @@ class Ledger:
             raise
         return ledger
 
+    def claim(self) -> None:
+        """Be the one process that decides and acts over this ledger. LedgerError when another one is."""
+        with ledger_errors("claim the ledger", self._where, "nothing is decided or acted on without it"):
+            self._release = claimed(self._engine, self._where)
+
     def close(self) -> None:
+        if self._release is not None:
+            self._release()
+            self._release = None
         self._engine.dispose()
 
     def record_intent(self, record: PassRecord) -> None:

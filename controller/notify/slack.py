@@ -1,6 +1,6 @@
 """Slack's incoming webhook: Block Kit messages, its limits and its ways of saying no.
 
-Limits: https://api.slack.com/reference/block-kit/blocks (header 150, section 3,000, ten fields of 2,000 characters each);
+Limits: https://api.slack.com/reference/block-kit/blocks (header 150, section 3,000, ten fields of 2,000 characters);
 escaping: https://api.slack.com/reference/surfaces/formatting#escaping; rate: about one message a second a webhook,
 then 429 with Retry-After (https://api.slack.com/docs/rate-limits).
 """

@@ -83,9 +83,9 @@ class Builder:
         name: str = "h100",
         price: float | Missing = 2.0,
         bound: int | None = None,
-        type: CapacityType = CapacityType.ON_DEMAND,
+        bought: CapacityType = CapacityType.ON_DEMAND,
     ) -> VariantSituation:
-        capacity = (CapacityPrice(type=type, usd_per_replica_hour=price, replicas=bound),)
+        capacity = (CapacityPrice(type=bought, usd_per_replica_hour=price, replicas=bound),)
         return VariantSituation(name=name, replicas=self.replicas(ready, starting, price=price), capacity=capacity)
 
     def situation(

@@ -171,7 +171,7 @@ def test_reserved_capacity_is_paid_whether_used_or_not(build):
 
 
 def test_spot_is_used_only_where_the_policy_allows_it(build):
-    spot = build.variant(2, type=CapacityType.SPOT)
+    spot = build.variant(2, bought=CapacityType.SPOT)
     refused = one(
         decide_replicas(build.situation(variants=(spot,), queue_depth=300.0), build.policy(), build.memory())[0]
     )

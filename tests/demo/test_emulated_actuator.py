@@ -106,4 +106,4 @@ def test_the_targets_file_names_address_phase_and_how_each_replica_is_bought(
     groups = json.loads((tmp_path / "targets" / "chat.json").read_text())
     bought = [(one["labels"]["capacity_type"], one["labels"]["phase"]) for one in groups]
     assert bought == [("reserved", "ready"), ("reserved", "ready"), ("on_demand", "starting")]
-    assert all(one["targets"][0].startswith("http://127.0.0.1:") for one in groups)
+    assert all(one["targets"][0].startswith("127.0.0.1:") for one in groups)

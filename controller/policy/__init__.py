@@ -1,0 +1,1 @@
+"""Policy files: their shape, their conditions, their tests. Reads YAML and CEL; decides nothing itself."""

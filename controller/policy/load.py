@@ -1,0 +1,208 @@
+"""From policy files to rules, or to every mistake in all of them at once."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from controller.decide.rules import (
+    AlertRule,
+    Behaviour,
+    LatencyTarget,
+    ReplicaRule,
+    ServicePolicy,
+    Slo,
+    Step,
+    Targets,
+    VariantRule,
+)
+from controller.documents import Document, load_yaml, nearest, validate
+from controller.errors import ConfigError, Problem
+from controller.facts.fleet import Fleet
+from controller.policy.condition import CelCondition, ConditionError, compiled
+from controller.policy.shape import (
+    QUANTILES,
+    AlertShape,
+    PolicyShape,
+    ScaleDownShape,
+    ScaleUpShape,
+    ScalingShape,
+    SloShape,
+)
+
+LATER = ("quantization", "speculative_decoding", "budget")
+"""Keys of the design that this version does not act on: refused, for nobody should believe they are in force."""
+
+TEST_SUFFIX = ".test.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One policy and the file it was read from."""
+
+    path: Path
+    document: Document
+    policy: ServicePolicy
+
+
+def load_policies(paths: Sequence[Path], fleet: Fleet | None, channels: Collection[str]) -> Mapping[str, ServicePolicy]:
+    """The policies by service; test files are skipped. Raises ConfigError with every problem of every file."""
+    loaded, problems = read_policies(paths, fleet, channels)
+    if problems:
+        raise ConfigError(problems)
+    return {one.policy.service: one.policy for one in loaded}
+
+
+def read_policies(
+    paths: Sequence[Path], fleet: Fleet | None, channels: Collection[str]
+) -> tuple[list[Loaded], list[Problem]]:
+    """The policies that are right, and every problem of the others. ``fleet`` None: nothing is checked against it."""
+    loaded: list[Loaded] = []
+    problems: list[Problem] = []
+    for path in dict.fromkeys(path for path in paths if not path.name.endswith(TEST_SUFFIX)):
+        one, found = _read(path, fleet, channels)
+        problems += found
+        if one is not None:
+            loaded.append(one)
+    return loaded, problems + _twice(loaded)
+
+
+def _read(path: Path, fleet: Fleet | None, channels: Collection[str]) -> tuple[Loaded | None, list[Problem]]:
+    try:
+        document = load_yaml(path)
+    except ConfigError as error:
+        return None, list(error.problems)
+    problems = [
+        document.problem((key,), f"'{key}' is not supported in this version; remove it")
+        for key in LATER
+        if key in document.data
+    ]
+    known = replace(document, data={key: value for key, value in document.data.items() if key not in LATER})
+    shape, wrong = validate(PolicyShape, known)
+    problems += wrong
+    if shape is None:
+        return None, problems
+    conditions, uncompiled = _conditions(shape, document)
+    problems += [*uncompiled, *_against_fleet(shape, document, fleet), *_alert_problems(shape, document, channels)]
+    if problems:
+        return None, problems
+    return Loaded(path, document, _policy(shape, str(path), conditions)), []
+
+
+def _conditions(shape: PolicyShape, document: Document) -> tuple[list[CelCondition], list[Problem]]:
+    conditions, problems = [], []
+    for index, alert in enumerate(shape.alerts):
+        try:
+            conditions.append(compiled(alert.when))
+        except ConditionError as error:
+            place = ("alerts", index, "when")
+            problems.append(document.problem_inside(place, error.line, error.column, str(error)))
+    return conditions, problems
+
+
+def _against_fleet(shape: PolicyShape, document: Document, fleet: Fleet | None) -> Iterator[Problem]:
+    if fleet is None:
+        return
+    service = fleet.services.get(shape.service)
+    if service is None:
+        message = f"the fleet has no service '{shape.service}'{nearest(shape.service, fleet.services)}"
+        yield document.problem(("service",), message)
+        return
+    for name in shape.variants:
+        if name not in service.variants:
+            message = f"service '{service.name}' has no variant '{name}'{nearest(name, service.variants)}"
+            yield document.problem(("variants", name), message)
+
+
+def _alert_problems(shape: PolicyShape, document: Document, channels: Collection[str]) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for index, alert in enumerate(shape.alerts):
+        if alert.name in first:
+            line, _ = document.position(("alerts", first[alert.name]))
+            message = f"an alert named '{alert.name}' stands already in line {line}"
+            yield document.problem(("alerts", index, "name"), message)
+        first.setdefault(alert.name, index)
+        for which, channel in enumerate(alert.to):
+            if channel not in channels:
+                message = f"no channel '{channel}'{nearest(channel, channels)}"
+                yield document.problem(("alerts", index, "to", which), message)
+
+
+def _twice(loaded: Sequence[Loaded]) -> list[Problem]:
+    first: dict[str, Loaded] = {}
+    problems = []
+    for one in loaded:
+        other = first.setdefault(one.policy.service, one)
+        if other is not one:
+            message = f"service '{one.policy.service}' already has the policy {other.path}; expected one a service"
+            problems.append(one.document.problem(("service",), message))
+    return problems
+
+
+# --- from the shape to the rules ------------------------------------------------------------------------------------
+
+
+def _policy(shape: PolicyShape, source: str, conditions: Sequence[CelCondition]) -> ServicePolicy:
+    return ServicePolicy(
+        service=shape.service,
+        source=source,
+        slo=_slo(shape.slo),
+        replicas=_replica_rule(shape.scaling),
+        variants=tuple(
+            VariantRule(name=name, capacity_types=variant.capacity_types, token_load_per_s=variant.token_load)
+            for name, variant in shape.variants.items()
+        ),
+        spot_allowed=shape.capacity_mix.spot.allow,
+        alerts=tuple(_alert(alert, condition) for alert, condition in zip(shape.alerts, conditions, strict=True)),
+    )
+
+
+def _slo(shape: SloShape) -> Slo:
+    return Slo(ttft=_latency(shape, "ttft"), tpot=_latency(shape, "tpot"), attainment_ratio=shape.attainment)
+
+
+def _latency(shape: SloShape, latency: str) -> LatencyTarget | None:
+    for name, quantile in QUANTILES.items():
+        seconds: float | None = getattr(shape, f"{latency}_{name}")
+        if seconds is not None:
+            return LatencyTarget(quantile=quantile, seconds=seconds)
+    return None
+
+
+def _replica_rule(shape: ScalingShape) -> ReplicaRule:
+    targets = shape.targets
+    return ReplicaRule(
+        min_replicas=shape.min_replicas,
+        max_replicas=shape.max_replicas,
+        targets=Targets(
+            queue_depth=targets.queue_depth,
+            kv_cache_ratio=targets.kv_cache,
+            token_load_per_s=targets.token_load,
+            gpu_utilization_ratio=targets.gpu_utilization,
+            headroom_ratio=targets.headroom,
+        ),
+        scale_up=_behaviour(shape.scale_up),
+        scale_down=_behaviour(shape.scale_down),
+        tolerance_ratio=shape.tolerance,
+        start_deadline_s=shape.start_deadline,
+        foreign_hold_s=shape.foreign_hold,
+    )
+
+
+def _behaviour(shape: ScaleUpShape | ScaleDownShape) -> Behaviour:
+    step = shape.at_most
+    limit = Step(per_s=step.per, replicas=step.replicas, ratio=step.percent) if step is not None else None
+    return Behaviour(stabilization_s=shape.stabilization, at_most=limit)
+
+
+def _alert(shape: AlertShape, condition: CelCondition) -> AlertRule:
+    return AlertRule(
+        name=shape.name,
+        condition=condition,
+        for_s=shape.for_,
+        keep_firing_for_s=shape.keep_firing_for,
+        severity=shape.severity,
+        channels=shape.to,
+        do=shape.do,
+    )

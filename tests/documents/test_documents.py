@@ -1,0 +1,136 @@
+"""YAML with positions."""
+
+import pytest
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from controller.documents import DurationS, RatioValue, WholeRange, load_yaml, nearest, parse_yaml, validate
+from controller.errors import ConfigError
+
+
+class Inner(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    size: int
+    wait: DurationS = 1.0
+
+
+class Outer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    inner: dict[str, Inner] = {}
+    many: list[Inner] = []
+    either: Inner | str | None = None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "f.yaml:1:1: is empty"),
+        ("- 1\n", "f.yaml:1:1: expected keys and values at the top"),
+        ("a: [1\nb: 2\n", "f.yaml:2:2: is not YAML"),
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", "f.yaml:4:3: b.c: the key stands twice, first in line 3"),
+        ("a: !!python/object:os.x y\n", "f.yaml:1:4: a: cannot be understood"),
+        ("a: !!int no\n", "f.yaml:1:4: a: cannot be understood"),
+        ("a: &x [*x]\n", "f.yaml:1:4: a[0]: contains itself"),
+        ("a: *nothing\n", "f.yaml:1:4: is not YAML: found undefined alias"),
+        ("a: 1\n---\nb: 2\n", "f.yaml:2:1: is not YAML"),
+    ],
+)
+def test_a_text_that_cannot_be_read_says_where(text, told):
+    with pytest.raises(ConfigError) as error:
+        parse_yaml(text, "f.yaml")
+    (problem,) = error.value.problems
+    assert str(problem).startswith(told)
+
+
+def test_a_file_that_cannot_be_read_says_why(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.yaml: cannot be read: No such file"):
+        load_yaml(tmp_path / "absent.yaml")
+    (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\n")
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        load_yaml(tmp_path / "latin.yaml")
+
+
+def test_data_are_plain_and_every_place_has_its_line_and_column():
+    document = parse_yaml("a:\n  b: [1, two]\n  'c': \"x y\"\n", "f.yaml")
+    assert document.data == {"a": {"b": [1, "two"], "c": "x y"}}
+    assert document.position(("a", "b")) == (2, 3)
+    assert document.position(("a", "b", 1)) == (2, 10)
+    assert document.position(("a", "nothing", 3)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("a: hello\n", (1, 6)),
+        ("a: 'hello'\n", (1, 7)),
+        ("a: |\n  hello\n", (2, 5)),
+    ],
+)
+def test_a_mistake_inside_a_text_is_found_in_the_file(text, place):
+    problem = parse_yaml(text, "f.yaml").problem_inside(("a",), 1, 3, "wrong")
+    assert (problem.line, problem.column) == place
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("nam: x\nname: y\n", ["f.yaml:1:1: nam: unknown key 'nam'; did you mean 'name'?"]),
+        ("name: 1\n", ["f.yaml:1:1: name: input should be a valid string, found 1"]),
+        ("name: x\ninner: {one: {}}\n", ["f.yaml:2:9: inner.one: the key 'size' is missing"]),
+        ("name: x\ninner:\n  one: {size: 1, wat: 2s}\n", ["f.yaml:3:18: inner.one.wat: unknown key 'wat'; did you"]),
+        (
+            "name: x\nmany:\n  - {size: 1}\n  - {size: a}\n",
+            ["f.yaml:4:6: many[1].size: input should be a valid integer"],
+        ),
+        ("name: x\nmany: [{size: 1, wait: 5}]\n", ["f.yaml:2:18: many[0].wait: expected a duration with its unit"]),
+        ("many: 3\n", ["f.yaml:1:1: the key 'name' is missing", "f.yaml:1:1: many: input should be a valid list"]),
+    ],
+)
+def test_a_wrong_shape_is_told_with_its_place_and_the_nearest_key(text, told):
+    made, problems = validate(Outer, parse_yaml(text, "f.yaml"))
+    assert made is None
+    found = sorted(str(problem) for problem in problems)
+    assert [one[: len(want)] for one, want in zip(found, sorted(told), strict=True)] == sorted(told)
+
+
+def test_a_right_shape_is_made():
+    made, problems = validate(Outer, parse_yaml("name: x\ninner: {one: {size: 3, wait: 2m}}\n", "f.yaml"))
+    assert problems == []
+    assert made is not None
+    assert made.inner["one"].wait == 120
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "meant"),
+    [
+        (DurationS, "90s", 90),
+        (DurationS, "1h30m", 5400),
+        (DurationS, "50ms", 0.05),
+        (DurationS, "1.5m", 90),
+        (DurationS, "1d", 86400),
+        (RatioValue, "85%", 0.85),
+        (RatioValue, 0.85, 0.85),
+        (RatioValue, 1, 1),
+        (WholeRange, "8100-8115", (8100, 8115)),
+        (WholeRange, 7, (7, 7)),
+    ],
+)
+def test_a_quantity_is_what_it_says(kind, value, meant):
+    assert TypeAdapter(kind).validate_python(value) == pytest.approx(meant)
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [(DurationS, value) for value in ("90", 90, "s", "-5s", "5 s", "", None, True)]
+    + [(RatioValue, value) for value in ("85", 85, 1.5, -0.1, "x%", True, float("nan"))]
+    + [(WholeRange, value) for value in ("9-8", "a-b", True, 1.5)],
+)
+def test_a_quantity_that_is_not_one_is_refused(kind, value):
+    with pytest.raises(ValidationError, match="expected a"):
+        TypeAdapter(kind).validate_python(value)
+
+
+def test_the_nearest_is_named_or_else_the_few_there_are():
+    assert nearest("chta", ["chat", "code"]) == "; did you mean 'chat'?"
+    assert nearest("zzz", ["chat", "code"]) == "; expected one of chat, code"
+    assert nearest("zzz", [str(number) for number in range(50)]) == ""

@@ -1,0 +1,58 @@
+"""Two controllers never work over one ledger."""
+
+import subprocess
+import sys
+import time
+from contextlib import closing
+
+import pytest
+
+from controller.errors import LedgerError
+from controller.ledger.write import Ledger
+
+CLAIM_AND_WAIT = """
+import sys
+import time
+from controller.ledger.write import Ledger
+ledger = Ledger.open(sys.argv[1])
+ledger.claim()
+print("claimed", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_one_is_gone_even_by_kill(url):
+    with closing(Ledger.open(url)):
+        """The schema is there before the race."""
+    first = subprocess.Popen(
+        [sys.executable, "-c", CLAIM_AND_WAIT, url], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert first.stdout.readline().strip() == "claimed"
+        with closing(Ledger.open(url)) as second, pytest.raises(LedgerError, match="another pennyweight"):
+            second.claim()
+    finally:
+        first.kill()
+        first.communicate()
+    _claimable_soon(url)
+
+
+def test_a_claim_ends_with_its_ledger(url):
+    for _ in range(2):
+        with closing(Ledger.open(url)) as ledger:
+            ledger.claim()
+
+
+def _claimable_soon(url):
+    """PostgreSQL notices a killed client when its connection breaks, which takes it a moment."""
+
+    ends = time.monotonic() + 10
+    while True:
+        try:
+            with closing(Ledger.open(url)) as ledger:
+                ledger.claim()
+            return
+        except LedgerError:
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.1)

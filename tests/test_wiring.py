@@ -1,0 +1,67 @@
+"""One file, one line: nothing in the rooms is forgotten."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from controller import wiring
+from controller.facts.fleet import EngineKind
+from controller.settings.shapes import ActuatorShape
+
+ROOT = Path(__file__).parents[1]
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+SHARED = {
+    "prices": {"source", "resolve"},
+    "act": {"actuator", "life", "probe", "records", "targets"},
+    "notify": {"channel", "dispatch"},
+}
+"""Files that all members of a room use; every other file is a member and must be in the room's table."""
+
+
+def modules(room: str) -> set[str]:
+    return {path.stem for path in (ROOT / "controller" / room).glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize(
+    ("room", "table"),
+    [("prices", wiring.PRICES), ("act", wiring.ACTUATORS), ("notify", wiring.CHANNELS)],
+)
+def test_every_member_of_a_room_is_in_its_table(room, table):
+    assert modules(room) - SHARED[room] == set(table)
+
+
+def test_every_engine_has_an_adapter():
+    assert set(wiring.ENGINES) == set(EngineKind)
+
+
+def test_every_actuator_can_be_named_in_the_fleet_file_and_the_other_way_round():
+    assert set(ActuatorShape.model_fields) == {*wiring.ACTUATORS, "emulated"}
+
+
+@pytest.mark.parametrize("table", ["SOURCES", "PRICES", "ACTUATORS", "KNOBS", "CHANNELS"])
+def test_contributing_explains_every_table(table):
+    assert f"`{table}`" in CONTRIBUTING
+
+
+def test_every_room_says_what_may_live_there_and_nothing_else():
+    for init in (ROOT / "controller").glob("*/__init__.py"):
+        tree = ast.parse(init.read_text(encoding="utf-8"))
+        assert ast.get_docstring(tree), f"{init} has no docstring"
+        assert len(tree.body) == 1, f"{init} holds more than its docstring"
+
+
+def test_functions_and_files_keep_their_size():
+    """A file splits near 400 lines, a function near 50; a docstring does not count against a function."""
+    too_long = []
+    for path in (*(ROOT / "controller").rglob("*.py"), *(ROOT / "dashboard").rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 420:
+            too_long.append(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines")
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                start = node.body[1].lineno if ast.get_docstring(node) and len(node.body) > 1 else node.lineno
+                if (node.end_lineno or 0) - start > 60:
+                    too_long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
+    assert not too_long
