@@ -1,16 +1,22 @@
-"""Writes the tables of docs/metrics.md from the code: `python docs/tables.py`. A test fails while they differ."""
+"""Writes the tables of the docs from the code: `python docs/tables.py`. A test fails while they differ."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from controller.facts.readings import Counter, Distribution, Gauge
 from controller.observe.engines import ADAPTERS
 from controller.serve.names import ESTIMATES, OTHERS
+from controller.settings.shapes import FleetShape
 
-PAGE = Path(__file__).parent / "metrics.md"
+HERE = Path(__file__).parent
+PAGES = (HERE / "metrics.md", HERE / "fleet.md")
 
 
 def exported() -> Iterator[str]:
@@ -41,17 +47,56 @@ def read() -> Iterator[str]:
         yield ""
 
 
-TABLES = {"exported": exported, "read": read}
+def fleet_keys() -> Iterator[str]:
+    """Every key of fleet.yaml."""
+    yield "| key | default | means |"
+    yield "|---|---|---|"
+    for place, default, means in keys(FleetShape, ""):
+        yield f"| `{place}` | {default} | {means} |"
+
+
+def keys(shape: type[BaseModel], above: str) -> Iterator[tuple[str, str, str]]:
+    """(key, default, meaning) of a shape and all that it holds."""
+    for name, field in shape.model_fields.items():
+        place = f"{above}{name}"
+        yield place, _default(field), field.description or ""
+        for inner, step in _inside(field.annotation):
+            yield from keys(inner, f"{place}{step}.")
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = field.default
+    if value is None or isinstance(value, BaseModel) or value in ((), {}):
+        return ""
+    return f"`{', '.join(value) if isinstance(value, tuple) else value}`"
+
+
+def _inside(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:
+    """The shapes inside a field's type, and what stands between its key and theirs."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation, ""
+    for argument in get_args(annotation):
+        step = {tuple: "[]", dict: ".NAME"}.get(get_origin(annotation), "")
+        for shape, further in _inside(argument):
+            yield shape, step + further
+
+
+TABLES = {"exported": exported, "read": read, "fleet": fleet_keys}
 
 
 def refreshed(text: str) -> str:
     """``text`` with the part between each pair of markers made anew."""
     for name, rows in TABLES.items():
         begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+        if begin not in text:
+            continue
         made = "\n".join([begin, "", *rows(), end]).replace("\n\n\n", "\n\n")
         text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _, made=made: made, text, flags=re.DOTALL)
     return text
 
 
 if __name__ == "__main__":
-    PAGE.write_text(refreshed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(refreshed(page.read_text(encoding="utf-8")), encoding="utf-8")

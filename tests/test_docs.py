@@ -51,11 +51,18 @@ def _explained(name: str, text: str) -> bool:
     return name in text or family in text or words in text
 
 
-def test_the_metric_reference_is_what_the_code_says():
+@pytest.mark.parametrize("name", ["metrics.md", "fleet.md"])
+def test_the_references_are_what_the_code_says(name):
     spec = importlib.util.spec_from_file_location("docs_tables", ROOT / "docs" / "tables.py")
     assert spec is not None
     assert spec.loader is not None
     tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(tables)
-    page = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert page == tables.refreshed(page), "run: python docs/tables.py"
+
+
+def test_every_key_of_the_fleet_file_is_explained():
+    rows = [line.split("|") for line in (ROOT / "docs" / "fleet.md").read_text(encoding="utf-8").splitlines()]
+    silent = [row[1] for row in rows if len(row) == 5 and row[1].startswith(" `") and not row[3].strip()]
+    assert not silent

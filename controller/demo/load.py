@@ -83,7 +83,10 @@ class LoadGenerator:
 
     async def _supervise(self) -> None:
         timeout = aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session:
+        # A new connection each time: an engine closes idle ones after 5 s (uvicorn's default), which would look like a
+        # refused request to whoever uses one just then.
+        connector = aiohttp.TCPConnector(force_close=True)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
             while not self._closing or self._tasks:
                 for index in range(len(self._tasks), self._wanted):
                     self._tasks.add(asyncio.create_task(self._client(session, index)))

@@ -10,6 +10,10 @@ from controller.facts.fleet import EngineKind
 from controller.facts.readings import Distribution, Gauge, Signal
 from controller.observe.exposition import Series
 
+MOST_BOUNDS = 200_000
+"""Forget all bound series beyond this many, so that hostile label values cannot fill the memory. A guess: a thousand
+engines whose every series differs."""
+
 
 class Combine(StrEnum):
     """How one replica's value comes from its engine ranks."""
@@ -151,6 +155,8 @@ class Binder:
         key = "/".join((source.signal, part, str(preference), rank, ".".join(duplicate), others, str(fixed)))
         known = self._bounds.get(key)
         if known is None:
+            if len(self._bounds) >= MOST_BOUNDS:
+                self._bounds.clear()
             known = self._bounds[key] = Bound(
                 source=source,
                 name=name,

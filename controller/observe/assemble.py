@@ -99,7 +99,8 @@ def _gauges(layout: Layout, page: Page[tuple[Bound, ...]], missing: dict[Signal,
 def _freeze(gauges: dict[Gauge, float], missing: dict[Signal, Missing], advance: Advance) -> None:
     """Gauges of an engine that runs requests but moves nothing are not to be believed.
 
-    ``running`` stays, so that the engine can be found to be stuck; so do the capacity and the start time, which never move.
+    ``running`` stays, so that the engine can be found to be stuck; so do the capacity and the start time,
+    which never move.
     """
     if gauges.get(Gauge.RUNNING, 0.0) <= 0 or advance.unmoved_s < FROZEN_AFTER_S:
         return

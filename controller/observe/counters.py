@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from math import isnan
 
 from controller.facts.missing import Missing
 from controller.facts.readings import Counter, CounterMark, Signal
@@ -83,7 +84,11 @@ class CounterBook:
             return self._first(layout, values, started_s, now)
         window_s = (now - before.at).total_seconds()
         previous = _aligned(before, layout)
-        if _restarted(before, started_s, previous, values, layout):
+        restarted = _restarted(before, started_s, previous, values, layout)
+        if isnan(sum(values)):  # what cannot be read now is counted later, with what comes when it can be
+            base = [0.0] * len(values) if restarted else previous
+            after.values = [old if isnan(new) else new for old, new in zip(base, values, strict=True)]
+        if restarted:
             return Advance(window_s=window_s, increases=values)
         increases = [new - old for old, new in zip(previous, values, strict=True)]
         if before.layout is None:
@@ -94,8 +99,16 @@ class CounterBook:
         return Advance(window_s=window_s, increases=increases, unmoved_s=unmoved_s)
 
     def forget(self, now: datetime) -> None:
-        """Drop targets that have not been read for FORGET_AFTER."""
-        self._targets = {url: one for url, one in self._targets.items() if now - one.at <= FORGET_AFTER}
+        """Drop targets that have not been read for FORGET_AFTER.
+
+        One that comes back after all must not be counted from zero again: what started before the last reading of a
+        forgotten target is from then on a first sight.
+        """
+        forgotten = [url for url, one in self._targets.items() if now - one.at > FORGET_AFTER]
+        for url in forgotten:
+            at = self._targets.pop(url).at
+            if self._watching_since is not None:
+                self._watching_since = max(self._watching_since, at)
 
     def marks(self) -> tuple[CounterMark, ...]:
         """How far the accounted counters have been counted."""
@@ -104,6 +117,7 @@ class CounterBook:
             CounterMark(target_url=url, series=series, started_s=one.started_s, value=value, at=one.at)
             for url, one in self._targets.items()
             for series, value in (_accounted(one, accounted) if one.layout is not None else one.marks.items())
+            if not isnan(value)
         )
 
     def restore(self, marks: Iterable[CounterMark], watching_since: datetime | None) -> None:

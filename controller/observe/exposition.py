@@ -68,8 +68,9 @@ class PageReader(Generic[Key]):
         lines = [line for line in body.split(b"\n") if line and line[0] != 35]  # 35 is "#"
         split = [line.rpartition(b" ") for line in lines]
         known, keys, values, rejected = self._known, [], [], 0
-        if len(split) > self._max_series:
-            rejected, split = len(split) - self._max_series, split[: self._max_series]
+        beyond = max(0, len(split) - self._max_series)
+        if beyond:
+            del split[self._max_series :]
         for series, _, number in split:
             key = known.get(series)
             if key is None:
@@ -81,15 +82,19 @@ class PageReader(Generic[Key]):
             if key is _UNWANTED:
                 continue
             try:
-                values.append(float(number))
+                value = float(number)
             except ValueError:
                 rejected += 1
                 continue
+            if b"_" in number:  # Python reads 1_000, Prometheus does not
+                rejected += 1
+                continue
+            values.append(value)
             keys.append(key)
         return Page(
             keys=tuple(keys),  # type: ignore[arg-type]  # Unwanted was sorted out above
             values=values,
-            rejected=rejected,
+            rejected=rejected + beyond,
             samples=len(split) - rejected,
             whole=body.endswith(b"\n"),
         )

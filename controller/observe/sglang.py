@@ -1,7 +1,8 @@
 """SGLang 0.3 to 0.5, which prints metrics only with --enable-metrics.
 
 Names from docs/references/production_metrics.md of several versions and python/sglang/srt/metrics/collector.py of
-0.4.6, 0.5.5 and 0.5.23, https://github.com/sgl-project/sglang. With --enable-metrics-for-all-schedulers every tensor-parallel rank
+0.4.6, 0.5.5 and 0.5.23, https://github.com/sgl-project/sglang. With --enable-metrics-for-all-schedulers
+every tensor-parallel rank
 repeats its group's state, so of each data-parallel rank only one tensor-parallel rank counts.
 """
 

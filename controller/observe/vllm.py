@@ -1,7 +1,8 @@
 """vLLM 0.4 (V0) to 0.33 (V1), scraped directly or behind Ray Serve.
 
 Read from the sources of 34 releases: vllm/engine/metrics.py (V0), vllm/v1/metrics/loggers.py and
-vllm/v1/spec_decode/metrics.py (V1), https://github.com/vllm-project/vllm. Newest name first; a page is served by the first one it has.
+vllm/v1/spec_decode/metrics.py (V1), https://github.com/vllm-project/vllm. Newest name first; a page is
+served by the first one it has.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def _gauge(signal: Signal, *names: str, combine: Combine = Combine.SUM) -> Sourc
 
 
 def _counter(signal: Signal, *names: str, absent: str = "") -> Source:
-    """vLLM declares counters with and without ``_total``; on the wire they have it, but not behind every Ray version."""
+    """Declared with and without ``_total``; on the wire vLLM's counters have it, but not behind every Ray version."""
     wire = [f"{name}{end}" for name in names for end in ("_total", "")]
     return Source(signal=signal, names=_names(*wire), absent=absent)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -19,15 +19,15 @@ class Shape(BaseModel):
 class PrometheusShape(Shape):
     """A Prometheus server that already scrapes the fleet."""
 
-    url: str
+    url: str = Field(description="its address")
     selector: str = Field(description='label matchers, such as job="vllm-chat"')
 
 
 class HttpSdShape(Shape):
     """Prometheus HTTP service discovery."""
 
-    url: str
-    refresh: DurationS = 60.0
+    url: str = Field(description="where the target list is")
+    refresh: DurationS = Field(default=60.0, description="asked again after")
 
 
 class ScrapeShape(Shape):
@@ -35,8 +35,8 @@ class ScrapeShape(Shape):
 
     static: tuple[str, ...] = Field(default=(), description="addresses; /metrics is added when no path is given")
     file_sd: tuple[str, ...] = Field(default=(), description="globs of Prometheus file_sd files, JSON or YAML")
-    http_sd: tuple[HttpSdShape, ...] = ()
-    prometheus: PrometheusShape | None = None
+    http_sd: tuple[HttpSdShape, ...] = Field(default=(), description="Prometheus HTTP service discovery")
+    prometheus: PrometheusShape | None = Field(default=None, description="a server that scrapes the targets already")
 
 
 class GpuScrapeShape(ScrapeShape):
@@ -48,35 +48,35 @@ class GpuScrapeShape(ScrapeShape):
 class GpuShape(Shape):
     """A GPU that is not in the table."""
 
-    name: str
-    memory_gb: PositiveFloat
-    bandwidth_gb_per_s: PositiveFloat
+    name: str = Field(description="as it is shown")
+    memory_gb: PositiveFloat = Field(description="10^9 bytes")
+    bandwidth_gb_per_s: PositiveFloat = Field(description="peak, 10^9 bytes/s")
     tflops: dict[Literal["bf16", "fp8", "int8", "int4", "fp4"], PositiveFloat] = Field(
         description="dense peaks by compute precision"
     )
-    tdp_w: PositiveFloat | None = None
+    tdp_w: PositiveFloat | None = Field(default=None, description="maximum board power")
 
 
 class ModelShape(Shape):
     """A model that is not in the table."""
 
-    name: str
+    name: str = Field(description="as it is shown")
     params_b: PositiveFloat = Field(description="all weights, 10^9")
     active_params_b: PositiveFloat | None = Field(default=None, description="weights touched by a token, 10^9")
-    layers: PositiveInt
-    hidden: PositiveInt
-    heads: PositiveInt
-    kv_heads: PositiveInt
-    head_dim: PositiveInt
-    vocab: PositiveInt
-    experts: PositiveInt | None = None
-    experts_per_token: PositiveInt | None = None
+    layers: PositiveInt = Field(description="transformer layers")
+    hidden: PositiveInt = Field(description="hidden size")
+    heads: PositiveInt = Field(description="attention heads")
+    kv_heads: PositiveInt = Field(description="key-value heads")
+    head_dim: PositiveInt = Field(description="size of one head")
+    vocab: PositiveInt = Field(description="vocabulary size")
+    experts: PositiveInt | None = Field(default=None, description="of a mixture of experts")
+    experts_per_token: PositiveInt | None = Field(default=None, description="that one token visits")
 
 
 class CapacityShape(Shape):
     """One way of buying replicas."""
 
-    type: CapacityType
+    type: CapacityType = Field(description="reserved, on_demand or spot; filled in the list's order")
     replicas: PositiveInt | None = Field(default=None, description="how many at most; reserved: how many are paid for")
     offer: str | None = Field(default=None, description="provider/region/instance_type of the price book")
     usd_per_gpu_hour: PositiveFloat | None = Field(default=None, description="your own price; it wins")
@@ -92,13 +92,13 @@ class ProcessShape(Shape):
     """Engines as processes of this host."""
 
     command: tuple[str, ...] = Field(min_length=1, description="argv; {port}, {replica} and {model} are filled in")
-    ports: WholeRange
-    health: str = "/health"
-    environment: dict[str, str] = {}
+    ports: WholeRange = Field(description="one replica a port, lowest free first")
+    health: str = Field(default="/health", description="answers 200 when the engine is ready")
+    environment: dict[str, str] = Field(default={}, description="added to the daemon's own")
     directory: str = Field(default="run", description="state files, logs and the targets file")
-    start_timeout: DurationS = 600.0
-    drain_timeout: DurationS = 60.0
-    stop_timeout: DurationS = 30.0
+    start_timeout: DurationS = Field(default=600.0, description="to the first healthy answer")
+    drain_timeout: DurationS = Field(default=60.0, description="for running requests to end")
+    stop_timeout: DurationS = Field(default=30.0, description="from SIGTERM to SIGKILL")
 
 
 class SystemdShape(Shape):
@@ -107,11 +107,11 @@ class SystemdShape(Shape):
     unit: str = Field(pattern=r"^[^{}]+@\{n\}\.service$", description="vllm-chat@{n}.service")
     numbers: WholeRange = Field(description="instance numbers, such as 1-8")
     url: str = Field(default="http://127.0.0.1:{port}", description="{port} is first_port plus the instance's place")
-    first_port: PositiveInt = 8001
-    health: str = "/health"
-    directory: str = "run"
-    start_timeout: DurationS = 600.0
-    drain_timeout: DurationS = 60.0
+    first_port: PositiveInt = Field(default=8001, description="of the first instance number")
+    health: str = Field(default="/health", description="answers 200 when the engine is ready")
+    directory: str = Field(default="run", description="state files and the targets file")
+    start_timeout: DurationS = Field(default=600.0, description="to the first healthy answer")
+    drain_timeout: DurationS = Field(default=60.0, description="for running requests to end")
     user: bool = Field(default=False, description="systemctl --user")
 
 
@@ -122,9 +122,9 @@ class EmptyShape(Shape):
 class ActuatorShape(Shape):
     """Exactly one of these."""
 
-    dry_run: EmptyShape | None = None
-    process: ProcessShape | None = None
-    systemd: SystemdShape | None = None
+    dry_run: EmptyShape | None = Field(default=None, description="only says what it would do; the default")
+    process: ProcessShape | None = Field(default=None, description="engines as processes of this host")
+    systemd: SystemdShape | None = Field(default=None, description="instances of a template unit")
     emulated: EmptyShape | None = Field(default=None, description="the demo's own")
 
     @model_validator(mode="before")
@@ -143,69 +143,79 @@ class ActuatorShape(Shape):
 class VariantShape(Shape):
     """One priced way to serve a service."""
 
-    gpu: str | GpuShape
-    gpus_per_replica: PositiveInt = 1
-    quantization: str = "bf16"
-    kv_cache_dtype: str = "auto"
-    engine: EngineKind = EngineKind.VLLM
-    scrape: ScrapeShape | None = None
-    dcgm: GpuScrapeShape | None = None
-    actuator: ActuatorShape = ActuatorShape(dry_run=EmptyShape())
-    capacity: tuple[CapacityShape, ...] = ()
+    gpu: str | GpuShape = Field(
+        description="a row of the GPU table, a MIG slice of one (H100-SXM/1g.10gb), or its numbers"
+    )
+    gpus_per_replica: PositiveInt = Field(default=1, description="tensor x pipeline parallel")
+    quantization: str = Field(default="bf16", description="of the weights, as engines name it")
+    kv_cache_dtype: str = Field(default="auto", description="of the KV cache")
+    engine: EngineKind = Field(default=EngineKind.VLLM, description="vllm, sglang, tgi or trtllm")
+    scrape: ScrapeShape | None = Field(default=None, description="where the engines' metrics are; any mix")
+    dcgm: GpuScrapeShape | None = Field(default=None, description="where the GPUs' metrics are")
+    actuator: ActuatorShape = Field(
+        default=ActuatorShape(dry_run=EmptyShape()), description="what starts and stops replicas; exactly one"
+    )
+    capacity: tuple[CapacityShape, ...] = Field(default=(), description="how replicas are bought, first filled first")
 
 
 class ServiceShape(Shape):
     """One model behind one endpoint."""
 
-    model: str | ModelShape
-    variants: Annotated[dict[str, VariantShape], Field(min_length=1)]
+    model: str | ModelShape = Field(description="a row of the model table, or its numbers")
+    variants: dict[str, VariantShape] = Field(min_length=1, description="the priced ways to serve it")
 
 
 class SlackShape(Shape):
     """The webhook's address is a secret, so only the variable that holds it is named here."""
 
-    webhook_url_env: str = "PENNYWEIGHT_SLACK_WEBHOOK_URL"
+    webhook_url_env: str = Field(
+        default="PENNYWEIGHT_SLACK_WEBHOOK_URL", description="the environment variable that holds the address"
+    )
 
 
 class NotifyShape(Shape):
     """Channels besides the log."""
 
-    slack: SlackShape | None = None
+    slack: SlackShape | None = Field(default=None, description="an incoming webhook")
 
 
 class ServeShape(Shape):
     """The daemon's own HTTP."""
 
-    host: str = "127.0.0.1"
+    host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: int = Field(default=9188, ge=0, le=65535, description="0: any free port")
 
 
 class RetentionShape(Shape):
     """How long the ledger keeps what."""
 
-    minutes: DurationS = 90 * 86_400.0
-    decisions: DurationS = 400 * 86_400.0
+    minutes: DurationS = Field(default=90 * 86_400.0, description="what replicas did and cost, by the minute")
+    decisions: DurationS = Field(default=400 * 86_400.0, description="decisions, actions, outcomes, alerts")
 
 
 class LimitsShape(Shape):
     """What one pass of scraping may cost."""
 
-    deadline: DurationS = 10.0
-    target_timeout: DurationS = 5.0
-    max_body_bytes: PositiveInt = 8 * 1024 * 1024
-    max_series: PositiveInt = 20_000
+    deadline: DurationS = Field(default=10.0, description="for all targets together")
+    target_timeout: DurationS = Field(default=5.0, description="for one target")
+    max_body_bytes: PositiveInt = Field(default=8 * 1024 * 1024, description="larger pages are refused")
+    max_series: PositiveInt = Field(default=20_000, description="samples read of one page")
 
 
 class FleetShape(Shape):
     """The whole file."""
 
-    mode: Mode = Mode.ADVISE
-    interval: DurationS = 15.0
-    rate_window: DurationS = 60.0
-    ledger: str = "sqlite:///pennyweight.db"
-    policies: tuple[str, ...] = ("policies/*.yaml",)
-    services: Annotated[dict[str, ServiceShape], Field(min_length=1)]
-    serve: ServeShape = ServeShape()
-    retention: RetentionShape = RetentionShape()
-    scrape_limits: LimitsShape = LimitsShape()
-    notify: NotifyShape = NotifyShape()
+    mode: Mode = Field(default=Mode.ADVISE, description="observe, advise or act")
+    interval: DurationS = Field(default=15.0, description="between passes")
+    rate_window: DurationS = Field(
+        default=60.0, description="rates and latencies look back so far; two intervals at least"
+    )
+    ledger: str = Field(
+        default="sqlite:///pennyweight.db", description="sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+    )
+    policies: tuple[str, ...] = Field(default=("policies/*.yaml",), description="globs from this file's folder")
+    services: dict[str, ServiceShape] = Field(min_length=1, description="what exists")
+    serve: ServeShape = Field(default=ServeShape(), description="the daemon's own HTTP; read-only")
+    retention: RetentionShape = Field(default=RetentionShape(), description="how long the ledger keeps what")
+    scrape_limits: LimitsShape = Field(default=LimitsShape(), description="what one pass of scraping may cost")
+    notify: NotifyShape = Field(default=NotifyShape(), description="alert channels besides the log")

@@ -1,0 +1,1 @@
+"""Measurements that anybody can repeat; their figures are in BENCHMARKS.md."""

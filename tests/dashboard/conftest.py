@@ -1,0 +1,342 @@
+"""A ledger as a day of a real fleet leaves it: written by the daemon's own side, read by the pages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime, timedelta
+from math import ceil, cos, pi
+from typing import Any
+
+import pytest
+import streamlit as st
+
+from controller.facts.decisions import (
+    Alert,
+    AlertPhase,
+    AlertState,
+    Because,
+    Decision,
+    Memory,
+    Outcome,
+    OutcomeKind,
+    Pause,
+)
+from controller.facts.estimates import Estimate, Estimates
+from controller.facts.fleet import CapacityType, Mode
+from controller.facts.missing import Missing
+from controller.facts.money import accrued_nanousd, nanousd
+from controller.facts.passes import Gap, PassRecord, PassResult, ReplicaUse
+from controller.facts.readings import Counter, Observation, Phase
+from controller.ledger.write import Ledger
+
+MINUTE = timedelta(minutes=1)
+TOKENS_PER_REPLICA = 2_400.0
+"""Output tokens a second that one replica of these tests makes at most."""
+
+
+@dataclass(frozen=True)
+class Offered:
+    """One service of the fleet: what it costs, and how its load swings over the day."""
+
+    name: str
+    variant: str
+    gpus: int
+    usd_per_gpu_hour: float
+    peak: float
+    most: int
+
+
+CHAT = Offered(name="chat", variant="h100-fp8", gpus=2, usd_per_gpu_hour=3.29, peak=15_500.0, most=8)
+CODE = Offered(name="code", variant="l40s", gpus=1, usd_per_gpu_hour=1.05, peak=6_100.0, most=4)
+RERANK = Offered(name="rerank", variant="a10", gpus=1, usd_per_gpu_hour=0.0, peak=900.0, most=1)
+"""Its price is unknown and its engine cannot be read."""
+
+ENGINE_SILENT = "http://127.0.0.1:9003/metrics answered 200 without engine metrics (--disable-log-stats?)"
+
+
+class Filled:
+    """Writes passes minute by minute until ``end``; the last one ends the story with an alert, a pause and holds."""
+
+    def __init__(self, url: str, end: datetime) -> None:
+        self._ledger = Ledger.open(url)
+        self._end = end
+        self._replicas = {CHAT.name: 2, CODE.name: 1}
+        self._ids = 0
+
+    def fill(self, minutes: int, gap: tuple[int, int] | None = None) -> None:
+        for index in range(minutes):
+            if gap and gap[0] <= index < gap[1]:
+                continue
+            at = self._end - (minutes - 1 - index) * MINUTE
+            started = gap is not None and index == gap[1]
+            gaps = (
+                (Gap(start=at - (gap[1] - gap[0]) * MINUTE, end=at, why="the daemon was not running"),) if gap else ()
+            )
+            self._pass(at, gaps if started else (), last=index == minutes - 1)
+        self._ledger.pause(Pause(service=CODE.name, since=self._end, by="mara", reason="load test until noon"))
+
+    def close(self) -> None:
+        self._ledger.close()
+
+    def _pass(self, at: datetime, gaps: tuple[Gap, ...], *, last: bool) -> None:
+        decisions: list[Decision] = []
+        scopes: dict[str, Estimate] = {}
+        uses: list[ReplicaUse] = []
+        for one in (CHAT, CODE):
+            load = _load(one, at)
+            before = self._replicas[one.name]
+            decision = self._decide(one, at, load, before)
+            decisions.append(decision)
+            self._replicas[one.name] = decision.desired
+            ready = min(before, decision.desired)
+            scopes[one.name] = _measured(one, at, load, current=decision.desired, ready=ready)
+            uses += [_use(one, at, load / before, number) for number in range(before)]
+        scopes[RERANK.name] = _estimate(at, service=RERANK.name, replicas_current=1, replicas_ready=1, gpus=1)
+        uses.append(_unread(at))
+        estimates = Estimates(
+            at=at,
+            fleet=_together(at, list(scopes.values())),
+            services=scopes,
+            variants={},
+            replicas={},
+            costs=(),
+            findings=(),
+        )
+        memory = self._memory(at) if last else Memory()
+        self._ledger.record_intent(
+            PassRecord(
+                at=at,
+                mode=Mode.ACT,
+                estimates=estimates,
+                uses=tuple(uses),
+                decisions=tuple(decisions),
+                marks=(),
+                memory=memory,
+                gaps=gaps,
+            )
+        )
+        self._ledger.record_outcomes(_result(at, estimates, tuple(decisions), last=last), memory)
+
+    def _decide(self, one: Offered, at: datetime, load: float, before: int) -> Decision:
+        needed = max(1, min(one.most, ceil(load / (0.8 * TOKENS_PER_REPLICA))))
+        desired = needed if needed > before or load < 0.7 * TOKENS_PER_REPLICA * (before - 1) else before
+        self._ids += 1
+        hourly = one.gpus * one.usd_per_gpu_hour
+        wanted = load / (0.8 * TOKENS_PER_REPLICA)
+        moved = desired != before
+        detail = (
+            f"{load:,.0f} output tokens/s need {wanted:.1f} replicas of {0.8 * TOKENS_PER_REPLICA:,.0f} tokens/s each"
+            if moved
+            else f"{load:,.0f} output tokens/s are within what {before} replicas hold"
+        )
+        return Decision(
+            id=f"d{self._ids}",
+            at=at,
+            service=one.name,
+            variant=one.variant,
+            current=before,
+            ready=before,
+            desired=desired,
+            wanted=needed,
+            because=Because.DEMAND if moved else Because.STEADY,
+            detail=detail,
+            signal="output_tokens_per_s",
+            numbers={
+                "output_tokens_per_s": round(load),
+                "target": 0.8 * TOKENS_PER_REPLICA,
+                "wanted": round(wanted, 2),
+            },
+            usd_per_hour_before=before * hourly,
+            usd_per_hour_after=desired * hourly,
+            victims=(f"{one.name}-{before - 1}",) if desired < before else (),
+        )
+
+    def _memory(self, at: datetime) -> Memory:
+        since = at - 12 * MINUTE
+        state = AlertState(service=CHAT.name, name="ttft_over_target", phase=AlertPhase.FIRING, since=since)
+        return Memory(alerts={(CHAT.name, state.name): state})
+
+
+def _load(one: Offered, at: datetime) -> float:
+    """A day's curve with its trough at 04:00 and a small ripple: the same at the same time, always."""
+    minute = at.hour * 60 + at.minute
+    day = 0.5 - 0.5 * cos(2 * pi * (minute - 240) / 1440)
+    ripple = 1 + 0.03 * cos(minute / 7.0) + 0.02 * cos(minute / 2.3)
+    return one.peak * (0.12 + 0.88 * day) * ripple
+
+
+def _estimate(at: datetime, **given: Any) -> Estimate:
+    unknown = {field.name: Missing(field.name, ENGINE_SILENT) for field in fields(Estimate)}
+    usual: dict[str, Any] = {
+        "at": at,
+        "window_s": 60.0,
+        "service": "",
+        "variant": "",
+        "replica": "",
+        "replicas_read": 1,
+    }
+    return Estimate(**unknown | usual | {"mfu_source": "", "mbu_source": ""} | given)
+
+
+def _measured(one: Offered, at: datetime, load: float, *, current: int, ready: int) -> Estimate:
+    busy = min(1.3, load / (TOKENS_PER_REPLICA * ready))
+    hourly = current * one.gpus * one.usd_per_gpu_hour
+    return _estimate(
+        at,
+        service=one.name,
+        replicas_current=current,
+        replicas_ready=ready,
+        replicas_read=ready,
+        gpus=current * one.gpus,
+        output_tokens_per_s=load,
+        prompt_tokens_per_s=3.1 * load,
+        requests_per_s=load / 240,
+        rejections_per_s=0.0,
+        running=64 * busy * ready,
+        queue_depth=max(0.0, (busy - 0.72) * 90 * ready),
+        kv_cache_ratio=min(0.98, 0.12 + 0.78 * busy),
+        ttft_p95_s=0.18 + 0.9 * max(0.0, busy - 0.5) ** 2 * 4,
+        tpot_p95_s=0.018 + 0.014 * busy,
+        mfu_ratio=0.05 + 0.34 * busy,
+        usd_per_hour=hourly,
+        usd_per_million_output_tokens=hourly / (load * 3600 / 1e6),
+        usd_per_million_tokens=hourly / (4.1 * load * 3600 / 1e6),
+        output_tokens_per_usd=load * 3600 / hourly,
+        tokens_per_usd=4.1 * load * 3600 / hourly,
+    )
+
+
+def _together(at: datetime, scopes: list[Estimate]) -> Estimate:
+    """The fleet's money is that of the services whose price is known."""
+
+    def total(name: str) -> float:
+        values = [getattr(one, name) for one in scopes]
+        return sum(value for value in values if not isinstance(value, Missing))
+
+    hourly, output = total("usd_per_hour"), total("output_tokens_per_s")
+    everything = output + total("prompt_tokens_per_s")
+    return _estimate(
+        at,
+        replicas_current=int(total("replicas_current")),
+        replicas_ready=int(total("replicas_ready")),
+        gpus=int(total("gpus")),
+        output_tokens_per_s=output,
+        prompt_tokens_per_s=total("prompt_tokens_per_s"),
+        requests_per_s=total("requests_per_s"),
+        usd_per_hour=hourly,
+        usd_per_million_output_tokens=hourly / (output * 3600 / 1e6),
+        output_tokens_per_usd=output * 3600 / hourly,
+        tokens_per_usd=everything * 3600 / hourly,
+    )
+
+
+def _use(one: Offered, at: datetime, load: float, number: int) -> ReplicaUse:
+    start = at - MINUTE
+    rate = nanousd(one.gpus * one.usd_per_gpu_hour)
+    return ReplicaUse(
+        service=one.name,
+        variant=one.variant,
+        replica=f"{one.name}-{number}",
+        capacity_type=CapacityType.ON_DEMAND,
+        start=start,
+        end=at,
+        phase=Phase.READY,
+        gpus=one.gpus,
+        counts={Counter.OUTPUT_TOKENS: load * 60, Counter.PROMPT_TOKENS: 3.1 * load * 60},
+        cost_nanousd=accrued_nanousd(rate, start, at),
+    )
+
+
+def _unread(at: datetime) -> ReplicaUse:
+    return ReplicaUse(
+        service=RERANK.name,
+        variant=RERANK.variant,
+        replica="rerank-0",
+        capacity_type=CapacityType.ON_DEMAND,
+        start=at - MINUTE,
+        end=at,
+        phase=Phase.READY,
+        gpus=1,
+        missing=ENGINE_SILENT,
+    )
+
+
+def _result(at: datetime, estimates: Estimates, decisions: tuple[Decision, ...], *, last: bool) -> PassResult:
+    return PassResult(
+        at=at,
+        mode=Mode.ACT,
+        duration_s=0.21,
+        observation=Observation(at=at, targets=(), engines={}, gpus={}, replicas={}),
+        estimates=estimates,
+        decisions=decisions,
+        outcomes=tuple(
+            Outcome(
+                decision_id=one.id,
+                service=one.service,
+                variant=one.variant,
+                kind=OutcomeKind.DONE,
+                detail=f"target set to {one.desired}",
+                at=at,
+            )
+            for one in decisions
+            if not one.holds
+        ),
+        alerts=(),
+        sent=(_alert(at),) if last else (),
+        pauses={},
+    )
+
+
+def _alert(at: datetime) -> Alert:
+    return Alert(
+        service=CHAT.name,
+        name="ttft_over_target",
+        phase=AlertPhase.FIRING,
+        severity="page",
+        condition="ttft_p95_s > 0.5",
+        summary="TTFT p95 is 812 ms against a target of 500 ms at $52.64/h.",
+        do="Look at the queue of chat; its policy caps it at 8 replicas.",
+        since=at - 12 * MINUTE,
+        at=at,
+    )
+
+
+Fill = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def fill(tmp_path_factory: pytest.TempPathFactory) -> Fill:
+    """``fill(end=..., minutes=..., gap=(from, to))`` writes a ledger and gives its URL."""
+
+    def filled(*, end: datetime, minutes: int, gap: tuple[int, int] | None = None) -> str:
+        url = f"sqlite:///{tmp_path_factory.mktemp('ledger') / 'pennyweight.db'}"
+        filler = Filled(url, end)
+        try:
+            filler.fill(minutes, gap)
+        finally:
+            filler.close()
+        return url
+
+    return filled
+
+
+VIRTUAL_END = datetime(2026, 3, 1, 13, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="session")
+def virtual_day(fill: Fill) -> str:
+    """Some hours of a day long past, or simulated, with twenty minutes that nobody watched."""
+    return fill(end=VIRTUAL_END, minutes=240, gap=(100, 120))
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Mapping[str, str]]]:
+    """Points the dashboard at a ledger."""
+
+    def point(url: str) -> Mapping[str, str]:
+        monkeypatch.setenv("PENNYWEIGHT_LEDGER", url)
+        return {"PENNYWEIGHT_LEDGER": url}
+
+    yield point
+    st.cache_resource.clear()

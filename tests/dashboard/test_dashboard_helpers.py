@@ -1,0 +1,124 @@
+"""What the pages say, without any page: formats, the clock's rule, and shaping."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from controller.facts.passes import Gap
+from controller.ledger.rows import Cost
+from dashboard import formats
+from dashboard.clock import clock
+from dashboard.look import Cell, note, table
+from dashboard.shaping import MOST_POINTS, bands, bucket, per_month, spark, spent
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("usd", "shown"),
+    [
+        (None, "unknown"),
+        (0.0, "$0.00"),
+        (1234.56, "$1,234.56"),
+        (0.0042, "$0.0042"),
+        (-3.5, "-$3.50"),
+    ],
+)
+def test_dollars_are_written_as_finance_writes_them(usd: float | None, shown: str) -> None:
+    assert formats.dollars(usd) == shown
+
+
+def test_a_rate_says_its_hour_and_a_projection_drops_cents_that_would_pretend() -> None:
+    assert formats.dollars_per_hour(1234.56) == "$1,234.56/h"
+    assert formats.whole_dollars(40_726.7) == "$40,727"
+    assert formats.whole_dollars(12.5) == "$12.50"
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "unknown"),
+        (0.0, "0 t/s"),
+        (7.0, "7 t/s"),
+        (12_345.0, "12.3k t/s"),
+        (999_960.0, "1.00M t/s"),
+        (0.25, "0.250 t/s"),
+    ],
+)
+def test_rates_keep_three_digits_and_a_prefix(value: float | None, shown: str) -> None:
+    assert formats.compact(value, "t/s").replace("unknown t/s", "unknown") == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [(None, "unknown"), (0.0853, "85.3 ms"), (1.2, "1.20 s"), (0.0, "0 ms")])
+def test_latencies_change_unit_at_a_second(value: float | None, shown: str) -> None:
+    assert formats.seconds(value) == shown
+
+
+@pytest.mark.parametrize(("ratio", "shown"), [(None, "unknown"), (0.0, "0 %"), (0.05, "5.0 %"), (0.694, "69 %")])
+def test_ratios_are_percents(ratio: float | None, shown: str) -> None:
+    assert formats.percent(ratio) == shown
+
+
+@pytest.mark.parametrize(("value", "shown"), [(1920.0, "1,920"), (7.01, "7.01"), (0.87, "0.87"), (100.5, "100.5")])
+def test_numbers_that_decided_carry_no_padding(value: float, shown: str) -> None:
+    assert formats.plain(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("age", "live", "stale"),
+    [
+        (timedelta(seconds=10), True, False),
+        (timedelta(minutes=3), True, True),
+        (timedelta(hours=23), True, True),
+        (timedelta(days=1), False, False),
+        (timedelta(days=-1), False, False),
+        (timedelta(seconds=-5), True, False),
+    ],
+)
+def test_only_a_ledger_of_today_can_be_stale(age: timedelta, live: bool, stale: bool) -> None:
+    time = clock(NOON, NOON + age)
+    assert (time.live, time.stale) == (live, stale)
+    assert time.now == (max(NOON, NOON + age) if live else NOON)
+
+
+def test_a_stale_ledger_asks_for_the_daemon_and_a_virtual_one_says_whose_time_it_is() -> None:
+    assert "3 min ago: is the daemon running?" in clock(NOON, NOON + timedelta(minutes=3)).warning
+    assert "Ledger time 1 Mar 2026, 12:00:00 UTC" in clock(NOON, NOON + timedelta(days=9)).shown
+
+
+def test_any_range_is_cut_to_what_a_chart_can_show() -> None:
+    for hours in (1, 6, 24, 168, 720):
+        end = NOON + timedelta(hours=hours)
+        assert (end - NOON) / bucket(NOON, end) <= MOST_POINTS
+
+
+def test_gaps_are_cut_to_the_range_and_named_by_their_length() -> None:
+    gap = Gap(start=NOON - timedelta(hours=1), end=NOON + timedelta(minutes=20), why="off")
+    (band,) = bands([gap], NOON, NOON + timedelta(hours=1))
+    assert (band.start, band.name) == (NOON, "not watched for 20 min")
+    assert bands([gap], NOON + timedelta(hours=1), NOON + timedelta(hours=2)) == []
+
+
+def _cost(nanousd: int | None, unpriced_s: float) -> Cost:
+    measured = dict.fromkeys(("prompt_tokens", "cached_prompt_tokens", "output_tokens", "requests", "energy_j"))
+    return Cost(cost_nanousd=nanousd, unpriced_s=unpriced_s, covered_s=60, ready_s=60, gpu_s=60, **measured)
+
+
+def test_money_that_has_no_price_is_unknown_and_never_zero() -> None:
+    assert spent([]) == (None, "nothing was recorded in this time")
+    assert spent([_cost(None, 60)]) == (None, "no price is known for any replica")
+    assert spent([_cost(2_500_000_000, 120)]) == (2.5, "without 2 min of replica time that has no price")
+    assert per_month(None) is None
+
+
+def test_a_small_line_breaks_where_nothing_is_known() -> None:
+    assert len(spark([1.0, 2.0, None, 3.0, 4.0])) == 2
+    assert spark([None, 1.0, None]) == []
+
+
+def test_nothing_from_the_ledger_can_become_markup() -> None:
+    cell = Cell(text="<b>", sub="<i>", why='"><script>', link='service?service="x')
+    shown = table([("<th>", "")], [[cell]]) + note("<u>", "<s>")
+    assert not any(bad in shown for bad in ("<b><", "<i>", "<script>", "<u>", "<s>", 'service="x'))

@@ -1,0 +1,148 @@
+"""Each page run by Streamlit itself against a real ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from controller.ledger.write import Ledger
+
+
+def _fleet() -> None:
+    from dashboard import fleet
+
+    fleet.page()
+
+
+def _service() -> None:
+    from dashboard import service
+
+    service.page()
+
+
+def _decisions() -> None:
+    from dashboard import decisions
+
+    decisions.page()
+
+
+PAGES = (_fleet, _service, _decisions)
+
+
+def _run(page: Callable[[], None]) -> AppTest:
+    app = AppTest.from_function(page, default_timeout=20).run()
+    assert not app.exception
+    return app
+
+
+def _html(app: AppTest) -> str:
+    return "".join(one.proto.body for one in app.get("html"))
+
+
+def _charts(app: AppTest) -> list[dict[str, Any]]:
+    return [json.loads(one.proto.spec) for one in app.get("arrow_vega_lite_chart")]
+
+
+Point = Callable[[str], object]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_missing_ledger_says_what_to_do_next(page: Callable[[], None], reading: Point, tmp_path: Path) -> None:
+    reading(f"sqlite:///{tmp_path / 'none.db'}")
+    app = _run(page)
+    assert "could not be read" in _html(app)
+    assert any("make demo" in one.value for one in app.markdown)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_an_empty_ledger_says_that_no_pass_was_recorded(
+    page: Callable[[], None], reading: Point, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path / 'empty.db'}"
+    Ledger.open(url).close()
+    reading(url)
+    assert "no pass has been recorded" in _html(_run(page))
+
+
+def test_the_fleet_page_puts_money_first_and_unknown_is_never_zero(reading: Point, virtual_day: str) -> None:
+    reading(virtual_day)
+    shown = _html(_run(_fleet))
+    assert shown.index("Cost now") < shown.index("Replicas ready") < shown.index("TTFT p95")
+    assert "/h" in shown
+    assert "since the ledger began" in shown
+    rerank = shown[shown.index(">rerank<") :]
+    assert rerank.count(">unknown<") == 7
+    assert "a replica has no known price" in rerank
+    assert "answered 200 without engine metrics" in rerank
+
+
+def test_the_fleet_page_names_alerts_gaps_and_pauses(reading: Point, virtual_day: str) -> None:
+    reading(virtual_day)
+    shown = _html(_run(_fleet))
+    assert "TTFT p95 is 812 ms" in shown
+    assert "Firing for 12 min." in shown
+    assert "the daemon was not running" in shown
+    assert "by mara: load test until noon" in shown
+    assert "Stale." not in shown
+
+
+def test_a_daemon_that_stopped_today_is_called_stale(reading: Point, fill: Callable[..., str]) -> None:
+    stopped = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=7)  # noqa: TID251 - the page's clock
+    reading(fill(end=stopped, minutes=3))
+    assert "is the daemon running?" in _html(_run(_fleet))
+
+
+def test_the_service_page_marks_moves_with_their_reason_and_shades_gaps(reading: Point, virtual_day: str) -> None:
+    reading(virtual_day)
+    app = _run(_service)
+    charts = _charts(app)
+    assert len(charts) == 9
+    marks = [layer["mark"] for layer in charts[0]["layer"]]
+    assert {"line", "rect", "text", "rule", "point"} <= {one["type"] for one in marks}
+    assert any("scaled up" in one.value for one in app.caption)
+
+
+def test_a_service_that_could_not_be_measured_says_so_instead_of_drawing_zeros(
+    reading: Point, virtual_day: str
+) -> None:
+    reading(virtual_day)
+    app = _run(_service)
+    app.selectbox(key="service").set_value("rerank").run()
+    assert not app.exception
+    assert _html(app).count("It could not be measured at any time in this range.") == 8
+
+
+def test_a_range_without_anything_says_so(reading: Point, virtual_day: str) -> None:
+    reading(virtual_day)
+    app = _run(_service)
+    app.button_group(key="range").set_value("Days").run()
+    day = datetime(2026, 1, 1, tzinfo=UTC).date()
+    app.date_input(key="days").set_value((day, day)).run()
+    assert not app.exception
+    assert "Nothing was recorded of chat from 1 Jan" in _html(app)
+
+
+def test_the_decision_log_tells_reason_money_and_outcome_and_filters(reading: Point, virtual_day: str) -> None:
+    reading(virtual_day)
+    app = _run(_decisions)
+    moves = _html(app)
+    assert "output tokens/s need" in moves
+    assert "/h → $" in moves
+    assert "target set to" in moves
+    assert "hold at" not in moves
+
+    app.toggle(key="log_moves").set_value(False).run()
+    assert "hold at" in _html(app)
+
+    app.multiselect(key="log_reasons").set_value(["steady"]).run()
+    assert not app.exception
+    assert "output tokens/s need" not in _html(app)
+
+    app.selectbox(key="log_service").set_value("rerank").run()
+    assert "No decision to show." in _html(app)

@@ -1,0 +1,189 @@
+"""Counted increases lose and double nothing, whatever restarts, vanishes or starts anew."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from controller.facts.fleet import EngineKind
+from controller.facts.missing import Missing
+from controller.facts.readings import Counter, Distribution, EngineReading, Target
+from controller.observe.assemble import Assembler
+from controller.observe.counters import FORGET_AFTER
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+BOOT_S = NOON.timestamp() - 3600
+TARGET = Target(service="chat", variant="h100", replica="r1", url="http://127.0.0.1:8000")
+STEP_S = 10
+
+
+def at(step: float) -> datetime:
+    return NOON + timedelta(seconds=STEP_S * step)
+
+
+def page(tokens: float, started_s: float | None = BOOT_S, more: str = "") -> bytes:
+    start = "" if started_s is None else f"process_start_time_seconds {started_s}\n"
+    return f'{start}vllm:generation_tokens_total{{engine="0",model_name="m"}} {tokens}\n{more}'.encode()
+
+
+def read(assembler: Assembler, body: bytes, step: float, target: Target = TARGET) -> EngineReading:
+    reading = assembler.text(body, target, EngineKind.VLLM, at(step))
+    assert isinstance(reading, EngineReading), reading
+    return reading
+
+
+def output(assembler: Assembler, body: bytes, step: float, target: Target = TARGET) -> float | Missing:
+    return read(assembler, body, step, target).counter(Counter.OUTPUT_TOKENS)
+
+
+def test_the_first_sight_of_an_old_process_is_missing_and_not_zero() -> None:
+    assembler = Assembler()
+    first = read(assembler, page(500), 0)
+    why = first.counter(Counter.OUTPUT_TOKENS)
+    assert isinstance(why, Missing)
+    assert "first reading" in why.why
+    assert first.window_s == 0
+    second = read(assembler, page(530), 1)
+    assert (second.counter(Counter.OUTPUT_TOKENS), second.window_s) == (30, STEP_S)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "restarted_s", "increase"),
+    [
+        (500, 40, None, 40),  # a value that drops
+        (500, 40, BOOT_S + 3590, 40),
+        (500, 900, BOOT_S + 3590, 900),  # a new process that overtook the old one
+        (500, 900, BOOT_S + 0.4, 400),  # a start time that was only rounded
+        (500, 500, BOOT_S, 0),
+    ],
+)
+def test_an_increase_over_a_restart_is_the_new_value(
+    before: float, after: float, restarted_s: float | None, increase: float
+) -> None:
+    assembler = Assembler()
+    output(assembler, page(before, BOOT_S if restarted_s else None), 0)
+    assert output(assembler, page(after, restarted_s), 1) == increase
+
+
+def test_a_target_that_vanished_for_a_while_goes_on_where_it_was() -> None:
+    assembler = Assembler()
+    output(assembler, page(100), 0)
+    assembler.book.forget(at(0) + FORGET_AFTER)
+    assert output(assembler, page(170), 30) == 70
+
+
+def test_a_target_that_was_forgotten_is_not_counted_from_zero_again() -> None:
+    assembler = Assembler()
+    output(assembler, page(7), 0)
+    other = Target(service="chat", variant="h100", replica="r2", url="http://127.0.0.1:8001")
+    young = page(100, at(0.5).timestamp())
+    assert output(assembler, young, 1, other) == 100
+    late = (FORGET_AFTER / timedelta(seconds=STEP_S)) + 2
+    assembler.book.forget(at(late))
+    assert isinstance(output(assembler, page(160, at(0.5).timestamp()), late, other), Missing)
+
+
+def test_a_replica_that_started_between_two_passes_loses_no_token() -> None:
+    assembler = Assembler()
+    output(assembler, page(7), 0)
+    other = Target(service="chat", variant="h100", replica="r2", url="http://127.0.0.1:8001")
+    reading = read(assembler, page(55, at(0.5).timestamp()), 1, other)
+    assert reading.counter(Counter.OUTPUT_TOKENS) == 55
+    assert reading.window_s == STEP_S / 2
+
+
+def test_a_label_series_that_is_new_starts_at_zero() -> None:
+    assembler = Assembler()
+    stop = 'vllm:request_success_total{engine="0",finished_reason="stop"} 5\n'
+    read(assembler, page(1, more=stop), 0)
+    both = stop + 'vllm:request_success_total{engine="0",finished_reason="length"} 2\n'
+    assert read(assembler, page(1, more=both), 1).counter(Counter.REQUESTS) == 2
+
+
+def histogram(counts: dict[str, int]) -> str:
+    name = "vllm:time_to_first_token_seconds"
+    buckets = "".join(f'{name}_bucket{{engine="0",le="{le}"}} {count}\n' for le, count in counts.items())
+    most = max(counts.values())
+    return f'{buckets}{name}_sum{{engine="0"}} {most}\n{name}_count{{engine="0"}} {most}\n'
+
+
+def test_changed_histogram_bounds_come_with_a_restart_and_count_from_zero() -> None:
+    assembler = Assembler()
+    read(assembler, page(9, more=histogram({"0.1": 3, "+Inf": 8})), 0)
+    new = page(9, BOOT_S + 3605, histogram({"0.2": 2, "0.4": 5, "+Inf": 6}))
+    found = read(assembler, new, 1).histogram(Distribution.TTFT_S)
+    assert not isinstance(found, Missing)
+    assert (found.bounds, found.counts) == ((0.2, 0.4, float("inf")), (2, 3, 1))
+
+
+def test_after_a_restart_of_the_daemon_counting_goes_on_from_the_marks() -> None:
+    before = Assembler()
+    output(before, page(100), 0)
+    output(before, page(130), 1)
+    after = Assembler()
+    after.book.restore(before.book.marks(), at(1))
+    reading = read(after, page(150, more=histogram({"0.1": 3, "+Inf": 8})), 3)
+    assert (reading.counter(Counter.OUTPUT_TOKENS), reading.window_s) == (20, 2 * STEP_S)
+    assert isinstance(reading.histogram(Distribution.TTFT_S), Missing)  # no marks are kept of it
+
+
+def test_marks_that_were_restored_but_not_yet_used_are_handed_on() -> None:
+    before = Assembler()
+    output(before, page(100), 0)
+    after = Assembler()
+    after.book.restore(before.book.marks(), at(0))
+    assert after.book.marks() == before.book.marks()
+
+
+def test_a_value_that_is_not_a_number_loses_no_token() -> None:
+    assembler = Assembler()
+    output(assembler, page(100), 0)
+    assert isinstance(output(assembler, page(float("nan")), 1), Missing)
+    assert output(assembler, page(160), 2) == 60
+
+
+EVENTS = st.lists(
+    st.one_of(
+        st.integers(0, 1000),  # so many tokens are produced
+        st.sampled_from(["scrape", "scrape", "scrape", "outage", "engine restarts", "daemon restarts"]),
+    ),
+    max_size=40,
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(EVENTS)
+def test_any_history_counts_all_tokens_but_those_after_a_process_last_scrape(events: list[int | str]) -> None:
+    assembler = Assembler()
+    started, value, step, last_pass = BOOT_S, 0, 1, at(0)
+    output(assembler, page(value, started), 0)
+    counted = expected = unread = 0
+    for event in events:
+        step += 1
+        if isinstance(event, int):
+            value += event
+            unread += event
+        elif event == "engine restarts":
+            started, value, unread = at(step - 0.5).timestamp(), 0, 0
+        elif event == "daemon restarts":
+            successor = Assembler()
+            successor.book.restore(assembler.book.marks(), last_pass)
+            assembler = successor
+        elif event == "scrape":
+            increase = output(assembler, page(value, started), step)
+            assert not isinstance(increase, Missing)
+            counted += int(increase)
+            expected += unread
+            unread, last_pass = 0, at(step)
+    assert counted == expected
+
+
+def test_a_value_that_is_not_a_number_just_after_a_restart_is_counted_from_zero_later() -> None:
+    assembler = Assembler()
+    output(assembler, page(100), 0)
+    restarted_s = BOOT_S + 3605
+    assert isinstance(output(assembler, page(float("nan"), restarted_s), 1), Missing)
+    assert output(assembler, page(160, restarted_s), 2) == 160
