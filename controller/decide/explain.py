@@ -20,7 +20,7 @@ NEXT = {
     Because.LIMIT: "Only another limit in the policy changes that.",
     Because.HEADROOM: "A replica goes when the load is low enough for the others to carry it with headroom.",
     Because.STARTING: "The starting replicas get until their start deadline; then another way is tried.",
-    Because.START_FAILED: "The variant rests for a while, longer after each failure; the replica's log says what went wrong.",
+    Because.START_FAILED: "The variant rests, longer after each failure; the replica's log says what went wrong.",
     Because.IDLE: "The first request that waits or is refused brings replicas back.",
     Because.NOT_PROVEN_IDLE: "Zero follows once every replica has reported no request for the whole window.",
     Because.INFEASIBLE: "Nothing is changed until the policy's minimum and the fleet file's capacity agree.",

@@ -30,7 +30,7 @@ def most(variant: VariantSituation, policy: ServicePolicy) -> float:
 
 
 def usd_per_hour(variant: VariantSituation, policy: ServicePolicy, count: int) -> Number:
-    """What ``count`` replicas of the variant cost an hour: filled in order; what is reserved is paid even when unused."""
+    """What ``count`` replicas cost an hour: filled in order; what is reserved is paid even when unused."""
     if not variant.capacity:
         return Missing("usd_per_hour", f"{variant.name} names no capacity in the fleet file")
     total, left = 0.0, count
@@ -52,9 +52,8 @@ def growth_order(
 ) -> tuple[VariantSituation, ...]:
     """The variants that may grow, best first.
 
-    Cheapest next replica first when every price is known, per unit of token load when every variant states one; else the
-    policy's order: an unknown price moves nothing. A benched variant (a start failed lately) comes last: it is tried only
-    when no other has room.
+    Cheapest next replica first when every price is known, per unit of token load when every variant states one; else
+    the policy's order: an unknown price moves nothing. A benched variant (a start failed lately) comes last.
     """
     names = [rule.name for rule in policy.variants] or list(variants)
     allowed = [variants[name] for name in names if name in variants and offers_room(variants[name], policy)]

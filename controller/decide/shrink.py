@@ -14,8 +14,8 @@ from controller.facts.readings import Phase
 def safe_count(current: int, desired: int, ready: int, wishes: Sequence[Wish], targets: Targets) -> tuple[int, str]:
     """The lowest count from ``desired`` up that still holds the load with headroom, and what stopped it there.
 
-    Goes down one replica at a time, N -> N-1 -> ..., and stops before the first count at which a load signal, scaled by
-    ready/remaining, would exceed target x (1 - headroom). Starting replicas carry no load yet, so they are removed first.
+    Goes down one replica at a time and stops before the first count at which a load signal, scaled by ready/remaining,
+    would exceed target x (1 - headroom). Starting replicas carry no load yet, so they are removed first.
     """
     for count in range(current - 1, desired - 1, -1):
         remaining = min(ready, count)
@@ -46,8 +46,8 @@ def _overload(remaining: int, ready: int, wishes: Sequence[Wish], targets: Targe
 def victims(variants: Iterable[VariantSituation], count: int) -> tuple[tuple[str, ReplicaView], ...]:
     """The ``count`` replicas to remove, first to go first, as (variant, replica).
 
-    Order: with a spot notice, then still starting (they serve nobody), then dearest, then least loaded, then youngest. A replica
-    that could not be read counts as the most loaded; one whose price is unknown as the cheapest: an unknown moves nothing.
+    Order: with a spot notice, then still starting (they serve nobody), then dearest, then least loaded, then youngest.
+    A replica that could not be read counts as the most loaded, one without a price as the cheapest.
     """
     candidates = [
         (variant.name, replica) for variant in variants for replica in variant.in_phase(Phase.STARTING, Phase.READY)

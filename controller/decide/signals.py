@@ -32,10 +32,10 @@ class Wish:
 def wishes(situation: Situation, policy: ServicePolicy) -> tuple[tuple[Wish, ...], tuple[Missing, ...]]:
     """The wishes of all live signals, and the required signals that are missing.
 
-    A load signal wants ceil(ready x value / target), as Kubernetes' HPA does, and the current ready count when the value is
-    within the tolerance of its target. Only signals with a target are required. A latency target wants one replica more when
-    it is broken, has no opinion when it is met with headroom, and is not required: without finished requests there is none.
-    Rejected requests are demand that no queue shows: while there are any, one replica more is wanted.
+    A load signal wants ceil(ready x value / target), as Kubernetes' HPA does, and the current ready count when the
+    value is within the tolerance of its target. Only signals with a target are required. A latency target wants one
+    replica more when it is broken, has no opinion when it is met with headroom, and is not required: without finished
+    requests there is none. Rejected requests are demand that no queue shows: one replica more while there are any.
     """
     ready = situation.ready
     if ready == 0:

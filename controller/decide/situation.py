@@ -178,7 +178,7 @@ def _variant(
 
 
 def _target_states(variant: Variant, observation: Observation) -> Iterator[ReplicaState]:
-    """Without an actuator that knows, every target that discovery names is a replica, ready unless its label says else."""
+    """Without an actuator that knows, every target is a replica: ready, unless its ``phase`` label says otherwise."""
     phases = {phase.value: phase for phase in Phase}
     for target in observation.targets:
         if (target.service, target.variant) == (variant.service, variant.name):

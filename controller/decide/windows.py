@@ -15,7 +15,7 @@ def stabilized(
 ) -> int:
     """Kubernetes' rule: grow to the least wanted in the up window, shrink to the most wanted in the down window.
 
-    Whatever of a window is not covered by ``past`` is taken as wanting ``current``, as the HPA does after its own start.
+    Whatever of a window ``past`` does not cover is taken as wanting ``current``, as the HPA does after its start.
     A move in one direction never overshoots into the other.
     """
     if wanted > current:
@@ -58,7 +58,7 @@ def step_limited(desired: int, current: int, events: Sequence[ScaleEvent], behav
 
 
 def _allowed(step: Step, at_period_start: int, *, up: bool) -> int:
-    """Replicas that one period may add or remove; a share rounds up when growing, down (but to one at least) when shrinking."""
+    """Replicas that one period may add or remove; a share rounds up when growing, and down, to one at least, else."""
     if step.replicas is not None:
         return step.replicas
     share = at_period_start * (step.ratio or 0.0)

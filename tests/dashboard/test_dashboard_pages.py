@@ -46,7 +46,7 @@ def _html(app: AppTest) -> str:
 
 
 def _charts(app: AppTest) -> list[dict[str, Any]]:
-    return [json.loads(one.proto.spec) for one in app.get("arrow_vega_lite_chart")]
+    return [json.loads(one.proto.spec) for one in app.get("vega_lite_chart")]
 
 
 Point = Callable[[str], object]

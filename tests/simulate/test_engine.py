@@ -142,9 +142,7 @@ def test_a_request_longer_than_the_model_takes_is_refused() -> None:
 
 
 @pytest.mark.parametrize(("concurrency", "published_per_s"), [(1, 52), (5, 218), (25, 623), (50, 814)])
-def test_it_reproduces_nims_throughput_within_twelve_percent(
-    concurrency: int, published_per_s: float
-) -> None:
+def test_it_reproduces_nims_throughput_within_twelve_percent(concurrency: int, published_per_s: float) -> None:
     """NIM's page for Llama-3.1-70B FP8 on two H100: closed loop, 5,000 prompt and 500 output tokens, tokens/s.
     At 100 and more its cache is the limit, whose size it does not give."""
     engine, number, at_s, made_at = EmulatedEngine(LLAMA_70B_FP8_2XH100), 0, 0.0, {}

@@ -1,0 +1,111 @@
+"""From a service's count to one decision a variant: what grows, who goes, and what it costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from controller.decide.memory import benched_until, overdue
+from controller.decide.placement import grown, growth_order, usd_per_hour
+from controller.decide.rules import ServicePolicy
+from controller.decide.shrink import victims
+from controller.decide.signals import Wish
+from controller.decide.situation import Situation, VariantSituation
+from controller.facts.decisions import Because, Decision, ServiceMemory
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The service's count before it is placed on variants."""
+
+    desired: int
+    wanted: int
+    because: Because
+    detail: str
+    wishes: tuple[Wish, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Move:
+    """What changes on each variant, and why not more."""
+
+    gained: Mapping[str, int] = field(default_factory=dict)
+    removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    because: Because | None = None
+    note: str = ""
+
+
+def placed(
+    situation: Situation, policy: ServicePolicy, memory: ServiceMemory, verdict: Verdict
+) -> tuple[Decision, ...]:
+    more = verdict.desired - situation.current
+    move = _Move()
+    if more > 0:
+        move = _growth(situation, policy, memory, more)
+    elif more < 0:
+        move = _removal(situation, policy, verdict, -more)
+    return tuple(_decision(situation, policy, verdict, move, variant) for variant in situation.variants.values())
+
+
+def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, more: int) -> _Move:
+    until = {name: benched_until(name, memory, policy.replicas) for name in situation.variants}
+    benched = {name: at for name, at in until.items() if at is not None and at > situation.at}
+    order = growth_order(situation.variants, policy, benched)
+    awake = tuple(variant for variant in order if variant.name not in benched)
+    if order and not awake:
+        retry = min(benched.values())
+        return _Move(because=Because.START_FAILED, note=f"starts failed; the next try is at {retry:%H:%M:%S} UTC")
+    gained, left = grown(awake, policy, more)
+    if not gained:
+        return _Move(because=Because.INFEASIBLE, note="no allowed variant has capacity left")
+    return _Move(gained=gained, note=f"{left} found no capacity" if left else "")
+
+
+def _removal(situation: Situation, policy: ServicePolicy, verdict: Verdict, fewer: int) -> _Move:
+    removed: dict[str, tuple[str, ...]] = {}
+    if verdict.because is Because.START_FAILED:
+        late = [
+            (variant.name, replica)
+            for variant in situation.variants.values()
+            for replica in overdue(variant.replicas, policy.replicas, situation.at)
+        ][:fewer]
+        chosen = tuple(late)
+    else:
+        chosen = victims(situation.variants.values(), fewer)
+    for name, replica in chosen:
+        removed[name] = (*removed.get(name, ()), replica.name)
+    return _Move(removed=removed)
+
+
+def _decision(
+    situation: Situation, policy: ServicePolicy, verdict: Verdict, move: _Move, variant: VariantSituation
+) -> Decision:
+    gone = move.removed.get(variant.name, ())
+    desired = variant.current + move.gained.get(variant.name, 0) - len(gone)
+    decisive = max(verdict.wishes, key=lambda wish: wish.wanted, default=None)
+    return Decision(
+        id=f"{situation.service}/{variant.name}@{situation.at.isoformat(timespec='microseconds')}",
+        at=situation.at,
+        service=situation.service,
+        variant=variant.name,
+        current=variant.current,
+        ready=variant.ready,
+        desired=desired,
+        wanted=verdict.wanted,
+        because=move.because or verdict.because,
+        detail="; ".join(part for part in (verdict.detail, move.note) if part),
+        signal=decisive.signal if decisive else "",
+        numbers=_numbers(situation, verdict),
+        usd_per_hour_before=usd_per_hour(variant, policy, variant.current),
+        usd_per_hour_after=usd_per_hour(variant, policy, desired),
+        victims=gone,
+    )
+
+
+def _numbers(situation: Situation, verdict: Verdict) -> dict[str, float]:
+    numbers: dict[str, float] = {"service_current": situation.current, "service_ready": situation.ready}
+    for wish in verdict.wishes:
+        numbers[wish.signal] = wish.value
+        numbers[f"{wish.signal}_target"] = wish.target
+        numbers[f"{wish.signal}_wanted"] = wish.wanted
+    return numbers
