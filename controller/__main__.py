@@ -21,11 +21,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     parsed = _parser().parse_args(arguments)
     logging.basicConfig(
-        level=logging.DEBUG if parsed.verbose else logging.INFO,
+        level=logging.DEBUG if parsed.verbose else parsed.log_level,
         format="%(asctime)s %(levelname)s %(message)s",
         stream=sys.stderr,
     )
-    logging.getLogger("apscheduler").setLevel(logging.WARNING)
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # overruns are told by the daemon
     try:
         return int(parsed.command(parsed))
     except ConfigError as error:
@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Measures an LLM inference fleet in money and turns its knobs safely.",
         epilog="Start with `pennyweight demo`. Then write a fleet.yaml and a policy, and `pennyweight check` them.",
     )
+    parser.set_defaults(log_level=logging.INFO)
     parser.add_argument("--verbose", "-v", action="store_true", help="one log line a pass")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_running(commands)
@@ -65,7 +66,8 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     demo.add_argument("--fast", action="store_true", help="as fast as the passes go")
     demo.add_argument("--directory", type=Path, metavar="DIR", help="keep the demo's files and ledger here")
     demo.add_argument("--seed", type=int, default=1, metavar="N", help="another day's traffic")
-    demo.set_defaults(command=run.demo)
+    # The summary tells of every decision already.
+    demo.set_defaults(command=run.demo, log_level=logging.ERROR)
 
     daemon = commands.add_parser("run", help="the daemon: passes until SIGTERM; SIGHUP reloads")
     _fleet(daemon)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,14 +27,16 @@ from controller.settings.load import Settings, load_settings
 from controller.wiring import built
 
 DEMO_SPEED = 240.0
-"""A virtual day in six minutes: slow enough to watch."""
+"""A virtual day in six minutes: slow enough to watch. Where nobody watches, as fast as the passes go."""
 
 
 def demo(arguments: argparse.Namespace) -> int:
     """The demo on emulated engines, or on real vLLM processes."""
     if arguments.engine == "vllm":
         return run_real(arguments.passes, not arguments.no_dashboard, arguments.directory, dict(os.environ))
-    speed = 0.0 if arguments.fast else arguments.speed or DEMO_SPEED
+    watched = sys.stdout.isatty()
+    unhurried = DEMO_SPEED if watched else 0.0
+    speed = 0.0 if arguments.fast else arguments.speed or unhurried
     return run_emulated(
         arguments.passes, not arguments.no_dashboard, speed, arguments.directory, arguments.seed, build=_emulated
     )

@@ -82,7 +82,8 @@ def run_emulated(
         score = _drive(daemon, world, clock, console, passes=passes or DAY_PASSES, speed=speed, stopped=stopped)
         for line in closing(score, ledger=files.ledger_url, directory=str(files.directory)):
             console.print(line, soft_wrap=True, highlight=False)
-        if board is not None and board.running and passes is None and not stopped.is_set():
+        watched = console.is_terminal and passes is None and not stopped.is_set()
+        if board is not None and board.running and watched:
             console.print(f"The dashboard stays at {board.url} until Ctrl-C.", highlight=False)
             stopped.wait()
     return 0

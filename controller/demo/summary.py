@@ -95,7 +95,7 @@ def closing(score: Score, *, ledger: str, directory: str) -> list[str]:
     lines = [
         (
             f"{score.passes} passes, {score.hours:.1f} h of service: spent ${score.usd:,.2f}"
-            f" on {score.replica_hours:,.0f} replica-hours, {score.moves} changes, {_per_dollar(score)}."
+            f" on {score.replica_hours:,.1f} replica-hours, {score.moves} changes, {_per_dollar(score)}."
         ),
         _against_static(score),
         f"{_attainment(score)}; {score.served.dropped} dropped, {score.failed_actions} failed actions.",
