@@ -44,6 +44,7 @@ FLEET = """\
 mode: act
 interval: {interval:g}s
 rate_window: 10s
+scrape_limits: {{target_timeout: 8s}}
 ledger: sqlite:///pennyweight.db
 serve: {{port: 0}}
 services:
@@ -59,9 +60,15 @@ services:
           process:
             command: [{command}]
             ports: {first}-{last}
-            environment: {{VLLM_CPU_KVCACHE_SPACE: "1", HF_HUB_OFFLINE: "1", VLLM_NO_USAGE_STATS: "1"}}
+            environment:
+              VLLM_CPU_KVCACHE_SPACE: "1" # GiB
+              # One thread an engine: threads of three engines that spin on two cores would starve everything else.
+              OMP_NUM_THREADS: "1"
+              VLLM_CPU_OMP_THREADS_BIND: nobind
+              HF_HUB_OFFLINE: "1"
+              VLLM_NO_USAGE_STATS: "1"
             directory: run
-            start_timeout: 5m
+            start_timeout: 8m
             drain_timeout: 60s
         capacity:
           - {{type: reserved, replicas: 1, usd_per_gpu_hour: 2.10}}
@@ -77,7 +84,7 @@ scaling:
   targets: {{queue_depth: 2, kv_cache: 60%, headroom: 15%}}
   scale_up:   {{stabilization: 4s, at_most: {{replicas: 2, per: 20s}}}}
   scale_down: {{stabilization: 20s, at_most: {{replicas: 1, per: 10s}}}}
-  start_deadline: 5m
+  start_deadline: 8m
 """
 
 # 64 blocks of 32 tokens hold four requests of 464 tokens and little more, so that KV-cache use tells the load.

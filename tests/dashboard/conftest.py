@@ -49,8 +49,8 @@ class Offered:
 
 CHAT = Offered(name="chat", variant="h100-fp8", gpus=2, usd_per_gpu_hour=3.29, peak=15_500.0, most=8)
 CODE = Offered(name="code", variant="l40s", gpus=1, usd_per_gpu_hour=1.05, peak=6_100.0, most=4)
-RERANK = Offered(name="rerank", variant="a10", gpus=1, usd_per_gpu_hour=0.0, peak=900.0, most=1)
-"""Its price is unknown and its engine cannot be read."""
+RERANK = Offered(name="rerank", variant="a10", gpus=1, usd_per_gpu_hour=0.75, peak=900.0, most=1)
+"""Its engine cannot be read: what it costs is known, what it does is not."""
 
 ENGINE_SILENT = "http://127.0.0.1:9003/metrics answered 200 without engine metrics (--disable-log-stats?)"
 
@@ -92,7 +92,9 @@ class Filled:
             ready = min(before, decision.desired)
             scopes[one.name] = _measured(one, at, load, current=decision.desired, ready=ready)
             uses += [_use(one, at, load / before, number) for number in range(before)]
-        scopes[RERANK.name] = _estimate(at, service=RERANK.name, replicas_current=1, replicas_ready=1, gpus=1)
+        scopes[RERANK.name] = _estimate(
+            at, service=RERANK.name, replicas_current=1, replicas_ready=1, gpus=1, usd_per_hour=RERANK.usd_per_gpu_hour
+        )
         uses.append(_unread(at))
         estimates = Estimates(
             at=at,
@@ -208,7 +210,7 @@ def _measured(one: Offered, at: datetime, load: float, *, current: int, ready: i
 
 
 def _together(at: datetime, scopes: list[Estimate]) -> Estimate:
-    """The fleet's money is that of the services whose price is known."""
+    """The fleet: sums of what is known, as every price is."""
 
     def total(name: str) -> float:
         values = [getattr(one, name) for one in scopes]
@@ -259,6 +261,7 @@ def _unread(at: datetime) -> ReplicaUse:
         phase=Phase.READY,
         gpus=1,
         missing=ENGINE_SILENT,
+        cost_nanousd=accrued_nanousd(nanousd(RERANK.usd_per_gpu_hour), at - MINUTE, at),
     )
 
 

@@ -28,7 +28,8 @@ FLAGS = (
     "--disable-sync",
     "--disable-quic",
 )
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
+"""Only a broken page takes so long, or a machine with a lot else to do."""
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,11 @@ def site(virtual_day: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield address
     finally:
         server.terminate()
-        server.wait(10)
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
 
 
 def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
