@@ -192,30 +192,19 @@ def _record_and_act(
     except LedgerError as error:
         return (), (f"nothing was acted on: {error}",)
     if plan.mode is not Mode.ACT:
-        return tuple(_outcome(one, OutcomeKind.ADVISED, f"mode is {plan.mode}", now) for one in moves), ()
+        return tuple(Outcome.of(one, OutcomeKind.ADVISED, f"mode is {plan.mode}", now) for one in moves), ()
     outcomes, problems = [], []
     for decision in moves:
         try:
             outcomes.append(shell.act(decision, now))
         except StaleActError as error:
-            outcomes.append(_outcome(decision, OutcomeKind.REFUSED, str(error), now))
+            outcomes.append(Outcome.of(decision, OutcomeKind.REFUSED, str(error), now))
         except Exception as error:  # one broken actuator must not stop the others, nor the daemon
             log.exception("acting on %s failed", decision.id)
             problem = f"{type(error).__name__}: {error}; nothing is retried blindly, the next pass decides again"
-            outcomes.append(_outcome(decision, OutcomeKind.FAILED, problem, now))
+            outcomes.append(Outcome.of(decision, OutcomeKind.FAILED, problem, now))
             problems.append(f"{decision.service}/{decision.variant}: {problem}")
     return tuple(outcomes), tuple(problems)
-
-
-def _outcome(decision: Decision, kind: OutcomeKind, detail: str, now: datetime) -> Outcome:
-    return Outcome(
-        decision_id=decision.id,
-        service=decision.service,
-        variant=decision.variant,
-        kind=kind,
-        detail=detail,
-        at=now,
-    )
 
 
 def _remembered(memory: Memory, decisions: Sequence[Decision], outcomes: Sequence[Outcome], now: datetime) -> Memory:

@@ -55,7 +55,8 @@ class LiveShell:
         """
         restored = self._ledger.restore()
         self._observer.restore(restored.marks, restored.last_pass_at)
-        self._ledger.settle([_unknown(decision, now) for decision in restored.unfinished])
+        died = "the daemon died between the intent and its outcome"
+        self._ledger.settle([Outcome.of(decision, OutcomeKind.UNKNOWN, died, now) for decision in restored.unfinished])
         begun = {(decision.service, decision.variant) for decision in restored.unfinished}
         services = {
             name: replace(
@@ -133,14 +134,3 @@ class LiveShell:
             return self._actuators[variant.actuator].replicas(variant, now)
         except ActError as error:
             return Missing("replicas", str(error))
-
-
-def _unknown(decision: Decision, now: datetime) -> Outcome:
-    return Outcome(
-        decision_id=decision.id,
-        service=decision.service,
-        variant=decision.variant,
-        kind=OutcomeKind.UNKNOWN,
-        detail="the daemon died between the intent and its outcome",
-        at=now,
-    )

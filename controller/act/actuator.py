@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from controller.facts.decisions import Decision, Outcome, OutcomeKind
+from controller.facts.decisions import Decision, Outcome
 from controller.facts.fleet import Variant
 from controller.facts.missing import Missing
 from controller.facts.readings import ReplicaState
@@ -28,15 +28,3 @@ class Actuator(Protocol):
 
     def close(self) -> None:
         """Let go. Engines keep running; the next daemon adopts them."""
-
-
-def outcome(decision: Decision, kind: OutcomeKind, detail: str, now: datetime) -> Outcome:
-    """What became of ``decision``."""
-    return Outcome(
-        decision_id=decision.id,
-        service=decision.service,
-        variant=decision.variant,
-        kind=kind,
-        detail=detail,
-        at=now,
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from controller.act.actuator import outcome
 from controller.facts.decisions import Decision, Outcome, OutcomeKind
 from controller.facts.fleet import Variant
 from controller.facts.missing import Missing
@@ -27,7 +26,7 @@ class DryRunActuator:
         detail = (
             f"would {decision.verb} from {decision.current} to {decision.desired}{leaving}; dry_run touches nothing"
         )
-        return outcome(decision, OutcomeKind.ADVISED, detail, now)
+        return Outcome.of(decision, OutcomeKind.ADVISED, detail, now)
 
     def close(self) -> None:
         """Nothing was opened."""

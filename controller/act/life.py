@@ -19,7 +19,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from controller.act.actuator import outcome
 from controller.act.probe import ask_all, healthy, idle
 from controller.act.records import ALIVE, PHASES, Record, Records, Stage
 from controller.act.targets import publish
@@ -132,7 +131,7 @@ class LivingActuator:
                 if record.stage in ALIVE and slot in runs and runs[slot].alive
             ]
             if len(counted) == decision.desired:
-                return outcome(decision, OutcomeKind.ALREADY, f"there are {len(counted)} already", now)
+                return Outcome.of(decision, OutcomeKind.ALREADY, f"there are {len(counted)} already", now)
             if len(counted) != decision.current:
                 where = f"{decision.service}/{decision.variant}"
                 raise StaleActError(where=where, expected=decision.current, found=len(counted))
@@ -141,7 +140,7 @@ class LivingActuator:
             else:
                 said = _shrink(runner, counted, decision, now)
             publish(runner.targets_file, runner.records.read().values())
-            return outcome(decision, OutcomeKind.DONE, said, now)
+            return Outcome.of(decision, OutcomeKind.DONE, said, now)
 
     def close(self) -> None:
         """Nothing is open; engines keep running."""

@@ -58,7 +58,7 @@ class EmulatedActuator:
         """Start or drain. Acting twice is acting once. StaleActError when the count is not what was decided on."""
         alive = [one for one in self.replicas(variant, now) if one.phase is not Phase.DRAINING]
         if len(alive) == decision.desired:
-            return _outcome(decision, OutcomeKind.ALREADY, f"there are {len(alive)} already", now)
+            return Outcome.of(decision, OutcomeKind.ALREADY, f"there are {len(alive)} already", now)
         if len(alive) != decision.current:
             where = f"{decision.service}/{decision.variant}"
             raise StaleActError(where=where, expected=decision.current, found=len(alive))
@@ -67,7 +67,7 @@ class EmulatedActuator:
         else:
             said = "draining " + ", ".join(self._drain(alive, decision))
         self.publish()
-        return _outcome(decision, OutcomeKind.DONE, said, now)
+        return Outcome.of(decision, OutcomeKind.DONE, said, now)
 
     def publish(self) -> None:
         """Write the targets file when it would say something else than it does."""
@@ -119,14 +119,3 @@ class EmulatedActuator:
 
 def _at(epoch_s: float) -> datetime:
     return datetime.fromtimestamp(epoch_s, UTC)
-
-
-def _outcome(decision: Decision, kind: OutcomeKind, detail: str, now: datetime) -> Outcome:
-    return Outcome(
-        decision_id=decision.id,
-        service=decision.service,
-        variant=decision.variant,
-        kind=kind,
-        detail=detail,
-        at=now,
-    )

@@ -105,6 +105,18 @@ class Outcome:
     detail: str
     at: datetime
 
+    @classmethod
+    def of(cls, decision: Decision, kind: OutcomeKind, detail: str, at: datetime) -> Outcome:
+        """What became of ``decision``."""
+        return cls(
+            decision_id=decision.id,
+            service=decision.service,
+            variant=decision.variant,
+            kind=kind,
+            detail=detail,
+            at=at,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recommendation:
