@@ -30,6 +30,10 @@ from controller.facts.readings import ReplicaState
 
 log = logging.getLogger(__name__)
 
+UNSEEN_S = 30.0
+"""An intended start that is not found may still appear: a daemon that is killed while it starts a process leaves a
+child that does not carry its name yet. Until then it counts as starting. A guess: on a busy host it took under 1 s."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -121,14 +125,14 @@ class LivingActuator:
         """Start or drain as many as the decision says."""
         with self._lock:
             runner = self._runner(variant)
-            found = self._found(runner, variant, now)
+            found = self._found(runner, variant, now, search=True)  # whose state file was lost must not start twice
             if isinstance(found, Missing):
                 raise ActError(f"did not scale {decision.service}/{decision.variant}: {found}")
             records, runs = found
             counted = [
                 record
                 for slot, record in records.items()
-                if record.stage in ALIVE and slot in runs and runs[slot].alive
+                if record.stage in ALIVE and (runs[slot].alive if slot in runs else not record.run)
             ]
             if len(counted) == decision.desired:
                 return Outcome.of(decision, OutcomeKind.ALREADY, f"there are {len(counted)} already", now)
@@ -146,13 +150,13 @@ class LivingActuator:
         """Nothing is open; engines keep running."""
 
     def _found(
-        self, runner: Runner, variant: Variant, now: datetime
+        self, runner: Runner, variant: Variant, now: datetime, *, search: bool = False
     ) -> tuple[dict[int, Record], Mapping[int, Run]] | Missing:
         """The records, completed from what runs, and what runs."""
         records = runner.records.read()
         key = (variant.service, variant.name)
         unfinished = any(not record.run for record in records.values())
-        runs = runner.look(records, search=unfinished or key not in self._searched)
+        runs = runner.look(records, search=search or unfinished or key not in self._searched)
         if isinstance(runs, Missing):
             return runs
         self._searched.add(key)
@@ -218,6 +222,8 @@ def _moved(runner: Runner, records: Mapping[int, Record], runs: Mapping[int, Run
 
 def _step(runner: Runner, record: Record, run: Run | None, answer: bool, now: datetime) -> Record | None:
     """``record`` one step on; None when nothing is left of it. ``answer``: healthy, or idle, by stage."""
+    if run is None and not record.run and _waited_s(record, now) < UNSEEN_S:
+        return record
     if run is None:
         return None  # it was intended, and never started; or somebody else ended it and wants it so
     if run.gone and record.stage not in ALIVE:
@@ -332,7 +338,8 @@ def _shrink(runner: Runner, counted: Sequence[Record], decision: Decision, now: 
     leaving = _leaving(counted, decision.victims)[: decision.current - decision.desired]
     for record in leaving:
         if record.stage is Stage.STARTING:
-            runner.stop(record)  # it has no requests to finish
+            if record.run:
+                runner.stop(record)  # it has no requests to finish
             runner.records.write(record.to(Stage.STOPPING, now))
         else:
             runner.records.write(record.to(Stage.DRAINING, now))

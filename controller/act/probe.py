@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
@@ -33,13 +34,13 @@ _direct = build_opener(ProxyHandler({}))
 
 
 def healthy(url: str) -> bool:
-    """Whether it answers 200."""
-    return _get(url) is not None
+    """Whether it answers 200. What else it says does not matter."""
+    return _get(url, most_bytes=0) is not None
 
 
 def idle(url: str) -> bool:
     """Whether its page of metrics says that nothing runs or waits. False when it does not say."""
-    page = _get(f"{url}/metrics")
+    page = _get(f"{url}/metrics", most_bytes=MOST_BYTES)
     return page is not None and nothing_left(page)
 
 
@@ -57,10 +58,20 @@ def ask_all(records: Sequence[Record], question: Callable[[Record], A]) -> dict[
         return dict(zip([record.slot for record in records], pool.map(question, records), strict=True))
 
 
-def _get(url: str) -> str | None:
-    """The body of a 200 answer; None for anything else."""
+def _get(url: str, *, most_bytes: int) -> str | None:
+    """The body of a 200 answer; None for anything else, and for a body that is not there in time.
+
+    The socket's time-out is for each piece; an engine that sends one byte at a time is stopped by the deadline.
+    """
+    deadline, body = time.monotonic() + TIMEOUT_S, bytearray()
     try:
         with _direct.open(url, timeout=TIMEOUT_S) as response:
-            return str(response.read(MOST_BYTES), "utf-8", "replace") if response.status == 200 else None
+            if response.status != 200:
+                return None
+            while len(body) < most_bytes and (piece := response.read1(most_bytes - len(body))):
+                body += piece
+                if time.monotonic() > deadline:
+                    return None
+            return body.decode("utf-8", "replace")
     except (URLError, HTTPException, OSError, ValueError):
         return None

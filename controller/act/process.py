@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from math import inf
@@ -75,7 +75,12 @@ class ProcessRunner:
         return record.url + self.options.health_path
 
     def taken(self, slot: int) -> str:
-        """Whether the port can be bound on every address; it is not listened on."""
+        """Whether the port can be bound on every address; it is not listened on.
+
+        An engine binds its port only after minutes of loading: until then its state file holds it.
+        """
+        for other in self.records.others(slot):
+            return f"port {slot} belongs to {other}"
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -130,7 +135,10 @@ class ProcessRunner:
         self._signal(record, signal.SIGTERM)
 
     def kill(self, record: Record) -> None:
+        """Also what left the session, as Ray's workers do."""
         self._signal(record, signal.SIGKILL)
+        for pid in self._strays(record):
+            _send(pid, signal.SIGKILL)
 
     def _environment(self, record: Record) -> dict[str, str]:
         """SPT_NOENV: setproctitle, which engines use, otherwise overwrites the environment that others can see."""
@@ -152,7 +160,7 @@ class ProcessRunner:
             replica=record.replica,
             run=record.run,
             alive=alive,
-            gone=not alive and not members,
+            gone=not alive and not members and not self._strays(record),
             failed=not alive,
             said=said,
         )
@@ -160,20 +168,23 @@ class ProcessRunner:
     def _members(self, record: Record) -> Iterator[int]:
         """Every live process of the replica's session: engines spawn workers."""
         leader, _ = _known(record)
-        session = [process for process in _processes() if _session(process.pid) == leader]
+        session = list(_processes(pid for pid in psutil.pids() if _session(pid) == leader))
         leads = any(process.pid == leader and _is_ours(process, record) for process in session)
         return (process.pid for process in session if leads or _is_ours(process, record))
 
+    def _strays(self, record: Record) -> list[int]:
+        """Live processes anywhere that inherited the replica's marker. Dear: looks into every process of the host."""
+        return [process.pid for process in _processes(psutil.pids()) if _marker_of(process) == _marker(record)]
+
     def _signal(self, record: Record, number: signal.Signals) -> None:
         for pid in self._members(record):
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+            _send(pid, number)
 
     def _marked(self) -> list[tuple[str, int]]:
         """Session leaders of this variant's replicas, by the marker in their environment; the oldest first."""
         variant = self.records.variant
         start = f"{variant.service}/{variant.name}/"
-        leaders = [process for process in _processes() if _session(process.pid) == process.pid]
+        leaders = _processes(pid for pid in psutil.pids() if _session(pid) == pid)
         marked = [(process, _marker_of(process)) for process in leaders]
         ours = [(process, marker) for process, marker in marked if marker.startswith(start)]
         return [(marker.removeprefix(start), process.pid) for process, marker in sorted(ours, key=_age)]
@@ -206,12 +217,18 @@ def _known(record: Record) -> tuple[int, float]:
     return int(pid), float(created)
 
 
-def _processes() -> Iterator[psutil.Process]:
-    """All that live on this host."""
-    for process in psutil.process_iter():
+def _processes(pids: Iterable[int]) -> Iterator[psutil.Process]:
+    """Those of ``pids`` that live."""
+    for pid in pids:
         with suppress(psutil.Error):
+            process = psutil.Process(pid)
             if process.status() != psutil.STATUS_ZOMBIE:
                 yield process
+
+
+def _send(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
 
 
 def _session(pid: int) -> int | None:

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from controller.errors import ActError
 from controller.facts.fleet import Variant
@@ -89,6 +89,12 @@ class Records:
 
     def remove(self, record: Record) -> None:
         self._path(record.slot).unlink(missing_ok=True)
+
+    def others(self, slot: int) -> Sequence[str]:
+        """Variants that share the directory and have a replica in ``slot``, running or only intended."""
+        own = self._path(slot)
+        paths = [path for path in self.directory.glob(f"*,{slot}.replica.json") if path != own]
+        return ["/".join(unquote(part) for part in path.name.split(",")[:2]) for path in paths]
 
     def log(self, replica: str) -> Path:
         """The replica's own output. It is kept after the replica is gone."""

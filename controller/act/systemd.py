@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import inf
 from pathlib import Path
 
 from controller.act.life import LivingActuator, Run, Timeouts
@@ -19,6 +18,10 @@ PROPERTIES = ("Id", "LoadState", "ActiveState", "SubState", "Result", "ExecMainS
 
 LIVE = {"active", "activating", "reloading", "deactivating"}
 """A unit on its way down is not judged before it is down: only then systemd says whether it failed."""
+
+ASK_AGAIN_S = 120.0
+"""systemd forces a unit to end itself (TimeoutStopSec, 90 s unless set); a stop that was lost to somebody's start is
+asked for again after this. Asking twice does no harm."""
 
 ANSWER_S = 5.0
 """systemctl answers in milliseconds; longer means that systemd itself is stuck."""
@@ -39,7 +42,7 @@ def _runner(variant: Variant) -> SystemdRunner:
         options=options,
         records=Records(Path(options.state_directory), variant),
         targets_file=Path(options.targets_file),
-        timeouts=Timeouts(start_s=options.start_timeout_s, drain_s=options.drain_timeout_s, stop_s=inf),
+        timeouts=Timeouts(start_s=options.start_timeout_s, drain_s=options.drain_timeout_s, stop_s=ASK_AGAIN_S),
     )
 
 
@@ -102,7 +105,8 @@ class SystemdRunner:
     def _run(self, slot: int, state: Mapping[str, str], record: Record | None) -> Run | None:
         """None for a unit that does not run and that we know nothing of, or that somebody stopped."""
         active = state.get("ActiveState", "")
-        alive = active in LIVE or state.get("Job", "0") not in ("", "0")
+        restarting = state.get("SubState", "").startswith("auto-restart")  # it ended, and systemd would start it again
+        alive = (active in LIVE and not restarting) or state.get("Job", "0") not in ("", "0")
         if record is None and active == "deactivating":
             return None
         invocation = state.get("InvocationID", "")
@@ -111,7 +115,7 @@ class SystemdRunner:
             return Run(replica=name, run=invocation or "asked", alive=True)
         if record is None or not record.run:
             return None
-        failed = active == "failed"
+        failed = active == "failed" or restarting
         said = f"{self._unit(slot)} failed: {state.get('Result')}, exit status {state.get('ExecMainStatus')}"
         return Run(replica=name, run=record.run, alive=False, gone=True, failed=failed, said=said if failed else "")
 

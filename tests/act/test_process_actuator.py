@@ -64,7 +64,8 @@ def test_an_intent_without_a_process_is_forgotten_and_its_port_used_again(engine
     engines.until(lambda _: not engines.leaders())
     path.write_text(json.dumps({**json.loads(path.read_text()), "run": "", "stage": "starting"}))
     engines.restart()
-    assert engines.look() == ()
+    assert [one.phase for one in engines.look()] == [Phase.STARTING], "it may still appear"
+    assert engines.look(after_s=31.0) == ()
     (after,) = engines.grown(1)
     assert (after.url, after.replica == before.replica) == (before.url, False)
 
@@ -77,8 +78,10 @@ def test_a_daemon_killed_while_starting_leaves_nothing_unknown(engines, crash):
     (path,) = (engines.folder / "run").glob("*.replica.json")
     intended = json.loads(path.read_text())
     assert intended["run"] == ""
+    assert [one.replica for one in engines.look()] == [intended["replica"]]
+    engines.until(lambda _: len(engines.leaders()) == (crash == "after"))
     expected = {"before": [], "after": [intended["replica"]]}[crash]
-    assert [one.replica for one in engines.look()] == expected
+    assert [one.replica for one in engines.look(after_s=31.0)] == expected
     assert len(engines.leaders()) == len(expected)
     engines.scale(len(expected), 2)
     engines.phases(Phase.READY, Phase.READY)

@@ -140,3 +140,26 @@ def test_no_systemctl_is_missing_not_zero(units, monkeypatch):
     found = units.actuator.replicas(units.variant, units.now)
     assert isinstance(found, Missing)
     assert "no systemctl on this host" in found.why
+
+
+def test_a_unit_that_systemd_would_restart_by_itself_is_told_as_failed_and_stopped(units):
+    units.grown(1)
+    waiting = {"ActiveState": "activating", "SubState": "auto-restart", "Result": "exit-code", "ExecMainStatus": "1"}
+    (units.folder / "vllm-chat@1.service").write_text(json.dumps(waiting))
+    assert [one.phase for one in units.look()] == [Phase.FAILED]
+    assert units.look() == ()
+    assert running(units) == []
+
+
+def test_a_stop_that_was_lost_is_asked_for_again(units):
+    units.grown(1)
+    units.scale(1, 0)
+    units.look()
+    units.look()
+    assert running(units) == []
+    again = {"ActiveState": "active", "InvocationID": "abcdef0123"}
+    (units.folder / "vllm-chat@1.service").write_text(json.dumps(again))
+    units.until(lambda states: bool(states))
+    units.look(after_s=121.0)
+    assert units.look() == ()
+    assert running(units) == []

@@ -15,6 +15,8 @@ DAEMON = {
     "ExecReload=/bin/kill -HUP $MAINPID",
     "KillMode=process",
     "StateDirectory=pennyweight",
+    "StateDirectory=pennyweight/tmp",
+    "Environment=TMPDIR=/var/lib/pennyweight/tmp",
     "CapabilityBoundingSet=",
 }
 
