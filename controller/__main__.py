@@ -1,20 +1,22 @@
 """The command line: what the user types, and the exit codes.
 
-0 done; 1 failed while running; 2 a file or an argument is wrong.
+0 done; 1 failed while running; 2 a file or an argument is wrong; 130 Ctrl-C; 141 whoever read the output went away.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from controller.cli import ask, run
 from controller.errors import ConfigError, PennyweightError
 
 DEFAULT_FLEET = Path("fleet.yaml")
+VERBOSE = "log more: one line a pass"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,7 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     logging.getLogger("apscheduler").setLevel(logging.ERROR)  # overruns are told by the daemon
     try:
-        return int(parsed.command(parsed))
+        code = int(parsed.command(parsed))
+        sys.stdout.flush()
+        return code
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
@@ -39,77 +43,138 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `pennyweight schema fleet | head`; what is still buffered has nobody to go to either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+Command = Callable[[argparse.Namespace], int]
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pennyweight",
         description="Measures an LLM inference fleet in money and turns its knobs safely.",
-        epilog="Start with `pennyweight demo`. Then write a fleet.yaml and a policy, and `pennyweight check` them.",
+        epilog="Start with `pennyweight demo`. Then write a fleet.yaml and a policy, and `pennyweight check` them. "
+        "`pennyweight COMMAND --help` tells more.",
     )
     parser.set_defaults(log_level=logging.INFO)
-    parser.add_argument("--verbose", "-v", action="store_true", help="one log line a pass")
+    parser.add_argument("-v", "--verbose", action="store_true", help=VERBOSE)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_running(commands)
     _add_asking(commands)
     return parser
 
 
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Command, summary: str, more: str
+) -> argparse.ArgumentParser:
+    """A command: ``summary`` in the list of all, and with ``more`` in its own help."""
+    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}")
+    parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=VERBOSE)
+    parser.set_defaults(command=command)
+    return parser
+
+
 def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    demo = commands.add_parser("demo", help="a fleet measured in money and scaled, with nothing to set up")
+    demo = _add(
+        commands,
+        "demo",
+        run.demo,
+        "a fleet measured in money and scaled, with nothing to set up",
+        "The real daemon over emulated engines; opens the dashboard. Ctrl-C ends it with a summary.",
+    )
     demo.add_argument(
         "--engine", choices=("emulated", "vllm"), default="emulated", help="vllm: real processes, tiny model"
     )
-    demo.add_argument("--passes", type=_positive, metavar="N", help="end after N passes")
+    demo.add_argument("--passes", type=_positive, metavar="N", help="end after N passes (default: one day)")
     demo.add_argument("--no-dashboard", action="store_true", help="only the terminal")
-    demo.add_argument("--speed", type=float, default=None, metavar="X", help="virtual seconds a second (default 240)")
+    demo.add_argument("--speed", type=float, metavar="X", help="virtual seconds a second (default 240)")
     demo.add_argument("--fast", action="store_true", help="as fast as the passes go")
     demo.add_argument("--directory", type=Path, metavar="DIR", help="keep the demo's files and ledger here")
-    demo.add_argument("--seed", type=int, default=1, metavar="N", help="another day's traffic")
-    # The summary tells of every decision already.
-    demo.set_defaults(command=run.demo, log_level=logging.ERROR)
+    demo.add_argument("--seed", type=int, default=1, metavar="N", help="another day's traffic (default 1)")
+    demo.set_defaults(log_level=logging.ERROR)
 
-    daemon = commands.add_parser("run", help="the daemon: passes until SIGTERM; SIGHUP reloads")
+    daemon = _add(
+        commands,
+        "run",
+        run.daemon,
+        "the daemon: passes until SIGTERM; SIGHUP reloads",
+        "Serves /metrics, /readyz and a JSON API. SIGTERM and Ctrl-C let the running pass finish; engines keep "
+        "running. SIGHUP reads the files again, all or nothing.",
+    )
     _fleet(daemon)
-    daemon.set_defaults(command=run.daemon)
 
-    once = commands.add_parser("once", help="measure for one window, decide once, show it")
+    once = _add(
+        commands,
+        "once",
+        run.once,
+        "measure for one window, decide once, show it",
+        "The pass is recorded in the ledger, and in mode `act` it acts. While a daemon runs, ask `status` instead.",
+    )
     _fleet(once)
     once.add_argument("--window", metavar="DURATION", default="15s", help="how long to measure (default 15s)")
-    once.set_defaults(command=run.once)
 
 
 def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    check = commands.add_parser("check", help="every mistake in fleet file, policies and policy tests")
+    check = _add(
+        commands,
+        "check",
+        ask.check,
+        "every mistake in fleet file, policies and policy tests",
+        "Touches nothing. Exit code 2 when anything is wrong: fit for CI.",
+    )
     check.add_argument(
         "paths", nargs="*", type=Path, metavar="POLICY", help="policy files or folders, instead of the fleet's"
     )
     _fleet(check, required=False)
-    check.set_defaults(command=ask.check)
 
-    schema = commands.add_parser("schema", help="the JSON Schema of a file, for editors")
-    schema.add_argument("kind", choices=("policy", "fleet"))
-    schema.set_defaults(command=ask.schema)
+    schema = _add(
+        commands,
+        "schema",
+        ask.schema,
+        "the JSON Schema of a file, for editors",
+        "For completion while you type: `pennyweight schema fleet > fleet.schema.json`.",
+    )
+    schema.add_argument("kind", choices=("policy", "fleet"), help="which of the two files")
 
-    status = commands.add_parser("status", help="the last pass, from the ledger")
+    status = _add(
+        commands,
+        "status",
+        ask.status,
+        "the last pass, from the ledger",
+        "Works whether or not the daemon runs. A ? is a value that could not be had; `explain` says why.",
+    )
     _fleet(status)
-    status.set_defaults(command=ask.status)
 
-    explain = commands.add_parser("explain", help="the last decision about a service, in sentences")
-    explain.add_argument("service")
+    explain = _add(
+        commands,
+        "explain",
+        ask.explain_service,
+        "the last decision about a service, in sentences",
+        "Works whether or not the daemon runs.",
+    )
+    _service(explain)
     _fleet(explain)
-    explain.set_defaults(command=ask.explain_service)
 
-    pause = commands.add_parser("pause", help="decide nothing for a service until resumed; survives a restart")
-    pause.add_argument("service")
-    pause.add_argument("--reason", required=True, help="for whoever wonders at 2 AM")
+    pause = _add(
+        commands,
+        "pause",
+        ask.pause,
+        "decide nothing for a service until resumed; survives a restart",
+        "The daemon heeds it from its next pass on and goes on measuring.",
+    )
+    _service(pause)
+    pause.add_argument("--reason", required=True, metavar="TEXT", help="for whoever wonders at 2 AM")
     _fleet(pause)
-    pause.set_defaults(command=ask.pause)
 
-    resume = commands.add_parser("resume", help="decide again")
-    resume.add_argument("service")
+    resume = _add(commands, "resume", ask.resume, "decide again", "Ends a pause from the daemon's next pass on.")
+    _service(resume)
     _fleet(resume)
-    resume.set_defaults(command=ask.resume)
+
+
+def _service(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("service", metavar="SERVICE", help="its name in the fleet file")
 
 
 def _fleet(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
@@ -118,9 +183,12 @@ def _fleet(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError("must be 1 or more")
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found '{text}'")
     return value
 
 

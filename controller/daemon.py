@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import signal
 import threading
 from collections.abc import Callable
@@ -66,9 +67,8 @@ class Daemon:
         self._prune = prune
         self._on_pass: list[Callable[[PassResult], None]] = []
         self._one_at_a_time = threading.Lock()
-        self._wake = threading.Event()
-        self._stop = False
-        self._reload_wanted = False
+        # A SimpleQueue and no Event: only its put() may be called by a signal handler at any moment.
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._latest: PassResult | None = None
         self._failure = ""
         self.overruns = 0
@@ -101,12 +101,8 @@ class Daemon:
         scheduler = self._scheduler()
         scheduler.start()
         try:
-            while not self._stop:
-                self._wake.wait()
-                self._wake.clear()
-                if self._reload_wanted:
-                    self._reload_wanted = False
-                    self._reloaded(scheduler)
+            while self._signals.get() == signal.SIGHUP:
+                self._reloaded(scheduler)
         finally:
             scheduler.shutdown(wait=True)
             for number, handler in previous.items():
@@ -115,8 +111,7 @@ class Daemon:
 
     def stop(self) -> None:
         """Let the running pass finish, then return from ``run``."""
-        self._stop = True
-        self._wake.set()
+        self._signals.put(signal.SIGTERM)
 
     def latest(self) -> PassResult | None:
         """The last finished pass."""
@@ -164,7 +159,7 @@ class Daemon:
     def _pass_job(self) -> None:
         try:
             self.step()
-        except Exception as error:  # the one broad except: a broken pass must not end the daemon
+        except Exception as error:  # a broken pass must not end the daemon
             self.failed_passes += 1
             self._failure = f"{type(error).__name__}: {error}"
             log.exception("the pass failed and changed nothing after the failure; the next one starts afresh")
@@ -195,6 +190,10 @@ class Daemon:
                 self.reload_ok = False
                 log.error("reload refused, everything stays as it was:\n%s", error)
                 return
+            except Exception:  # whatever a file can do to us, the daemon goes on with the old ones
+                self.reload_ok = False
+                log.exception("reload failed, everything stays as it was")
+                return
             if plan.interval_s != self._plan.interval_s:
                 scheduler.reschedule_job("pass", trigger="interval", seconds=plan.interval_s)
             self._plan = plan
@@ -205,11 +204,7 @@ class Daemon:
         log.info("reloaded: %d services, %d policies, mode %s", len(known), len(plan.policies), plan.mode)
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
-        if number == signal.SIGHUP:
-            self._reload_wanted = True
-            self._wake.set()
-        else:
-            self.stop()
+        self._signals.put(number)
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

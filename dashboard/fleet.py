@@ -79,7 +79,8 @@ def _body(reader: LedgerReader, clock: Clock) -> None:
     ]
     if rows:
         st.html(look.table(HEADS, rows))
-        st.html("".join(look.when(line) for one in now.services if (line := _unknowns(one, uses))))
+        if unknown := [look.when(line) for one in now.services if (line := _unknowns(one, uses))]:
+            st.html("".join(unknown))
     else:
         st.html(look.note("No service.", "The last pass saw none; its minute may have been forgotten already."))
 

@@ -1,1 +1,1 @@
-"""What each command does and prints: running (run.py), asking (ask.py) and tables (tables.py)."""
+"""What each command does and prints: running (run.py), asking (ask.py), the file they read (files.py), tables.py."""

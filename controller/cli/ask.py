@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from controller.cli.files import settings_of
 from controller.cli.tables import status_table
 from controller.daemon import utc_now
 from controller.decide.explain import explain
@@ -23,7 +23,7 @@ from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
 from controller.policy import check as policy_check
 from controller.policy import schema as policy_schema
-from controller.settings.load import Settings, load_settings
+from controller.settings.load import Settings
 from controller.settings.load import json_schema as fleet_schema
 
 
@@ -50,7 +50,7 @@ def _checked_fleet(arguments: argparse.Namespace) -> tuple[Settings | None, list
     if arguments.fleet is None and arguments.paths and not path.exists():
         return None, []
     try:
-        return load_settings(path, dict(os.environ)), []
+        return settings_of(path), []
     except ConfigError as error:
         return None, list(error.problems)
 
@@ -109,7 +109,7 @@ def explain_service(arguments: argparse.Namespace) -> int:
 
 def pause(arguments: argparse.Namespace) -> int:
     """Note a pause; the daemon heeds it from its next pass on."""
-    settings = load_settings(arguments.fleet, dict(os.environ))
+    settings = settings_of(arguments.fleet)
     _known_service(settings, arguments.service)
     with closing(Ledger.open(settings.ledger_url)) as ledger:
         ledger.pause(Pause(service=arguments.service, since=utc_now(), by=getpass.getuser(), reason=arguments.reason))
@@ -119,7 +119,7 @@ def pause(arguments: argparse.Namespace) -> int:
 
 def resume(arguments: argparse.Namespace) -> int:
     """End a pause."""
-    settings = load_settings(arguments.fleet, dict(os.environ))
+    settings = settings_of(arguments.fleet)
     _known_service(settings, arguments.service)
     with closing(Ledger.open(settings.ledger_url)) as ledger:
         was_paused = ledger.resume(arguments.service, utc_now(), getpass.getuser())
@@ -135,7 +135,7 @@ def _known_service(settings: Settings, service: str) -> None:
 
 @contextmanager
 def _reader(arguments: argparse.Namespace) -> Iterator[LedgerReader]:
-    settings = load_settings(arguments.fleet, dict(os.environ))
+    settings = settings_of(arguments.fleet)
     with closing(LedgerReader(settings.ledger_url)) as reader:
         yield reader
 

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
+from controller.cli.files import settings_of
 from controller.cli.tables import pass_tables
 from controller.daemon import Daemon
 from controller.demo.actuator import EmulatedActuator
@@ -23,7 +23,7 @@ from controller.demo.real import run_real
 from controller.documents import duration_s
 from controller.errors import ConfigError, Problem
 from controller.serving import served
-from controller.settings.load import Settings, load_settings
+from controller.settings.load import load_settings
 from controller.wiring import built
 
 DEMO_SPEED = 240.0
@@ -52,15 +52,15 @@ def _emulated(files: DemoFiles, *, actuator: EmulatedActuator, clock: Callable[[
 
 def daemon(arguments: argparse.Namespace) -> int:
     """Passes until told to stop."""
-    settings = _settings(arguments.fleet)
-    with built(settings, reload=lambda: _settings(arguments.fleet)) as everything, served(settings, everything):
+    settings = settings_of(arguments.fleet)
+    with built(settings, reload=lambda: settings_of(arguments.fleet)) as everything, served(settings, everything):
         everything.daemon.run()
     return 0
 
 
 def once(arguments: argparse.Namespace) -> int:
     """Two looks at the fleet, a window apart, and one decision."""
-    settings = _settings(arguments.fleet)
+    settings = settings_of(arguments.fleet)
     try:
         window_s = duration_s(arguments.window)
     except ValueError as error:
@@ -83,7 +83,3 @@ def _wait(console: Console, seconds: float) -> None:
         while (left := ends - time.monotonic()) > 0:
             time.sleep(min(0.2, left))
             progress.update(task, completed=seconds - left)
-
-
-def _settings(path: Path) -> Settings:
-    return load_settings(path, dict(os.environ))

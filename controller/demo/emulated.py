@@ -28,6 +28,9 @@ from controller.facts.passes import PassResult
 START_HOUR = 22
 """The virtual day begins in its quietest hours, so that the first thing to see is the morning's growth."""
 
+LONG_AGO = timedelta(days=3)
+"""The virtual day is over for more than a day, so that nobody takes it for a fleet whose daemon has just stopped."""
+
 DAY_PASSES = 24 * 3600 // INTERVAL_S
 
 
@@ -68,7 +71,7 @@ def run_emulated(
     files = write_files(directory or Path(tempfile.mkdtemp(prefix="pennyweight-demo-")))
     _set_aside(files)
     ports = PortPicker()
-    start = (utc_now() - timedelta(days=2)).replace(hour=START_HOUR, minute=0, second=0, microsecond=0)
+    start = (utc_now() - LONG_AGO).replace(hour=START_HOUR, minute=0, second=0, microsecond=0)
     clock = VirtualClock(start)
     with ExitStack() as stack:
         stopped = stack.enter_context(stop_signals())

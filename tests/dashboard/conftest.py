@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -343,3 +345,13 @@ def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Mapping
 
     yield point
     st.cache_resource.clear()
+
+
+@pytest.fixture(scope="session")
+def demo_ledger(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the real daemon wrote about twenty minutes of the emulated fleet, in which everything was known."""
+    folder = tmp_path_factory.mktemp("demo")
+    arguments = ["demo", "--passes", "40", "--no-dashboard", "--fast", "--directory", str(folder)]
+    done = subprocess.run([sys.executable, "-m", "controller", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return f"sqlite:///{folder / 'pennyweight.db'}"

@@ -146,3 +146,12 @@ def test_the_decision_log_tells_reason_money_and_outcome_and_filters(reading: Po
 
     app.selectbox(key="log_service").set_value("rerank").run()
     assert "No decision to show." in _html(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_ledger_written_by_the_demo_shows_on_every_page(
+    page: Callable[[], None], reading: Point, demo_ledger: str
+) -> None:
+    reading(demo_ledger)
+    app = _run(page)
+    assert "Nothing to show yet" not in _html(app)

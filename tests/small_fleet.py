@@ -1,0 +1,134 @@
+"""A fleet small enough for a test: engines that serve a recorded vLLM page, and the two files that a user would write."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+PAGE = (Path(__file__).parent / "observe" / "recorded" / "vllm-0.32.0-v1.prom").read_text(encoding="utf-8")
+
+POLICY = """\
+service: chat
+scaling:
+  min_replicas: 1
+  max_replicas: 8
+  targets: {queue_depth: 10}
+  scale_up:   {stabilization: 0s}
+  scale_down: {stabilization: 60s}
+alerts:
+  - {name: long-queue, when: "queue_depth > 5.0", for: 60s, severity: warning, to: [log]}
+"""
+
+FLEET = """\
+mode: %s
+interval: %s
+rate_window: 60s
+ledger: sqlite:///ledger/pennyweight.db
+policies: [policies/*.yaml]
+serve: {port: 0}
+services:
+  chat:
+    model: llama-3.1-8b
+    variants:
+      h100:
+        gpu: H100-SXM
+        scrape: {static: [%s]}
+        actuator: {%s: {}}
+        capacity:
+          - {type: on_demand, usd_per_gpu_hour: 2.00}
+"""
+
+
+class Engine(ThreadingHTTPServer):
+    """One vLLM: ``waiting`` requests wait, and each look finds ten more output tokens."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.waiting, self.tokens, self.looks = 0.0, 50.0, 0
+        self.hold = threading.Event()  # cleared, the engine answers nobody
+        self.hold.set()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def page(self) -> str:
+        self.looks += 1
+        self.tokens += 10.0
+        values = {"num_requests_waiting": self.waiting, "generation_tokens_total": self.tokens}
+        page = PAGE
+        for name, value in values.items():
+            page = re.sub(rf"(?m)^(vllm:{name}\{{.*\}}) \S+$", rf"\g<1> {value}", page)
+        return page
+
+    def close(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Engine
+
+    def do_GET(self) -> None:
+        self.server.hold.wait(20)
+        body = self.server.page().encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/plain")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *arguments: object) -> None:
+        del arguments
+
+
+@dataclass
+class SmallFleet:
+    """Two engines and their files in ``folder``."""
+
+    folder: Path
+    engines: list[Engine] = field(default_factory=lambda: [Engine(), Engine()])
+
+    @property
+    def file(self) -> Path:
+        return self.folder / "fleet.yaml"
+
+    @property
+    def policy(self) -> Path:
+        return self.folder / "policies" / "chat.yaml"
+
+    @property
+    def ledger(self) -> Path:
+        return self.folder / "ledger" / "pennyweight.db"
+
+    def write(self, *, mode: str = "advise", interval: str = "15s", actuator: str = "dry_run") -> None:
+        """Both files, new."""
+        self.policy.parent.mkdir(exist_ok=True)
+        self.ledger.parent.mkdir(exist_ok=True)
+        urls = ", ".join(f'"{engine.url}"' for engine in self.engines)
+        self.file.write_text(FLEET % (mode, interval, urls, actuator), encoding="utf-8")
+        self.policy.write_text(POLICY, encoding="utf-8")
+
+    def queue(self, waiting: float) -> None:
+        for engine in self.engines:
+            engine.waiting = waiting
+
+    def close(self) -> None:
+        for engine in self.engines:
+            engine.close()
+
+
+def until(condition: Callable[[], object], what: str, deadline_s: float = 20.0) -> None:
+    """Wait for ``condition``; the test fails when it does not come."""
+    ends = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < ends, f"waited {deadline_s:g} s in vain for: {what}"
+        time.sleep(0.02)
