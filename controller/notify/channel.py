@@ -33,4 +33,4 @@ def worded(name: str, value: float | Missing) -> str:
         return f"${value:,.2f}" if abs(value) >= 0.01 or value == 0 else f"${value:.3g}"
     if name.endswith("_ratio"):
         return f"{value:.1%}"
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.4g}"
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.4g}"

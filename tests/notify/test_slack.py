@@ -23,6 +23,12 @@ def test_a_firing_alert_carries_its_condition_its_numbers_and_its_dollars(alert)
     assert "Raise max_num_seqs &amp; watch KV." in text
 
 
+@pytest.mark.parametrize(("value", "shown"), [(float("inf"), "inf"), (float("nan"), "nan"), (3.0, "3"), (3, "3")])
+def test_a_number_that_is_none_loses_no_alert(alert, value, shown):
+    fields = message(alert(numbers={"queue_depth": value}))["blocks"][2]["fields"]
+    assert fields[0]["text"].endswith(shown)
+
+
 def test_resolved_looks_different_from_firing(alert):
     firing, resolved = message(alert()), message(alert(AlertPhase.RESOLVED))
     assert "Resolved" in json.dumps(resolved)
