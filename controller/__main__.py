@@ -114,6 +114,7 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     _fleet(once)
     once.add_argument("--window", metavar="DURATION", default="15s", help="how long to measure (default 15s)")
+    once.set_defaults(log_level=logging.WARNING)  # its tables tell what the log would
 
 
 def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

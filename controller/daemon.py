@@ -26,6 +26,9 @@ LATE_AFTER_INTERVALS = 3
 PRUNE_EVERY = timedelta(hours=1)
 """Retention is kept to the hour. A guess: frequent enough that one deletion stays small."""
 
+FIRST_PRUNE = timedelta(minutes=1)
+"""Also a daemon that is restarted often keeps its retention. A guess: after the first passes, which matter more."""
+
 Clock = Callable[[], datetime]
 
 
@@ -150,6 +153,7 @@ class Daemon:
                 "interval",
                 seconds=PRUNE_EVERY.total_seconds(),
                 id="prune",
+                next_run_time=datetime.now(UTC) + FIRST_PRUNE,  # noqa: TID251 - likewise
                 coalesce=True,
                 max_instances=1,
                 misfire_grace_time=None,

@@ -63,10 +63,14 @@ class Engine(ThreadingHTTPServer):
     def page(self) -> str:
         self.looks += 1
         self.tokens += 10.0
-        values = {"num_requests_waiting": self.waiting, "generation_tokens_total": self.tokens}
         page = PAGE
-        for name, value in values.items():
-            page = re.sub(rf"(?m)^(vllm:{name}\{{.*\}}) \S+$", rf"\g<1> {value}", page)
+        for series, value in (
+            (r"num_requests_waiting\{.*", self.waiting),
+            (r"num_requests_waiting_by_reason\{.*capacity.*", self.waiting),
+            (r"generation_tokens_total\{.*", self.tokens),
+        ):
+            page, found = re.subn(rf"(?m)^(vllm:{series}\}}) \S+$", rf"\g<1> {value}", page)
+            assert found, f"the recorded page has no {series}"
         return page
 
     def close(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import timedelta
@@ -15,7 +14,7 @@ from rich.console import Console
 
 from controller.cli.files import settings_of
 from controller.cli.tables import status_table
-from controller.daemon import utc_now
+from controller.daemon import LATE_AFTER_INTERVALS, utc_now
 from controller.decide.explain import explain
 from controller.errors import ConfigError, PennyweightError, Problem
 from controller.facts.decisions import Pause
@@ -38,7 +37,8 @@ def check(arguments: argparse.Namespace) -> int:
     if problems:
         raise ConfigError(problems)
     files = len(report.files) + (settings is not None)
-    print(f"{files} files are right: {len(report.policies)} policies, {report.tests_run} policy tests passed")
+    policies, tests = _counted(len(report.policies), "policy", "policies"), _counted(report.tests_run, "policy test")
+    print(f"{_counted(files, 'file')} read and nothing wrong: {policies}, {tests} passed")
     if settings is not None and not report.policies:
         print("no policy yet: the fleet is measured, nothing is decided")
     return 0
@@ -72,15 +72,17 @@ def schema(arguments: argparse.Namespace) -> int:
 def status(arguments: argparse.Namespace) -> int:
     """The last pass, whether or not the daemon runs."""
     console = Console()
-    with _reader(arguments) as reader:
+    settings = settings_of(arguments.fleet)
+    with closing(LedgerReader(settings.ledger_url)) as reader:
         now = reader.fleet_now()
         if now is None:
-            print("the ledger has no pass yet: start the daemon with `pennyweight run`")
-            return 1
+            raise PennyweightError("the ledger has no pass yet: start the daemon with `pennyweight run`")
         ago_s = (utc_now() - now.last_pass.at).total_seconds()
         title = f"last pass {now.last_pass.at:%Y-%m-%d %H:%M:%S} UTC, {_ago(ago_s)} ago, mode {now.last_pass.mode}"
         rows = (*now.services, now.fleet) if now.fleet is not None else now.services
         console.print(status_table(title, rows))
+        if ago_s > LATE_AFTER_INTERVALS * settings.interval_s:
+            console.print(f"a pass is due every {settings.interval_s:g} s: is the daemon running?")
         for problem in now.last_pass.problems:
             console.print(f"problem: {problem}")
         for pause in reader.pauses().values():
@@ -98,8 +100,7 @@ def explain_service(arguments: argparse.Namespace) -> int:
         last = reader.last_decision(arguments.service)
         if last is None:
             known = ", ".join(reader.services()) or "none yet"
-            print(f"no decision about '{arguments.service}' is recorded; services with one: {known}", file=sys.stderr)
-            return 1
+            raise PennyweightError(f"no decision about '{arguments.service}' is recorded; services with one: {known}")
         same_pass = reader.decisions(arguments.service, start=last.decision.at, limit=50)
     told = [one.decision for one in same_pass if one.decision.at == last.decision.at]
     outcomes = {one.outcome.decision_id: one.outcome for one in same_pass if one.outcome is not None}
@@ -123,7 +124,8 @@ def resume(arguments: argparse.Namespace) -> int:
     _known_service(settings, arguments.service)
     with closing(Ledger.open(settings.ledger_url)) as ledger:
         was_paused = ledger.resume(arguments.service, utc_now(), getpass.getuser())
-    print(f"{arguments.service} is {'resumed' if was_paused else 'not paused'}")
+    said = "is resumed: it is decided again from the next pass on" if was_paused else "was not paused"
+    print(f"{arguments.service} {said}")
     return 0
 
 
@@ -138,6 +140,10 @@ def _reader(arguments: argparse.Namespace) -> Iterator[LedgerReader]:
     settings = settings_of(arguments.fleet)
     with closing(LedgerReader(settings.ledger_url)) as reader:
         yield reader
+
+
+def _counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _ago(seconds: float) -> str:

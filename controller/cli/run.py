@@ -12,6 +12,7 @@ from datetime import datetime
 
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 from controller.cli.files import settings_of
 from controller.cli.tables import pass_tables
@@ -72,6 +73,8 @@ def once(arguments: argparse.Namespace) -> int:
         result = everything.daemon.step()
     for table in pass_tables(result):
         console.print(table)
+        if isinstance(table, Table):
+            console.print()
     return 0
 
 

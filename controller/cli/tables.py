@@ -43,7 +43,7 @@ def _services(result: PassResult) -> Table:
 def _money_table(title: str) -> Table:
     """Narrow enough for a terminal of 80 columns."""
     table = _table(title)
-    table.add_column("service", no_wrap=True)
+    table.add_column("service", overflow="fold", min_width=7)  # a long name folds before a number is cut
     for heading in ("$/h", "$/M out", "replicas", "tok/s", "queue", "KV", "TTFT p95", "TPOT p95"):
         table.add_column(heading, justify="right", no_wrap=True)
     return table

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from controller.errors import LedgerError
@@ -104,13 +104,33 @@ def _prepare_sqlite(engine: Engine, pragmas: tuple[str, ...], begin: str) -> Non
     """Python's driver would begin transactions late and end them around DDL; we say BEGIN ourselves."""
 
     @event.listens_for(engine, "connect")
-    def connected(connection: DBAPIConnection, _entry: ConnectionPoolEntry) -> None:
+    def connected(connection: DBAPIConnection, entry: ConnectionPoolEntry) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
         for pragma in pragmas:
             cursor.execute(pragma)
+        entry.info["file"] = _file_of(connection)
         cursor.close()
+
+    @event.listens_for(engine, "checkout")
+    def handed_out(connection: DBAPIConnection, entry: ConnectionPoolEntry, _handed: object) -> None:
+        """SQLite would go on writing into a file that was moved or deleted, and nobody would ever read it."""
+        if entry.info["file"] != _file_of(connection):
+            raise DisconnectionError("the file was moved, deleted or replaced")
 
     @event.listens_for(engine, "begin")
     def begun(connection: Connection) -> None:
         connection.exec_driver_sql(begin)
+
+
+def _file_of(connection: DBAPIConnection) -> tuple[int, int] | None:
+    """What identifies the file that now stands where ``connection`` opened one; None: there is none."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA database_list")
+    path = Path(cursor.fetchall()[0][2])
+    cursor.close()
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -43,7 +43,7 @@ class Machines:
                 variant=variant.name,
                 phase=Phase.READY if index < len(self.urls) else Phase.STARTING,
                 since=NOON,
-                url=self.urls[index] if index < len(self.urls) else None,
+                url=self.urls[index] if index < len(self.urls) else "",
             )
             for index in range(self.count)
         )

@@ -103,8 +103,7 @@ def test_a_signal_lets_the_running_pass_finish(world, quick, gate, while_running
     assert signal.getsignal(number) is handler_before
 
 
-def test_many_signals_at_once_lose_nothing(world, quick, while_running):
-    """Handlers run between any two instructions of the main thread, whatever lock it holds."""
+def test_many_reload_signals_at_once_are_survived(world, quick, while_running):
     reloads = []
     daemon = Daemon(world, quick, Running(), reload=lambda: reloads.append(1) or quick)
 

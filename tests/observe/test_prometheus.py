@@ -26,7 +26,14 @@ from controller.observe import dcgm
 from controller.observe.assemble import Assembler
 from controller.observe.engines import ADAPTERS
 from controller.observe.gpus import EnergyUse
-from controller.observe.prometheus import PrometheusReader, ServedTarget, raw_query, recent_query
+from controller.observe.prometheus import (
+    GAUGE_WINDOW_S,
+    SUBQUERY_STEPS,
+    PrometheusReader,
+    ServedTarget,
+    raw_query,
+    recent_query,
+)
 from controller.observe.prometheus_pages import asked_of, page_of
 
 T = TypeVar("T")
@@ -353,6 +360,9 @@ def test_a_real_server_gives_the_largest_queue_of_the_window_when_it_has_gone(
 
     pages.pages["/vllm"] = before.replace(line.encode(), (line.rsplit(" ", 1)[0] + " 41.0").encode())
     until("the queue being seen", lambda: newest_waiting(reader, 41.0))
+    # The window is looked at every few seconds, so the peak must last longer than that, as it does between real scrapes.
+    lasts_until = time.monotonic() + GAUGE_WINDOW_S / SUBQUERY_STEPS + 1
+    until("the peak having lasted", lambda: time.monotonic() > lasts_until or None)
     pages.pages["/vllm"] = before
     short = PrometheusReader(gauge_window_s=1)
     until("the queue being gone", lambda: newest_waiting(short, float(line.rsplit(" ", 1)[1])))

@@ -1,0 +1,239 @@
+"""Every command as a user types it: what it prints, and its exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from controller.daemon import utc_now
+from controller.settings.load import load_settings
+from controller.wiring import built
+
+COMMANDS = ["demo", "run", "once", "check", "schema", "status", "explain", "pause", "resume"]
+
+POLICY_TEST = """\
+policy: chat.yaml
+every: 15s
+tests:
+  - name: a long queue grows at once
+    replicas: 2
+    input: {queue_depth: 40}
+    expect:
+      - {at: 0s, scale: %d, because: demand}
+"""
+
+
+def one_pass(pennyweight):
+    assert pennyweight("once", "--window", "50ms").code == 0
+
+
+def test_help_names_every_command(pennyweight):
+    said = pennyweight("--help")
+    assert said.code == 0
+    assert [name for name in COMMANDS if f"\n    {name} " not in said.out] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_says_what_it_does_and_what_each_argument_is(pennyweight, command):
+    said = pennyweight(command, "--help")
+    assert said.code == 0
+    usage, description, *rest = said.out.split("\n\n")
+    assert command in usage
+    assert len(description) > 40
+    for line in "\n\n".join(rest).splitlines():
+        assert len(line) <= 80
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        ([], "required: COMMAND"),
+        (["statsu"], "invalid choice: 'statsu'"),
+        (["demo", "--passes", "none"], "--passes: expected a whole number of 1 or more, found 'none'"),
+        (["demo", "--passes", "0"], "--passes: expected a whole number of 1 or more, found '0'"),
+        (["demo", "--fsat"], "unrecognized arguments: --fsat"),
+        (["pause", "chat"], "required: --reason"),
+        (["schema", "flet"], "invalid choice: 'flet'"),
+    ],
+)
+def test_a_wrong_argument_is_told_with_exit_code_2(pennyweight, typed, told):
+    said = pennyweight(*typed)
+    assert said.code == 2
+    assert told in said.err
+
+
+@pytest.mark.parametrize("typed", [["run"], ["once"], ["check"], ["status"], ["explain", "chat"], ["resume", "chat"]])
+def test_a_missing_fleet_file_says_what_to_do(pennyweight, typed):
+    said = pennyweight(*typed)
+    assert said.code == 2
+    assert said.err.startswith("fleet.yaml: there is no such file")
+    assert "pennyweight demo" in said.err
+    assert "docs/fleet.md" in said.err
+
+
+def test_verbose_may_stand_before_and_after_the_command(pennyweight, fleet):
+    assert pennyweight("-v", "check").code == 0
+    assert pennyweight("check", "-v").code == 0
+
+
+def test_check_says_that_right_files_are_right(pennyweight, fleet):
+    fleet.policy.with_name("chat.test.yaml").write_text(POLICY_TEST % 4)
+    said = pennyweight("check")
+    assert said.err == ""
+    assert said.code == 0
+    assert said.out == "3 files read and nothing wrong: 1 policy, 1 policy test passed\n"
+
+
+def test_check_tells_every_mistake_of_every_file_at_once(pennyweight, fleet):
+    fleet.file.write_text(fleet.file.read_text().replace("H100-SXM", "H100-SMX").replace("advise", "adwise"))
+    fleet.policy.write_text(fleet.policy.read_text().replace("severity: warning", "severity: warnin"))
+    other = fleet.policy.with_name("other.yaml")
+    other.write_text(fleet.policy.read_text().replace("service: chat", "service: other") + "colour: red\n")
+    said = pennyweight("check", "policies")
+    assert said.code == 2
+    for told in ("adwise", "chat.yaml:9", "warnin", "colour"):
+        assert told in said.err
+    assert "problems; nothing was started or changed" in said.err
+
+
+def test_a_failing_policy_test_is_a_mistake_with_the_numbers(pennyweight, fleet):
+    fleet.policy.with_name("chat.test.yaml").write_text(POLICY_TEST % 5)
+    said = pennyweight("check")
+    assert said.code == 2
+    assert "a long queue grows at once" in said.err
+    assert "chat.test.yaml:8" in said.err
+
+
+@pytest.mark.parametrize(("kind", "key"), [("policy", "scaling"), ("fleet", "services")])
+def test_schema_is_json_that_knows_the_keys(pennyweight, kind, key):
+    said = pennyweight("schema", kind)
+    assert said.code == 0
+    assert key in json.loads(said.out)["properties"]
+
+
+def test_a_reader_that_goes_away_is_no_traceback(repository):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "controller", "schema", "fleet"],
+        cwd=repository,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    process.stdout.close()
+    with process.stderr:
+        assert process.stderr.read() == b""
+    assert process.wait(30) == 141
+
+
+def test_status_before_the_first_pass_says_how_to_make_one(pennyweight, fleet):
+    said = pennyweight("status")
+    assert said.code == 1
+    assert "has it run?" in said.err
+    pennyweight("resume", "chat")  # makes the ledger, and no pass
+    said = pennyweight("status")
+    assert said.code == 1
+    assert "pennyweight run" in said.out + said.err
+
+
+def test_once_measures_decides_and_shows(pennyweight, fleet):
+    fleet.queue(30.0)
+    said = pennyweight("once", "--window", "50ms")
+    assert said.code == 0, said.err
+    assert "chat" in said.out
+    assert "2/2" in said.out
+    assert "scale up 2 -> 6" in " ".join(said.out.split())
+    assert "…" not in said.out, "a number was cut off"
+    assert max(map(len, said.out.splitlines())) <= 80
+
+
+def test_a_long_name_folds_and_no_number_is_cut(pennyweight, fleet):
+    long = "customer-support-assistant-in-europe"
+    for file in (fleet.file, fleet.policy):
+        file.write_text(file.read_text().replace("  chat:", f"  {long}:").replace("service: chat", f"service: {long}"))
+    one_pass(pennyweight)
+    said = pennyweight("status")
+    assert "…" not in said.out
+    assert "4.00" in said.out
+    assert max(map(len, said.out.splitlines())) <= 80
+
+
+def test_once_tells_which_engine_does_not_answer(pennyweight, fleet):
+    fleet.engines[1].close()
+    said = pennyweight("once", "--window", "50ms")
+    assert said.code == 0
+    assert fleet.engines[1].url.removeprefix("http://") in said.out.replace("\n", "")
+
+
+def test_once_with_a_wrong_window_starts_nothing(pennyweight, fleet):
+    said = pennyweight("once", "--window", "15")
+    assert said.code == 2
+    assert "--window: expected a duration with its unit" in said.err
+
+
+def test_status_and_explain_tell_the_last_pass(pennyweight, fleet):
+    fleet.queue(30.0)
+    one_pass(pennyweight)
+    status = pennyweight("status")
+    assert status.code == 0
+    assert "2/2 -> 6" in status.out
+    assert "ago, mode advise" in " ".join(status.out.split())
+    assert "…" not in status.out
+    explained = pennyweight("explain", "chat")
+    assert explained.code == 0
+    assert "queue" in explained.out
+
+
+def test_a_fresh_pass_is_not_said_to_be_stale(pennyweight, fleet):
+    one_pass(pennyweight)
+    assert "is the daemon running?" not in pennyweight("status").out
+
+
+def test_a_stale_pass_is_said_to_be_stale(pennyweight, fleet):
+    with built(load_settings(fleet.file, {}), clock=lambda: utc_now() - timedelta(hours=3)) as made:
+        made.daemon.step()
+    said = pennyweight("status")
+    assert "3 h ago" in " ".join(said.out.split())
+    assert "is the daemon running?" in " ".join(said.out.split())
+
+
+@pytest.mark.parametrize("command", ["pause", "resume", "explain"])
+def test_an_unknown_service_names_the_known_ones(pennyweight, fleet, command):
+    one_pass(pennyweight)
+    said = pennyweight(command, "chatt", *(["--reason", "x"] if command == "pause" else []))
+    assert said.code == 1
+    assert "chatt" in said.err
+    assert "chat" in said.err.replace("chatt", "")
+
+
+def test_a_pause_survives_until_resumed(pennyweight, fleet):
+    fleet.queue(30.0)
+    assert "chat is paused" in pennyweight("pause", "chat", "--reason", "launch day").out
+    one_pass(pennyweight)
+    status = " ".join(pennyweight("status").out.split())
+    assert "chat is paused by" in status
+    assert "launch day" in status
+    assert "launch day" in " ".join(pennyweight("explain", "chat").out.split())
+    assert pennyweight("resume", "chat").out == "chat is resumed: it is decided again from the next pass on\n"
+    assert pennyweight("resume", "chat").out == "chat was not paused\n"
+    one_pass(pennyweight)
+    assert "paused" not in pennyweight("status").out
+
+
+def test_the_demo_runs_to_its_summary(repository, tmp_path):
+    arguments = ["demo", "--passes", "5", "--no-dashboard", "--fast", "--directory", str(tmp_path / "demo")]
+    done = subprocess.run(
+        [sys.executable, "-m", "controller", *arguments],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "80"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "5 passes" in done.stdout
+    assert "Traceback" not in done.stderr
