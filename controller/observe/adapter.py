@@ -36,7 +36,7 @@ class Part(StrEnum):
 class Name:
     """One candidate name on the wire.
 
-    where    labels that must have one of these values
+    where    labels that must have one of these values; to Prometheus an absent label and "" are the same
     scale    multiplies the value into our unit
     product  the value is the product of these labels' numbers (an info metric), not the sample's
     least    values below it mean "no data" (vLLM V0's hit rates print -1)
@@ -49,7 +49,7 @@ class Name:
     least: float | None = None
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        return all(labels.get(label) in allowed for label, allowed in self.where.items())
+        return all(labels.get(label, "") in allowed for label, allowed in self.where.items())
 
     def __str__(self) -> str:
         chosen = ",".join(f'{label}="{"|".join(values)}"' for label, values in self.where.items())
@@ -89,7 +89,8 @@ class Adapter:
 class Bound:
     """A series that a source wants. There is one object a series text, so identity is equality.
 
-    key        the same for the same series in every process: "signal/rank/other labels"
+    key        the same for the same series in every process, and in later versions that know more names:
+               "signal/part/name/rank/other labels"
     preference the place of its name in the source's list: the lowest on a page wins
     others     all labels but those of rank and duplicates
     duplicate  the values of the duplicate labels
@@ -152,7 +153,7 @@ class Binder:
         special = {*self.adapter.rank_labels, *self.adapter.duplicate_labels, "__name__"}
         others = "" if name.product else ",".join(f"{k}={v}" for k, v in sorted(labels.items()) if k not in special)
         duplicate = tuple(labels.get(label, "") for label in self.adapter.duplicate_labels)
-        key = "/".join((source.signal, part, str(preference), rank, ".".join(duplicate), others, str(fixed)))
+        key = "/".join((source.signal, part, str(name), rank, ".".join(duplicate), others, str(fixed)))
         known = self._bounds.get(key)
         if known is None:
             if len(self._bounds) >= MOST_BOUNDS:

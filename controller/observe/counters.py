@@ -6,7 +6,7 @@ two scrapes would be missed, so a changed start time counts as a reset too. Afte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from math import isnan
@@ -27,6 +27,10 @@ ACCOUNTED = (
 
 FORGET_AFTER = timedelta(hours=1)
 """A target that vanished is remembered for so long. A guess: longer than a node takes to come back."""
+
+MOST_LEFT_OUT = 20_000
+"""Forget the series that a target's last page lacked beyond this many, so that labels that never return cannot fill the
+memory. A guess: as many as are read of one page."""
 
 FIRST = "the first reading of this series; an increase needs two"
 
@@ -55,14 +59,18 @@ class Advance:
 
 @dataclass(slots=True, kw_only=True)
 class _Target:
-    """How far one target has been counted. ``layout`` None: restored from marks, only ``marks`` are known."""
+    """How far one target has been counted.
+
+    layout   of the last page; None: restored, only ``marks`` are known
+    marks    of series that the last page lacked (a line that could not be read): they go on when they are back
+    """
 
     at: datetime
     started_s: float | None
     layout: Layout | None = None
     values: Sequence[float] = ()
     moved_at: datetime | None = None
-    marks: dict[str, float] = field(default_factory=dict)
+    marks: Mapping[str, float] = field(default_factory=dict)
 
 
 class CounterBook:
@@ -90,10 +98,11 @@ class CounterBook:
             after.values = [old if isnan(new) else new for old, new in zip(base, values, strict=True)]
         if restarted:
             return Advance(window_s=window_s, increases=values)
+        after.marks = _left_out(before, layout)
         increases = [new - old for old, new in zip(previous, values, strict=True)]
         if before.layout is None:
             return Advance(window_s=window_s, increases=increases, known=frozenset(ACCOUNTED))
-        if before.moved_at is not None and not any(increases):
+        if before.moved_at is not None and after.values == previous:  # a NaN that stays is no move
             after.moved_at = before.moved_at
         unmoved_s = (now - (after.moved_at or now)).total_seconds()
         return Advance(window_s=window_s, increases=increases, unmoved_s=unmoved_s)
@@ -112,20 +121,23 @@ class CounterBook:
 
     def marks(self) -> tuple[CounterMark, ...]:
         """How far the accounted counters have been counted."""
-        accounted = {str(counter) for counter in ACCOUNTED}
         return tuple(
             CounterMark(target_url=url, series=series, started_s=one.started_s, value=value, at=one.at)
             for url, one in self._targets.items()
-            for series, value in (_accounted(one, accounted) if one.layout is not None else one.marks.items())
+            for series, value in _accounted(one)
             if not isnan(value)
         )
 
     def restore(self, marks: Iterable[CounterMark], watching_since: datetime | None) -> None:
         """Go on from ``marks``; whatever started after ``watching_since`` (the last pass) counts from zero."""
         self._watching_since = watching_since
+        by_target: dict[str, list[CounterMark]] = {}
         for mark in marks:
-            target = self._targets.setdefault(mark.target_url, _Target(at=mark.at, started_s=mark.started_s))
-            target.marks[mark.series] = mark.value
+            by_target.setdefault(mark.target_url, []).append(mark)
+        for url, some in by_target.items():
+            self._targets[url] = _Target(
+                at=some[0].at, started_s=some[0].started_s, marks={mark.series: mark.value for mark in some}
+            )
 
     def _first(self, layout: Layout, values: Sequence[float], started_s: float | None, now: datetime) -> Advance:
         """A target never seen: when its process started after we began to watch, all it counts is new."""
@@ -136,23 +148,47 @@ class CounterBook:
         return Advance(window_s=0.0, increases=None)
 
 
-def _accounted(target: _Target, accounted: set[str]) -> list[tuple[str, float]]:
+_ACCOUNTED_NAMES = frozenset(counter.value for counter in ACCOUNTED)
+
+
+def _accounted(target: _Target) -> list[tuple[str, float]]:
+    """How far the target's accounted series have been counted, those that its last page lacked included."""
     layout = target.layout
     if layout is None:
-        return []
-    return [
+        return list(target.marks.items())
+    found = [
         (series, value)
-        for series, signal, value in zip(layout.series, layout.signals, target.values, strict=True)
-        if not accounted.isdisjoint(signal.split(","))
+        for series, signals, value in zip(layout.series, layout.signals, target.values, strict=True)
+        if not _ACCOUNTED_NAMES.isdisjoint(signals.split(","))
     ]
+    for series, value in target.marks.items():
+        signals = (key.partition("/")[0] for key in series.split(","))
+        if not _ACCOUNTED_NAMES.isdisjoint(signals):
+            found.append((series, value))
+    return found
+
+
+def _known(target: _Target) -> Mapping[str, float]:
+    """All that has been counted of the target, by series."""
+    if target.layout is None:
+        return target.marks
+    return {**target.marks, **dict(zip(target.layout.series, target.values, strict=True))}
+
+
+def _left_out(before: _Target, layout: Layout) -> Mapping[str, float]:
+    """What was known before and is not on the page with ``layout``."""
+    if before.layout is layout:
+        return before.marks
+    here = set(layout.series)
+    left_out = {series: value for series, value in _known(before).items() if series not in here}
+    return left_out if len(left_out) <= MOST_LEFT_OUT else {}
 
 
 def _aligned(before: _Target, layout: Layout) -> Sequence[float]:
-    """The values before, in the order of ``layout``; a series that was not there began at zero."""
+    """The values before, in the order of ``layout``; a series that was never there began at zero."""
     if before.layout is layout:
         return before.values
-    seen = before.layout
-    known = before.marks if seen is None else dict(zip(seen.series, before.values, strict=True))
+    known = _known(before)
     return [known.get(series, 0.0) for series in layout.series]
 
 

@@ -43,13 +43,14 @@ class CounterSlots:
     signal: Counter
     name: str
     scale: float
+    combine: Combine
     indices: tuple[int, ...]
 
     def read(self, increases: Sequence[float]) -> float | Missing:
-        total = sum([increases[index] for index in self.indices])
-        if isnan(total):
+        increase = _COMBINED[self.combine]([increases[index] for index in self.indices])
+        if isnan(increase):
             return Missing(self.signal.value, f"the engine reports NaN for {self.name}")
-        return total * self.scale
+        return increase * self.scale
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,8 +181,13 @@ def _slots(source: Source, chosen: Sequence[tuple[int, Bound]]) -> GaugeSlots | 
             fixed=tuple(one.fixed for _, one in chosen if one.fixed is not None),
         )
     if isinstance(signal, Counter):
-        indices = tuple(index for index, _ in chosen)
-        return CounterSlots(signal=signal, name=str(bound.name), scale=bound.name.scale, indices=indices)
+        return CounterSlots(
+            signal=signal,
+            name=str(bound.name),
+            scale=bound.name.scale,
+            combine=source.combine,
+            indices=tuple(index for index, _ in chosen),
+        )
     return _histogram_slots(signal, str(bound.name), chosen)
 
 
@@ -207,11 +213,14 @@ def _of(chosen: Iterable[tuple[int, Bound]], part: Part) -> tuple[int, ...]:
 
 
 def _counting(counters: Iterable[CounterSlots], histograms: Iterable[HistogramSlots]) -> tuple[int, ...]:
-    """The indices of all values that only ever grow."""
+    """The indices of all values that only ever grow.
+
+    The sums of histograms are none: a latency taken from a wall clock that was set back is negative.
+    """
     found = {index for counter in counters for index in counter.indices}
     for histogram in histograms:
         found.update(index for bucket in histogram.buckets for index in bucket)
-        found.update((*histogram.totals, *histogram.counts))
+        found.update(histogram.counts)
     return tuple(sorted(found))
 
 

@@ -1,9 +1,9 @@
 """SGLang 0.3 to 0.5, which prints metrics only with --enable-metrics.
 
-Names from docs/references/production_metrics.md of several versions and python/sglang/srt/metrics/collector.py of
-0.4.6, 0.5.5 and 0.5.23, https://github.com/sgl-project/sglang. With --enable-metrics-for-all-schedulers
-every tensor-parallel rank
-repeats its group's state, so of each data-parallel rank only one tensor-parallel rank counts.
+Names from docs/references/production_metrics.md of several versions and the metrics collectors of 0.4.6, 0.5.5 and
+0.5.23, https://github.com/sgl-project/sglang. With --enable-metrics-for-all-schedulers every tensor-parallel rank
+repeats its group's state, so of each data-parallel rank only one tensor-parallel rank counts. With
+--enable-priority-scheduling the rows of each priority stand beside their total, which has priority="".
 """
 
 from __future__ import annotations
@@ -21,11 +21,17 @@ def _source(signal: Signal, *names: str, combine: Combine = Combine.SUM, absent:
     )
 
 
+def _level(signal: Signal, *names: str) -> Source:
+    """A number of requests: the total, not the rows by priority beside it."""
+    wanted = tuple(Name(name=f"sglang:{name}", where={"priority": ("",)}) for name in names)
+    return Source(signal=signal, names=wanted)
+
+
 SGLANG = Adapter(
     engine=EngineKind.SGLANG,
     sources=(
-        _source(Gauge.RUNNING, "num_running_reqs", "num_requests_running"),
-        _source(Gauge.QUEUE_DEPTH, "num_queue_reqs", "num_requests_waiting"),
+        _level(Gauge.RUNNING, "num_running_reqs", "num_requests_running"),
+        _level(Gauge.QUEUE_DEPTH, "num_queue_reqs", "num_requests_waiting"),
         _source(Gauge.KV_CACHE_RATIO, "token_usage", combine=Combine.MEAN),
         _source(Gauge.KV_CAPACITY_TOKENS, "max_total_num_tokens"),
         _source(Gauge.ACCEPTANCE_RATIO, "spec_accept_rate", combine=Combine.MEAN, absent=NO_SPECULATION),
@@ -40,9 +46,9 @@ SGLANG = Adapter(
         _source(Counter.OUTPUT_TOKENS, "generation_tokens_total"),
         _source(Counter.REQUESTS, "num_requests_total", "e2e_request_latency_seconds_count"),
         _source(Counter.PREEMPTIONS, "num_retracted_requests_total"),
-        _source(Counter.FLOP_PER_GPU, "estimated_flops_per_gpu_total"),
-        _source(Counter.READ_BYTES_PER_GPU, "estimated_read_bytes_per_gpu_total"),
-        _source(Counter.WRITE_BYTES_PER_GPU, "estimated_write_bytes_per_gpu_total"),
+        _source(Counter.FLOP_PER_GPU, "estimated_flops_per_gpu_total", combine=Combine.MEAN),
+        _source(Counter.READ_BYTES_PER_GPU, "estimated_read_bytes_per_gpu_total", combine=Combine.MEAN),
+        _source(Counter.WRITE_BYTES_PER_GPU, "estimated_write_bytes_per_gpu_total", combine=Combine.MEAN),
         _source(Distribution.TTFT_S, "time_to_first_token_seconds"),
         _source(Distribution.TPOT_S, "inter_token_latency_seconds", "time_per_output_token_seconds"),
         _source(Distribution.E2E_S, "e2e_request_latency_seconds"),

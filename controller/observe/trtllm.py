@@ -23,6 +23,14 @@ def _triton_requests(kind: str) -> Name:
     return Name(name="nv_trt_llm_request_metrics", where={"request_type": (kind,)})
 
 
+def _triton_successes(model: str) -> Name:
+    """Of one of Triton's models: a request through an ensemble counts once for each model it passes.
+
+    The names are those of the backend's own model repository; which of others is the engine cannot be told.
+    """
+    return Name(name="nv_inference_request_success", where={"model": (model,)})
+
+
 TRTLLM = Adapter(
     engine=EngineKind.TRTLLM,
     sources=(
@@ -52,7 +60,8 @@ TRTLLM = Adapter(
         _source(
             Counter.REQUESTS,
             "trtllm_request_success_total",
-            "nv_inference_request_success",
+            _triton_successes("tensorrt_llm"),
+            _triton_successes("ensemble"),
             "dynamo_frontend_requests_total",
         ),
         _source(Counter.DRAFT_TOKENS, "trtllm_spec_decode_num_draft_tokens_total"),

@@ -22,10 +22,15 @@ def _gauge(signal: Signal, *names: str, combine: Combine = Combine.SUM) -> Sourc
     return Source(signal=signal, names=_names(*names), combine=combine)
 
 
-def _counter(signal: Signal, *names: str, absent: str = "") -> Source:
+def _counter(signal: Signal, *names: str, combine: Combine = Combine.SUM, absent: str = "") -> Source:
     """Declared with and without ``_total``; on the wire vLLM's counters have it, but not behind every Ray version."""
     wire = [f"{name}{end}" for name in names for end in ("_total", "")]
-    return Source(signal=signal, names=_names(*wire), absent=absent)
+    return Source(signal=signal, names=_names(*wire), combine=combine, absent=absent)
+
+
+def _per_gpu(signal: Signal, name: str) -> Source:
+    """Already per GPU, so data-parallel ranks are averaged. Early builds of the Rust front end print _total twice."""
+    return _counter(signal, name, f"{name}_total", combine=Combine.MEAN)
 
 
 def _by_reason(signal: Signal, reason: str) -> Source:
@@ -84,10 +89,9 @@ SOURCES = (
     _counter(Counter.DRAFT_TOKENS, "spec_decode_num_draft_tokens", absent=NO_SPECULATION),
     _counter(Counter.ACCEPTED_TOKENS, "spec_decode_num_accepted_tokens", absent=NO_SPECULATION),
     Source(signal=Counter.ENGINE_STEPS, names=_names("iteration_tokens_total_count")),
-    # Early builds of the Rust front end print _total twice.
-    _counter(Counter.FLOP_PER_GPU, "estimated_flops_per_gpu", "estimated_flops_per_gpu_total"),
-    _counter(Counter.READ_BYTES_PER_GPU, "estimated_read_bytes_per_gpu", "estimated_read_bytes_per_gpu_total"),
-    _counter(Counter.WRITE_BYTES_PER_GPU, "estimated_write_bytes_per_gpu", "estimated_write_bytes_per_gpu_total"),
+    _per_gpu(Counter.FLOP_PER_GPU, "estimated_flops_per_gpu"),
+    _per_gpu(Counter.READ_BYTES_PER_GPU, "estimated_read_bytes_per_gpu"),
+    _per_gpu(Counter.WRITE_BYTES_PER_GPU, "estimated_write_bytes_per_gpu"),
     _gauge(Distribution.TTFT_S, "time_to_first_token_seconds"),
     _gauge(
         Distribution.TPOT_S,

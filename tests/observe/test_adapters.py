@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -60,9 +60,9 @@ def test_a_recorded_page_gives_its_gauges(name: str, gauges: dict[Gauge, float])
         ("vllm-0.32.0-v1", Distribution.TPOT_S, "vllm:inter_token_latency_seconds"),
         ("vllm-0.32.0-v1", Counter.ENGINE_STEPS, "vllm:iteration_tokens_total_count"),  # a histogram, despite its name
         ("vllm-0.32.0-v1-ngram-mfu", Counter.ACCEPTED_TOKENS, "vllm:spec_decode_num_accepted_tokens_total"),
-        ("sglang-0.3.5", Gauge.RUNNING, "sglang:num_requests_running"),
+        ("sglang-0.3.5", Gauge.RUNNING, 'sglang:num_requests_running{priority=""}'),
         ("sglang-0.3.5", Distribution.QUEUE_TIME_S, "sglang:waiting_request_latency_seconds"),
-        ("sglang-0.4.1", Gauge.RUNNING, "sglang:num_running_reqs"),
+        ("sglang-0.4.1", Gauge.RUNNING, 'sglang:num_running_reqs{priority=""}'),
         ("sglang-0.4.1", Counter.REQUESTS, "sglang:e2e_request_latency_seconds_count"),
         ("tgi-2", Counter.OUTPUT_TOKENS, "tgi_request_generated_tokens_sum"),
         ("triton-tensorrtllm", Gauge.RUNNING, 'nv_trt_llm_request_metrics{request_type="scheduled"}'),
@@ -108,6 +108,50 @@ def test_ranks_add_up_but_the_cache_ratio_is_their_mean() -> None:
 def test_sglangs_tensor_parallel_ranks_repeat_each_other_and_count_once() -> None:
     lines = [f'sglang:num_running_reqs{{dp_rank="{dp}",tp_rank="{tp}"}} {5 + dp}' for dp in range(2) for tp in range(4)]
     assert read("\n".join(lines) + "\n", SGLANG).gauges[Gauge.RUNNING] == 11
+
+
+def increase(before: str, after: str, counter: Counter, engine: EngineKind = VLLM) -> float | Missing:
+    assembler = Assembler()
+    assembler.text(before.encode(), TARGET, engine, NOON)
+    reading = assembler.text(after.encode(), TARGET, engine, NOON + timedelta(seconds=10))
+    assert isinstance(reading, EngineReading), reading
+    return reading.counter(counter)
+
+
+def test_work_per_gpu_is_the_mean_of_the_ranks_and_tokens_are_their_sum() -> None:
+    before, after = (
+        "".join(
+            f'vllm:{name}{{engine="{rank}"}} {value}\n'
+            for rank, value in enumerate(values)
+            for name in ("estimated_flops_per_gpu_total", "generation_tokens_total")
+        )
+        for values in ((100, 100), (110, 130))
+    )
+    assert increase(before, after, Counter.FLOP_PER_GPU) == 20
+    assert increase(before, after, Counter.OUTPUT_TOKENS) == 40
+
+
+def test_sglangs_rows_by_priority_are_not_added_to_their_total() -> None:
+    lines = [f'sglang:num_queue_reqs{{priority="{priority}"}} {n}' for priority, n in (("", 5), ("1", 3), ("2", 2))]
+    assert read("\n".join(lines) + "\n", SGLANG).gauges[Gauge.QUEUE_DEPTH] == 5
+
+
+@pytest.mark.parametrize(
+    ("models", "counted"),
+    [
+        (("ensemble", "preprocessing", "tensorrt_llm", "postprocessing"), 7),
+        (("ensemble", "preprocessing", "postprocessing"), 7),
+        (("my_model",), None),  # which of its models is the engine cannot be told
+    ],
+)
+def test_a_request_through_tritons_ensemble_is_one_request(models: tuple[str, ...], counted: int | None) -> None:
+    before, after = (
+        'nv_trt_llm_request_metrics{request_type="waiting"} 0\n'
+        + "".join(f'nv_inference_request_success{{model="{model}"}} {value}\n' for model in models)
+        for value in (3, 10)
+    )
+    found = increase(before, after, Counter.REQUESTS, TRTLLM)
+    assert (None if isinstance(found, Missing) else found) == counted
 
 
 def test_a_ratio_of_minus_one_means_no_data() -> None:

@@ -42,18 +42,20 @@ def test_a_gauge_that_is_not_a_number_is_missing_and_the_others_are_read() -> No
     assert reading.gauge(Gauge.QUEUE_DEPTH) == 2
 
 
-def again(running: int, later_s: float) -> EngineReading:
+def again(running: int, later_s: float, more: bytes = b"") -> EngineReading:
     """The second reading of an unchanged page."""
     assembler = Assembler()
     page = b"vllm:num_requests_running %d\nvllm:kv_cache_usage_perc 0.5\nvllm:generation_tokens_total 9\n" % running
+    page += more
     assembler.text(page, TARGET, EngineKind.VLLM, NOON)
     reading = assembler.text(page, TARGET, EngineKind.VLLM, NOON + timedelta(seconds=later_s))
     assert isinstance(reading, EngineReading)
     return reading
 
 
-def test_gauges_of_an_engine_that_runs_but_does_not_move_are_frozen() -> None:
-    reading = again(running=3, later_s=FROZEN_AFTER_S)
+@pytest.mark.parametrize("more", [b"", b"vllm:num_requests_waiting NaN\n"])
+def test_gauges_of_an_engine_that_runs_but_does_not_move_are_frozen(more: bytes) -> None:
+    reading = again(running=3, later_s=FROZEN_AFTER_S, more=more)
     why = reading.gauge(Gauge.KV_CACHE_RATIO)
     assert isinstance(why, Missing)
     assert "frozen" in why.why

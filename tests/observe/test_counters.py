@@ -145,6 +145,57 @@ def test_a_value_that_is_not_a_number_loses_no_token() -> None:
     assert output(assembler, page(160), 2) == 60
 
 
+@pytest.mark.parametrize("torn", ["vllm:generation_tokens_total 5?5", "vllm:generation_tokens_total", ""])
+def test_a_series_that_one_page_lacks_is_not_counted_from_zero_when_it_is_back(torn: str) -> None:
+    assembler = Assembler()
+    output(assembler, page(500), 0)
+    without = f"process_start_time_seconds {BOOT_S}\nvllm:num_requests_running 1\n{torn}\n"
+    assert isinstance(output(assembler, without.encode(), 1), Missing)
+    assert output(assembler, page(560), 2) == 60
+
+
+def test_a_series_that_the_last_page_lacked_keeps_its_mark_over_a_restart_of_the_daemon() -> None:
+    before = Assembler()
+    output(before, page(500), 0)
+    without = f"process_start_time_seconds {BOOT_S}\nvllm:num_requests_running 1\n".encode()
+    output(before, without, 1)
+    after = Assembler()
+    after.book.restore(before.book.marks(), at(1))
+    output(after, without, 2)
+    assert output(after, page(560), 3) == 60
+
+
+def test_a_series_left_out_before_a_restart_of_the_engine_is_counted_from_zero_after_it() -> None:
+    assembler = Assembler()
+    output(assembler, page(500), 0)
+    restarted_s = BOOT_S + 3605
+    output(assembler, f"process_start_time_seconds {restarted_s}\nvllm:num_requests_running 1\n".encode(), 1)
+    assert output(assembler, page(560, restarted_s), 2) == 560
+
+
+def test_a_sum_of_observations_that_falls_is_no_restart() -> None:
+    """Latencies are taken from the wall clock: set back, it makes one negative, and the sum falls."""
+    name = "vllm:e2e_request_latency_seconds"
+    observed = name + '_bucket{{le="+Inf"}} {count}\n' + name + "_sum {total}\n" + name + "_count {count}\n"
+    assembler = Assembler()
+    output(assembler, page(500, more=observed.format(count=5, total=9.0)), 0)
+    assert output(assembler, page(560, more=observed.format(count=6, total=8.5)), 1) == 60
+
+
+def test_a_mark_does_not_depend_on_the_place_of_a_name_among_its_candidates() -> None:
+    """A later version knows more names, the newest first: what this one marked must still be found."""
+    assembler = Assembler()
+    output(assembler, page(500), 0)
+    body = b"vllm:generation_tokens 500\n"
+    other = Target(service="chat", variant="h100", replica="r2", url="http://127.0.0.1:8001")
+    output(assembler, body, 0, other)
+    series = [mark.series.split("/")[:3] for mark in assembler.book.marks()]
+    assert series == [
+        ["output_tokens", "value", "vllm:generation_tokens_total"],
+        ["output_tokens", "value", "vllm:generation_tokens"],
+    ]
+
+
 EVENTS = st.lists(
     st.one_of(
         st.integers(0, 1000),  # so many tokens are produced
