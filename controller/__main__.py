@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from controller.cli import ask, run
+from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
 from controller.errors import ConfigError, PennyweightError
 
 DEFAULT_FLEET = Path("fleet.yaml")
@@ -114,6 +115,16 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     _fleet(once)
     once.add_argument("--window", metavar="DURATION", default="15s", help="how long to measure (default 15s)")
+
+    dashboard = _add(
+        commands,
+        "dashboard",
+        run.dashboard,
+        "the pages for finance and ops",
+        "Reads the fleet file's ledger, whether or not a daemon runs, and changes nothing.",
+    )
+    _fleet(dashboard)
+    dashboard.add_argument("--port", type=int, default=DASHBOARD_PORT, metavar="N", help="default %(default)s")
     once.set_defaults(log_level=logging.WARNING)  # its tables tell what the log would
 
 

@@ -1,4 +1,4 @@
-"""Commands that run passes: demo, run, once."""
+"""Commands that run something: demo, run, once, dashboard."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from controller.cli.files import settings_of
 from controller.cli.tables import pass_tables
 from controller.daemon import Daemon
 from controller.demo.actuator import EmulatedActuator
+from controller.demo.dashboard import command as dashboard_command
 from controller.demo.emulated import run_emulated
 from controller.demo.files import DemoFiles
 from controller.demo.real import run_real
@@ -57,6 +58,14 @@ def daemon(arguments: argparse.Namespace) -> int:
     with built(settings, reload=lambda: settings_of(arguments.fleet)) as everything, served(settings, everything):
         everything.daemon.run()
     return 0
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    """Become the dashboard's server over the fleet file's ledger."""
+    settings = settings_of(arguments.fleet)
+    print(f"dashboard: http://127.0.0.1:{arguments.port} (Ctrl-C ends it)", flush=True)
+    words = dashboard_command(arguments.port)
+    os.execve(words[0], words, {**os.environ, "PENNYWEIGHT_LEDGER": settings.ledger_url})
 
 
 def once(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Starts the dashboard beside the demo, and ends it with it."""
+"""Starts the dashboard: beside the demo, which ends it too, or for `pennyweight dashboard`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,27 @@ STOP_S = 5.0
 """How long it may take to end before it is killed. A guess: it has nothing to save."""
 
 
+def command(port: int) -> list[str]:
+    """Streamlit on loopback, without its own telemetry and browser."""
+    options = {
+        "server.address": "127.0.0.1",
+        "server.port": str(port),
+        "server.headless": "true",
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+    }
+    arguments = [text for name, value in options.items() for text in (f"--{name}", value)]
+    return [sys.executable, "-m", "streamlit", "run", str(APP), *arguments]
+
+
 class DashboardProcess:
-    """One Streamlit server on loopback, reading the ledger at ``ledger_url``."""
+    """One Streamlit server, reading the ledger at ``ledger_url``."""
 
     def __init__(self, ledger_url: str, port: int, log: Path) -> None:
         self.url = f"http://127.0.0.1:{port}"
-        options = {
-            "address": "127.0.0.1",
-            "port": str(port),
-            "headless": "true",
-            "fileWatcherType": "none",
-        }
-        arguments = [text for name, value in options.items() for text in (f"--server.{name}", value)]
         with log.open("wb") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streamlit", "run", str(APP), *arguments, "--browser.gatherUsageStats", "false"],
+                command(port),
                 env={**os.environ, "PENNYWEIGHT_LEDGER": ledger_url},
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -104,7 +104,7 @@ def closing(score: Score, *, ledger: str, directory: str) -> list[str]:
         lines.append(f"In {score.unpriced} passes something had no price: the money above is too low.")
     lines += [
         f"Ledger: {ledger}",
-        f"Look at it:   PENNYWEIGHT_LEDGER={ledger} streamlit run dashboard/app.py",
+        f"Look at it:   pennyweight dashboard --fleet {directory}/fleet.yaml",
         (
             f"Next: open {directory}/fleet.yaml and {directory}/policies, change a number, and run the demo there again"
             f" (--directory {directory}); then write your own fleet file and try `pennyweight once` in mode advise."

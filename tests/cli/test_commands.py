@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import urllib.request
 from datetime import timedelta
 
 import pytest
@@ -13,6 +15,7 @@ import pytest
 from controller.daemon import utc_now
 from controller.settings.load import load_settings
 from controller.wiring import built
+from tests.small_fleet import until
 
 COMMANDS = ["demo", "run", "once", "check", "schema", "status", "explain", "pause", "resume"]
 
@@ -237,3 +240,25 @@ def test_the_demo_runs_to_its_summary(repository, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "5 passes" in done.stdout
     assert "Traceback" not in done.stderr
+
+
+def test_the_dashboard_serves_the_fleet_files_ledger_on_loopback(fleet):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "controller", "dashboard", "--fleet", str(fleet.file), "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    try:
+        assert process.stdout.readline() == f"dashboard: http://127.0.0.1:{port} (Ctrl-C ends it)\n"
+        until(lambda: _answers(f"http://127.0.0.1:{port}/_stcore/health"), "the dashboard being up", 60)
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _answers(url):
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
