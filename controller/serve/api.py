@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse
 
 from controller.facts.missing import Missing
 from controller.facts.passes import PassResult
+from controller.facts.readings import Target
 from controller.serve.exporter import Exporter
 from controller.serve.view import View
 
@@ -93,6 +94,21 @@ def _levels(latest: PassResult, service: str) -> dict[str, Any]:
         "costs": [plain(one) for one in estimates.costs if one.service == service],
         "decisions": [str(one) for one in latest.decisions if one.service == service],
         "paused": plain(latest.pauses.get(service)),
+        "read": [_read(target, latest) for target in latest.observation.targets if target.service == service],
+    }
+
+
+def _read(target: Target, latest: PassResult) -> dict[str, Any]:
+    """How one target was read: which metric name served each signal, and why the others are missing."""
+    reading = latest.observation.engines.get(target.url, Missing("reading", "not asked for"))
+    told: dict[str, Any] = {"replica": target.replica, "variant": target.variant, "url": target.url}
+    if isinstance(reading, Missing):
+        return told | {"missing": str(reading)}
+    return told | {
+        "source": reading.source,
+        "names": {signal.value: name for signal, name in reading.names.items()},
+        "absent": {signal.value: one.why for signal, one in reading.missing.items()},
+        "rejected_lines": reading.rejected_lines,
     }
 
 

@@ -59,6 +59,12 @@ def test_a_number_is_a_number_and_what_is_missing_says_why(ask):
     assert set(service["power_w"]) == {"missing", "why"}
 
 
+def test_how_each_target_was_read_is_told(ask):
+    read = json.loads(ask("/api/v1/services/chat")[1])["read"]
+    assert {one["replica"] for one in read} >= {"r0", "r1"}
+    assert all(one["source"] == "scrape" for one in read)
+
+
 def test_a_decision_comes_with_its_sentence(ask):
     decisions = json.loads(ask("/api/v1/decisions")[1])["decisions"]
     assert decisions[0]["sentence"].startswith("chat/h100: ")
