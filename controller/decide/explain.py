@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from controller.facts.decisions import Because, Decision, Outcome
+from controller.facts.decisions import Because, Decision, Outcome, OutcomeKind
 from controller.facts.missing import Missing
 
 NEXT = {
@@ -29,6 +29,10 @@ NEXT = {
 """What happens next, by reason."""
 
 
+ADVISED = "Nothing was touched. Do it by hand if you agree, or set `mode: act` and give the variant an actuator."
+"""What happens next where it was only said."""
+
+
 def explain(decisions: Sequence[Decision], outcomes: Mapping[str, Outcome], now: datetime) -> str:
     """The latest decisions of one service, one variant after the other, in full sentences."""
     return "\n\n".join(_told(decision, outcomes.get(decision.id), now) for decision in decisions)
@@ -45,7 +49,8 @@ def _told(decision: Decision, outcome: Outcome | None, now: datetime) -> str:
     ]
     if outcome is not None:
         lines.append(f"  Outcome   {outcome.kind}: {outcome.detail}.")
-    lines.append(f"  Next      {NEXT[decision.because]}")
+    advised = outcome is not None and outcome.kind is OutcomeKind.ADVISED
+    lines.append(f"  Next      {ADVISED if advised else NEXT[decision.because]}")
     return "\n".join(lines)
 
 

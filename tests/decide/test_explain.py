@@ -35,6 +35,12 @@ def test_a_move_is_told_with_its_numbers_its_money_and_its_outcome(build):
     ]
 
 
+def test_advice_says_that_nothing_was_touched(build):
+    decisions, _ = decide_replicas(build.situation(4, queue_depth=260.0), build.policy(), build.memory())
+    advised = Outcome.of(decisions[0], OutcomeKind.ADVISED, "mode is advise", decisions[0].at)
+    assert "Nothing was touched" in explain(decisions, {decisions[0].id: advised}, build.noon)
+
+
 def test_a_hold_says_what_is_missing(build):
     decisions, _ = decide_replicas(build.situation(4, read=2), build.policy(), build.memory())
     told = explain(decisions, {}, build.noon)
