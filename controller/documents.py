@@ -11,7 +11,8 @@ from typing import Annotated, Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ValidationError, WithJsonSchema
-from pydantic_core import ErrorDetails
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import ErrorDetails, core_schema
 
 from controller.errors import ConfigError, Problem
 
@@ -63,10 +64,16 @@ def dotted(place: Iterable[str | int]) -> str:
 def nearest(wrong: str, choices: Iterable[str]) -> str:
     """ "; did you mean 'x'?", or the choices when nothing is near and they are few."""
     known = sorted(set(choices))
-    close = difflib.get_close_matches(wrong, known, n=1, cutoff=0.5)
+    close = _near(wrong, known)
     if close:
-        return f"; did you mean '{close[0]}'?"
+        return close
     return f"; expected one of {', '.join(known)}" if 0 < len(known) <= 12 else ""
+
+
+def _near(wrong: str, choices: Iterable[str]) -> str:
+    """ "; did you mean 'x'?", or nothing."""
+    close = difflib.get_close_matches(wrong, sorted(set(choices)), n=1, cutoff=0.5)
+    return f"; did you mean '{close[0]}'?" if close else ""
 
 
 def load_yaml(path: Path, shown_as: str | None = None) -> Document:
@@ -89,14 +96,19 @@ def parse_yaml(text: str, file: str) -> Document:
         mark = error.problem_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
         raise ConfigError([Problem(file, line, column, "", f"is not YAML: {error.problem}")]) from error
-    except yaml.YAMLError as error:
-        raise ConfigError([Problem(file, 0, 0, "", f"is not YAML: {error}")]) from error
+    except yaml.reader.ReaderError as error:
+        line, column = _after(text.encode()[: error.position].decode(errors="ignore"))
+        message = f"is not YAML: the control character #x{error.character:04x} is not allowed"
+        raise ConfigError([Problem(file, line, column, "", message)]) from error
     if node is None:
         raise ConfigError([Problem(file, 1, 1, "", "is empty; expected keys and values")])
     if not isinstance(node, yaml.MappingNode):
         raise ConfigError([Problem(file, *_at(node), "", "expected keys and values at the top")])
     reader = _Reader(file)
-    data = reader.value(node, ())
+    try:
+        data = reader.value(node, ())
+    except RecursionError as error:
+        raise ConfigError([Problem(file, 0, 0, "", "is nested too deeply")]) from error
     if reader.problems:
         raise ConfigError(reader.problems)
     return Document(file, data, reader.positions, reader.texts)
@@ -144,6 +156,9 @@ class _Reader:
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for key_node, value_node in node.value:
+            if not isinstance(key_node, yaml.ScalarNode):
+                self.problems.append(Problem(self.file, *_at(key_node), dotted(place), "a key must be plain text"))
+                continue
             key = str(key_node.value)
             here = (*place, key)
             if key in found:
@@ -160,7 +175,38 @@ def _at(node: yaml.Node) -> tuple[int, int]:
     return node.start_mark.line + 1, node.start_mark.column + 1
 
 
+def _after(text: str) -> tuple[int, int]:
+    """Line and column, from 1, of what comes after ``text``."""
+    return text.count("\n") + 1, len(text) - text.rfind("\n")
+
+
 # --- shapes ----------------------------------------------------------------------------------------------------------
+
+
+class TextError(ValueError):
+    """A text is wrong at this line and column of it, counted from 1."""
+
+    def __init__(self, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.line, self.column = line, column
+
+
+KINDS = {
+    "string_type": "text",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a number",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "keys and values",
+    "model_type": "keys and values",
+}
+"""What was expected where something of another kind stands, by pydantic's error type."""
 
 
 def validate(model: type[ModelType], document: Document) -> tuple[ModelType | None, list[Problem]]:
@@ -168,9 +214,44 @@ def validate(model: type[ModelType], document: Document) -> tuple[ModelType | No
     try:
         return model.model_validate(document.data), []
     except ValidationError as error:
-        told = (one for one in error.errors(include_url=False) if not _only_shorter_by_mistakes(one))
-        problems = [_shape_problem(model, document, one) for one in told]
-        return None, list(dict.fromkeys(problems))
+        told = [(_in_document(document, one["loc"]), one) for one in error.errors(include_url=False)]
+    kinds = _wrong_kinds(told)
+    problems = [document.problem(place, message) for place, message in kinds.items()]
+    problems += [
+        _shape_problem(model, document, place, one)
+        for place, one in told
+        if one["type"] not in KINDS and not _only_shorter_by_mistakes(one)
+    ]
+    return None, list(dict.fromkeys(problems))
+
+
+def _wrong_kinds(told: Sequence[tuple[Place, ErrorDetails]]) -> dict[Place, str]:
+    """What should stand where something of another kind does.
+
+    A value that may be of several kinds is told once. Where one kind fits, only that kind's own mistakes count.
+    """
+    fits = [place for place, one in told if one["type"] not in KINDS]
+    wrong: dict[Place, list[str]] = {}
+    found: dict[Place, object] = {}
+    for place, one in told:
+        if one["type"] in KINDS:
+            wrong.setdefault(place, []).append(KINDS[one["type"]])
+            found[place] = one["input"]
+    deeper = [*fits, *wrong]
+    return {
+        place: f"expected {' or '.join(dict.fromkeys(words))}, found {_shown(found[place])}"
+        for place, words in wrong.items()
+        if place not in fits and not any(other[: len(place)] == place for other in deeper if len(other) > len(place))
+    }
+
+
+def _shown(value: object) -> str:
+    """A value as the file's reader knows it."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, Mapping):
+        return "keys and values"
+    return "a list" if isinstance(value, list) else repr(value)
 
 
 def _only_shorter_by_mistakes(error: ErrorDetails) -> bool:
@@ -178,26 +259,27 @@ def _only_shorter_by_mistakes(error: ErrorDetails) -> bool:
     return error["type"] == "too_short" and len(error["input"]) >= error["ctx"]["min_length"]
 
 
-def _shape_problem(model: type[BaseModel], document: Document, error: ErrorDetails) -> Problem:
-    place = _in_document(document, error["loc"])
-    kind = error["type"]
+def _shape_problem(model: type[BaseModel], document: Document, place: Place, error: ErrorDetails) -> Problem:
+    kind, context = error["type"], error.get("ctx", {})
     if kind == "extra_forbidden":
         wrong = str(place[-1])
         return document.problem(place, f"unknown key '{wrong}'{nearest(wrong, _siblings(model, place[:-1]))}")
     if kind == "missing":
         return document.problem(place, f"the key '{error['loc'][-1]}' is missing")
     if kind in ("literal_error", "enum"):
-        choices = re.findall(r"'([^']*)'", str(error.get("ctx", {}).get("expected", "")))
+        choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         found = str(error["input"])
-        return document.problem(place, f"'{found}' is not one of {', '.join(choices)}{nearest(found, choices)}")
-    message = error["msg"].removeprefix("Value error, ")
-    shown = (
-        ""
-        if isinstance(error["input"], Mapping | Sequence) and not isinstance(error["input"], str)
-        else (f", found {error['input']!r}")
-    )
-    told = message if kind == "value_error" else f"{message[0].lower()}{message[1:]}{shown}"
-    return document.problem(place, told)
+        return document.problem(place, f"'{found}' is not one of {', '.join(choices)}{_near(found, choices)}")
+    if kind == "string_too_short":
+        return document.problem(place, "must not be empty")
+    if kind == "too_short":
+        return document.problem(place, f"expected at least {context['min_length']}, found {len(error['input'])}")
+    if kind == "value_error":
+        cause = context["error"]
+        if isinstance(cause, TextError):
+            return document.problem_inside(place, cause.line, cause.column, str(cause))
+        return document.problem(place, str(cause))
+    return document.problem(place, f"{error['msg'][0].lower()}{error['msg'][1:]}, found {_shown(error['input'])}")
 
 
 def _in_document(document: Document, loc: Sequence[str | int]) -> Place:
@@ -210,6 +292,21 @@ def _in_document(document: Document, loc: Sequence[str | int]) -> Place:
         elif isinstance(here, list) and isinstance(step, int) and step < len(here):
             place, here = (*place, step), here[step]
     return place
+
+
+class EditorSchema(GenerateJsonSchema):
+    """Defaults as a user would write them. A whole block's is left out: its keys tell their own."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
+        made = super().default_schema(schema)
+        if isinstance(made.get("default"), dict):
+            del made["default"]
+        elif made.get("pattern") == DURATION_PATTERN:
+            made["default"] = duration_text(made["default"])
+        elif any(choice.get("pattern") == RANGE_PATTERN for choice in made.get("anyOf", ())):
+            low, high = made["default"]
+            made["default"] = f"{low}-{high}"
+        return made
 
 
 def _siblings(model: type[BaseModel], place: Place) -> set[str]:
@@ -255,6 +352,14 @@ def duration_s(value: object) -> float:
     if isinstance(value, str) and re.fullmatch(DURATION_PATTERN, value):
         return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION.findall(value))
     raise ValueError(f"expected a duration with its unit, such as 90s, 10m or 1h30m, found {value!r}")
+
+
+def duration_text(seconds: float) -> str:
+    """``seconds`` as a user would write them, in the largest unit that tells them exactly: 90d, 10m, 15s, 50ms."""
+    for unit in ("d", "h", "m", "s"):
+        if seconds >= _UNITS_S[unit] and seconds % _UNITS_S[unit] == 0:
+            return f"{seconds / _UNITS_S[unit]:.0f}{unit}"
+    return f"{seconds * 1000:g}ms" if seconds else "0s"
 
 
 def ratio_value(value: object) -> float:

@@ -15,7 +15,7 @@ from controller.act.systemd import SystemdActuator
 from controller.daemon import Clock, Daemon, utc_now
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
-from controller.errors import LedgerError
+from controller.errors import ConfigError, LedgerError, Problem
 from controller.ledger.write import Ledger
 from controller.loop import Plan
 from controller.notify.channel import Channel
@@ -107,7 +107,8 @@ def built(
     actuators   in place of those of the same name: the demo brings its own
     reload      reads the settings again; its ConfigError leaves everything as it is
     """
-    plan = plan_of(settings, policies_of(settings))
+    available = {name: make() for name, make in ACTUATORS.items()} | dict(actuators or {})
+    plan = _runnable(plan_of(settings, policies_of(settings)), available, settings)
     ledger = Ledger.open(settings.ledger_url)
     try:
         ledger.claim()
@@ -119,7 +120,7 @@ def built(
         settings.fleet,
         observer=_observer(settings),
         price_sources=[make() for make in PRICES.values()],
-        actuators={name: make() for name, make in ACTUATORS.items()} | dict(actuators or {}),
+        actuators=available,
         ledger=ledger,
         dispatcher=dispatcher,
     )
@@ -128,7 +129,7 @@ def built(
         if reload is None:
             return plan
         fresh = reload()
-        replacement = plan_of(fresh, policies_of(fresh))
+        replacement = _runnable(plan_of(fresh, policies_of(fresh)), available, fresh)
         shell.reload(fresh.fleet)
         return replacement
 
@@ -140,6 +141,19 @@ def built(
         yield Built(daemon=daemon, dispatcher=dispatcher)
     finally:
         shell.close()
+
+
+def _runnable(plan: Plan, available: Mapping[str, Actuator], settings: Settings) -> Plan:
+    """``plan``, or a ConfigError: the demo's own actuator may be named only in the demo's files."""
+    problems = [
+        Problem(str(settings.file), 0, 0, f"services.{one.service}.variants.{one.name}.actuator", message)
+        for one in plan.fleet.variants()
+        if one.actuator not in available
+        for message in (f"'{one.actuator}' belongs to `pennyweight demo`; expected {', '.join(ACTUATORS)}",)
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return plan
 
 
 def _observer(settings: Settings) -> FleetObserver:

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from controller.documents import duration_text
 from controller.facts.readings import Counter, Distribution, Gauge
 from controller.observe.engines import ADAPTERS
 from controller.serve.names import ESTIMATES, OTHERS
@@ -70,7 +71,11 @@ def _default(field: FieldInfo) -> str:
     value = field.default
     if value is None or isinstance(value, BaseModel) or value in ((), {}):
         return ""
-    return f"`{', '.join(value) if isinstance(value, tuple) else value}`"
+    if isinstance(value, float):
+        return f"`{duration_text(value)}`"
+    if isinstance(value, tuple):
+        return f"`{'-'.join(map(str, value)) if isinstance(value[0], int) else ', '.join(value)}`"
+    return f"`{value}`"
 
 
 def _inside(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:

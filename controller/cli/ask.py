@@ -29,7 +29,7 @@ from controller.settings.load import json_schema as fleet_schema
 def check(arguments: argparse.Namespace) -> int:
     """Report every problem of every file, and run the policy tests."""
     settings, problems = _checked_fleet(arguments)
-    paths = _policy_paths(arguments.paths, settings)
+    paths = _policy_paths(arguments, settings)
     fleet = settings.fleet if settings is not None else None
     channels = settings.channels if settings is not None else ("log", "slack")
     report = policy_check.check_policies(paths, fleet, channels)
@@ -55,10 +55,13 @@ def _checked_fleet(arguments: argparse.Namespace) -> tuple[Settings | None, list
         return None, list(error.problems)
 
 
-def _policy_paths(named: list[Path], settings: Settings | None) -> list[Path]:
-    """The named files and folders; else those that the fleet file names."""
+def _policy_paths(arguments: argparse.Namespace, settings: Settings | None) -> list[Path]:
+    """The named files and folders; else those that the fleet file names, or, when it cannot be read, the usual ones."""
+    named = arguments.paths
+    if not named and settings is not None:
+        return list(settings.policy_files)
     if not named:
-        return list(settings.policy_files) if settings is not None else []
+        named = [(arguments.fleet or Path("fleet.yaml")).parent / "policies"]
     return [file for path in named for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
 
 

@@ -16,7 +16,7 @@ from celpy.celtypes import DoubleType
 from celpy.evaluation import CELEvalError
 from lark import Token, Tree
 
-from controller.documents import nearest
+from controller.documents import TextError, nearest
 from controller.facts.estimates import Estimate
 from controller.facts.missing import Missing
 
@@ -28,12 +28,8 @@ UNDERSTOOD = "conditions know numbers, quantities, comparisons, + - *, &&, ||, !
 Kind = Literal["number", "condition"]
 
 
-class ConditionError(ValueError):
-    """A condition is wrong at this line and column of its text, counted from 1."""
-
-    def __init__(self, message: str, line: int, column: int) -> None:
-        super().__init__(message)
-        self.line, self.column = line, column
+class ConditionError(TextError):
+    """A condition is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +59,13 @@ def _reasons(lost: list[Missing]) -> str:
 
 def compiled(text: str) -> CelCondition:
     """``text`` as a condition. Raises ConditionError."""
+    try:
+        return _compiled(text)
+    except RecursionError as error:
+        raise ConditionError("is nested too deeply", 1, 1) from error
+
+
+def _compiled(text: str) -> CelCondition:
     environment = celpy.Environment(runner_class=celpy.InterpretedRunner)
     try:
         tree = environment.compile(text)

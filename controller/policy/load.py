@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from controller.decide.rules import (
     AlertRule,
@@ -20,7 +21,6 @@ from controller.decide.rules import (
 from controller.documents import Document, load_yaml, nearest, validate
 from controller.errors import ConfigError, Problem
 from controller.facts.fleet import Fleet
-from controller.policy.condition import CelCondition, ConditionError, compiled
 from controller.policy.shape import (
     QUANTILES,
     AlertShape,
@@ -80,53 +80,47 @@ def _read(path: Path, fleet: Fleet | None, channels: Collection[str]) -> tuple[L
     ]
     known = replace(document, data={key: value for key, value in document.data.items() if key not in LATER})
     shape, wrong = validate(PolicyShape, known)
-    problems += wrong
-    if shape is None:
+    problems += [*wrong, *_against_fleet(document, fleet), *_alert_problems(document, channels)]
+    if shape is None or problems:
         return None, problems
-    conditions, uncompiled = _conditions(shape, document)
-    problems += [*uncompiled, *_against_fleet(shape, document, fleet), *_alert_problems(shape, document, channels)]
-    if problems:
-        return None, problems
-    return Loaded(path, document, _policy(shape, str(path), conditions)), []
+    return Loaded(path, document, _policy(shape, str(path))), []
 
 
-def _conditions(shape: PolicyShape, document: Document) -> tuple[list[CelCondition], list[Problem]]:
-    conditions, problems = [], []
-    for index, alert in enumerate(shape.alerts):
-        try:
-            conditions.append(compiled(alert.when))
-        except ConditionError as error:
-            place = ("alerts", index, "when")
-            problems.append(document.problem_inside(place, error.line, error.column, str(error)))
-    return conditions, problems
+# What follows looks at the plain data, so that a wrong shape elsewhere hides none of it.
 
 
-def _against_fleet(shape: PolicyShape, document: Document, fleet: Fleet | None) -> Iterator[Problem]:
-    if fleet is None:
+def _against_fleet(document: Document, fleet: Fleet | None) -> Iterator[Problem]:
+    named, variants = document.data.get("service"), document.data.get("variants")
+    if fleet is None or not isinstance(named, str):
         return
-    service = fleet.services.get(shape.service)
+    service = fleet.services.get(named)
     if service is None:
-        message = f"the fleet has no service '{shape.service}'{nearest(shape.service, fleet.services)}"
+        message = f"the fleet has no service '{named}'{nearest(named, fleet.services)}"
         yield document.problem(("service",), message)
         return
-    for name in shape.variants:
+    for name in variants if isinstance(variants, Mapping) else ():
         if name not in service.variants:
             message = f"service '{service.name}' has no variant '{name}'{nearest(name, service.variants)}"
             yield document.problem(("variants", name), message)
 
 
-def _alert_problems(shape: PolicyShape, document: Document, channels: Collection[str]) -> Iterator[Problem]:
+def _alert_problems(document: Document, channels: Collection[str]) -> Iterator[Problem]:
     first: dict[str, int] = {}
-    for index, alert in enumerate(shape.alerts):
-        if alert.name in first:
-            line, _ = document.position(("alerts", first[alert.name]))
-            message = f"an alert named '{alert.name}' stands already in line {line}"
-            yield document.problem(("alerts", index, "name"), message)
-        first.setdefault(alert.name, index)
-        for which, channel in enumerate(alert.to):
-            if channel not in channels:
+    for index, alert in enumerate(_listed(document.data, "alerts")):
+        name = alert.get("name") if isinstance(alert, Mapping) else None
+        if isinstance(name, str) and first.setdefault(name, index) != index:
+            line, _ = document.position(("alerts", first[name]))
+            yield document.problem(("alerts", index, "name"), f"an alert named '{name}' stands already in line {line}")
+        for which, channel in enumerate(_listed(alert, "to")):
+            if isinstance(channel, str) and channel not in channels:
                 message = f"no channel '{channel}'{nearest(channel, channels)}"
                 yield document.problem(("alerts", index, "to", which), message)
+
+
+def _listed(data: object, key: str) -> list[Any]:
+    """The list at ``key``; empty where there is none."""
+    found = data.get(key) if isinstance(data, Mapping) else None
+    return found if isinstance(found, list) else []
 
 
 def _twice(loaded: Sequence[Loaded]) -> list[Problem]:
@@ -143,7 +137,7 @@ def _twice(loaded: Sequence[Loaded]) -> list[Problem]:
 # --- from the shape to the rules ------------------------------------------------------------------------------------
 
 
-def _policy(shape: PolicyShape, source: str, conditions: Sequence[CelCondition]) -> ServicePolicy:
+def _policy(shape: PolicyShape, source: str) -> ServicePolicy:
     return ServicePolicy(
         service=shape.service,
         source=source,
@@ -154,7 +148,7 @@ def _policy(shape: PolicyShape, source: str, conditions: Sequence[CelCondition])
             for name, variant in shape.variants.items()
         ),
         spot_allowed=shape.capacity_mix.spot.allow,
-        alerts=tuple(_alert(alert, condition) for alert, condition in zip(shape.alerts, conditions, strict=True)),
+        alerts=tuple(_alert(alert) for alert in shape.alerts),
     )
 
 
@@ -196,10 +190,10 @@ def _behaviour(shape: ScaleUpShape | ScaleDownShape) -> Behaviour:
     return Behaviour(stabilization_s=shape.stabilization, at_most=limit)
 
 
-def _alert(shape: AlertShape, condition: CelCondition) -> AlertRule:
+def _alert(shape: AlertShape) -> AlertRule:
     return AlertRule(
         name=shape.name,
-        condition=condition,
+        condition=shape.when,
         for_s=shape.for_,
         keep_firing_for_s=shape.keep_firing_for,
         severity=shape.severity,

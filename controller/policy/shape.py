@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    StrictBool,
+    WithJsonSchema,
+    model_validator,
+)
 
 from controller.decide import rules
 from controller.documents import DurationS, RatioValue
 from controller.facts.fleet import CapacityType
+from controller.policy.condition import CelCondition, compiled
 
 LONGEST_S = 31 * 86_400.0
 """No duration of a policy may be longer: a guess, because a month is past any use and far from overflow."""
@@ -20,6 +29,15 @@ Positive = Annotated[int, Field(strict=True, ge=1)]
 Amount = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Share = Annotated[RatioValue, Field(gt=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
+
+
+def _condition(value: object) -> CelCondition:
+    if isinstance(value, str):
+        return compiled(value)
+    raise ValueError(f"expected a condition in CEL, such as 'queue_depth > 50', found {value!r}")
+
+
+When = Annotated[CelCondition, PlainValidator(_condition), WithJsonSchema({"type": "string", "minLength": 1})]
 
 LATENCIES = ("ttft", "tpot")
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
@@ -153,7 +171,7 @@ class AlertShape(Shape):
     """One alert."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")] = Field(description="unique in the file")
-    when: Name = Field(description="a condition in CEL over the service's quantities")
+    when: When = Field(description="a condition in CEL over the service's quantities")
     for_: Wait = Field(default=0.0, alias="for", description="it must have held so long before it fires")
     keep_firing_for: Wait = Field(default=0.0, description="it keeps firing so long after it stopped holding")
     severity: Literal["info", "warning", "critical"] = Field(default="warning", description="how loud")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from controller.catalog.load import find_gpu, find_model, gpus_named, load_gpus, load_models, nearest
-from controller.documents import Document, Place, load_yaml, validate
+from controller.catalog.load import find_gpu, find_model
+from controller.documents import Document, EditorSchema, Place, load_yaml, validate
 from controller.errors import ConfigError, Problem
-from controller.estimate.peaks import KV_BYTES, TIERS
 from controller.facts.actuators import DryRunOptions, ProcessOptions, SystemdOptions
 from controller.facts.fleet import (
     Capacity,
@@ -42,6 +43,7 @@ from controller.settings.shapes import (
     SystemdShape,
     VariantShape,
 )
+from controller.settings.values import ledger_url
 
 MODE_VARIABLE = "PENNYWEIGHT_MODE"
 LEDGER_VARIABLE = "PENNYWEIGHT_LEDGER"
@@ -89,7 +91,8 @@ def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema of fleet.yaml, for editors."""
-    return {"title": "Pennyweight fleet file", **FleetShape.model_json_schema()}
+    made = FleetShape.model_json_schema(schema_generator=EditorSchema)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "Pennyweight fleet file"}
 
 
 class _Builder:
@@ -100,13 +103,14 @@ class _Builder:
         self._folder = folder
         self._environ = environ
         self.problems: list[Problem] = []
+        self._writers: dict[str, tuple[str, str]] = {}
 
     def settings(self, path: Path, shape: FleetShape) -> Settings:
         services = {name: self._service(name, one) for name, one in shape.services.items()}
         return Settings(
             file=path,
             mode=self._mode(shape),
-            interval_s=self._positive(("interval",), shape.interval),
+            interval_s=shape.interval,
             rate_window_s=self._rate_window(shape),
             ledger_url=self._ledger(shape),
             policy_files=self._policies(shape),
@@ -126,16 +130,11 @@ class _Builder:
         self.problems.append(self._document.problem(place, message))
 
     def _mode(self, shape: FleetShape) -> Mode:
-        text = self._environ.get(MODE_VARIABLE, shape.mode)
+        text = self._environ.get(MODE_VARIABLE) or shape.mode
         if text not in set(Mode):
             self._say(("mode",), f"{MODE_VARIABLE} is '{text}', expected one of {', '.join(Mode)}")
             return shape.mode
         return Mode(text)
-
-    def _positive(self, place: Place, value: float) -> float:
-        if value <= 0:
-            self._say(place, f"must be longer than 0, found {value:g} s")
-        return value
 
     def _rate_window(self, shape: FleetShape) -> float:
         if shape.rate_window < 2 * shape.interval:
@@ -144,16 +143,23 @@ class _Builder:
         return shape.rate_window
 
     def _ledger(self, shape: FleetShape) -> str:
-        url = self._environ.get(LEDGER_VARIABLE, shape.ledger)
+        url = self._environ.get(LEDGER_VARIABLE) or shape.ledger
+        try:
+            ledger_url(url)
+        except ValueError as error:
+            self._say(("ledger",), f"{LEDGER_VARIABLE} is wrong: {error}")
         if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
             return f"sqlite:///{self._folder / url.removeprefix('sqlite:///')}"
-        if not url.startswith(("sqlite:", "postgresql")):
-            self._say(("ledger",), "expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE")
         return url
 
     def _policies(self, shape: FleetShape) -> tuple[Path, ...]:
-        files = sorted({file for pattern in shape.policies for file in self._folder.glob(pattern)})
-        return tuple(file for file in files if not file.name.endswith(".test.yaml"))
+        found: set[Path] = set()
+        for index, pattern in enumerate(shape.policies):
+            here = [Path(path) for path in glob.glob(self._pattern(pattern), recursive=True)]
+            if not here and not glob.has_magic(pattern):
+                self._say(("policies", index), f"there is no file '{pattern}'")
+            found.update(path for path in here if path.is_file())
+        return tuple(sorted(path for path in found if not path.name.endswith(".test.yaml")))
 
     def _webhook(self, shape: FleetShape) -> str | None:
         if shape.notify.slack is None:
@@ -168,45 +174,29 @@ class _Builder:
     def _service(self, name: str, shape: ServiceShape) -> Service:
         place: Place = ("services", name)
         variants = {key: self._variant(place, name, key, one, shape) for key, one in shape.variants.items()}
-        return Service(name=name, model=self._model((*place, "model"), shape.model), variants=variants)
+        return Service(name=name, model=self._model(shape.model), variants=variants)
 
-    def _model(self, place: Place, shape: str | ModelShape) -> Model:
-        if isinstance(shape, ModelShape):
-            return _own_model(shape)
-        found = find_model(shape)
-        if found is None:
-            self._say(
-                place, f"model '{shape}' is not in the model table{_meant(shape, load_models())}; or give its numbers"
-            )
-            return next(iter(load_models().values()))
+    def _model(self, shape: str | ModelShape) -> Model:
+        found = _own_model(shape) if isinstance(shape, ModelShape) else find_model(shape)
+        assert found is not None, "the shape knows the table"
         return found
 
-    def _gpu(self, place: Place, shape: str | GpuShape) -> Gpu:
-        if isinstance(shape, GpuShape):
-            return _own_gpu(shape)
-        found = find_gpu(shape)
-        if found is None:
-            several = ", ".join(gpu.name for gpu in gpus_named(shape))
-            meant = f"; it may be {several}" if several else _meant(shape, load_gpus())
-            self._say(place, f"gpu '{shape}' is not one row of the GPU table{meant}; or give its numbers")
-            return next(iter(load_gpus().values()))
+    def _gpu(self, shape: str | GpuShape) -> Gpu:
+        found = _own_gpu(shape) if isinstance(shape, GpuShape) else find_gpu(shape)
+        assert found is not None, "the shape knows the table"
         return found
 
     def _variant(self, above: Place, service: str, name: str, shape: VariantShape, served: ServiceShape) -> Variant:
         place: Place = (*above, "variants", name)
-        self._known(place, "quantization", shape.quantization, TIERS)
-        self._known(place, "kv_cache_dtype", shape.kv_cache_dtype, KV_BYTES)
         model = served.model if isinstance(served.model, str) else served.model.name
-        actuator, options, targets = self._actuator(f"{service}-{name}", shape.actuator, model)
+        actuator, options, targets = self._actuator((*place, "actuator"), (service, name), shape.actuator, model)
         discovery = self._discovery(shape.scrape) if shape.scrape is not None else ()
         if targets and not discovery:
-            discovery = (FileSd(patterns=(targets,)),)
-        if not discovery:
-            self._say((*place, "scrape"), "no target to read; expected static, file_sd, http_sd or prometheus")
+            discovery = (FileSd(patterns=(glob.escape(targets),)),)
         return Variant(
             service=service,
             name=name,
-            gpu=self._gpu((*place, "gpu"), shape.gpu),
+            gpu=self._gpu(shape.gpu),
             gpus_per_replica=shape.gpus_per_replica,
             quantization=shape.quantization,
             kv_cache_dtype=shape.kv_cache_dtype,
@@ -217,10 +207,6 @@ class _Builder:
             discovery=discovery,
             gpu_discovery=self._gpu_discovery(shape.dcgm),
         )
-
-    def _known(self, place: Place, key: str, value: str, table: Mapping[str, object]) -> None:
-        if value.lower().replace("-", "_") not in table:
-            self._say((*place, key), f"{key} '{value}' is not known{_meant(value, table)}")
 
     def _capacity(self, place: Place, shapes: tuple[CapacityShape, ...]) -> tuple[Capacity, ...]:
         seen: set[CapacityType] = set()
@@ -243,7 +229,7 @@ class _Builder:
         if shape.static:
             found.append(StaticTargets(urls=shape.static))
         if shape.file_sd:
-            found.append(FileSd(patterns=tuple(self._absolute(pattern) for pattern in shape.file_sd)))
+            found.append(FileSd(patterns=tuple(map(self._pattern, shape.file_sd))))
         found += [HttpSd(url=one.url, refresh_s=one.refresh) for one in shape.http_sd]
         if shape.prometheus is not None:
             found.append(PrometheusServer(url=shape.prometheus.url, selector=shape.prometheus.selector))
@@ -256,21 +242,29 @@ class _Builder:
         local = (LocalNvml(indices=indices),) if shape.nvml is not False else ()
         return (*self._discovery(shape), *local)
 
-    def _actuator(self, name: str, shape: ActuatorShape, model: str) -> tuple[str, object, str]:
+    def _actuator(
+        self, place: Place, variant: tuple[str, str], shape: ActuatorShape, model: str
+    ) -> tuple[str, object, str]:
         """The actuator's name, its options, and the targets file that it writes."""
         kind, block = shape.chosen
+        if not isinstance(block, ProcessShape | SystemdShape):
+            return kind, DryRunOptions(), ""
+        directory = self._absolute(block.directory)
+        targets = f"{directory}/{'-'.join(quote(part, safe='') for part in variant)}.targets.json"
+        other = self._writers.setdefault(targets, variant)
+        if other != variant:
+            message = f"writes the same targets file as {'/'.join(other)}; give it a `directory` of its own"
+            self._say((*place, kind), message)
         if isinstance(block, ProcessShape):
-            directory = self._absolute(block.directory)
-            targets = f"{directory}/{name}.targets.json"
             return kind, _process(block, directory, targets, model), targets
-        if isinstance(block, SystemdShape):
-            directory = self._absolute(block.directory)
-            targets = f"{directory}/{name}.targets.json"
-            return kind, _systemd(block, directory, targets), targets
-        return kind, DryRunOptions(), ""
+        return kind, _systemd(block, directory, targets), targets
 
     def _absolute(self, path: str) -> str:
         return str(self._folder / path)
+
+    def _pattern(self, pattern: str) -> str:
+        """A glob that starts at the file's folder, whatever characters are in that folder's own name."""
+        return str(Path(glob.escape(str(self._folder))) / pattern)
 
 
 def _process(shape: ProcessShape, directory: str, targets: str, model: str) -> ProcessOptions:
@@ -331,8 +325,3 @@ def _own_model(shape: ModelShape) -> Model:
         experts_per_token=shape.experts_per_token,
         source="fleet.yaml",
     )
-
-
-def _meant(wrong: str, table: Mapping[str, object]) -> str:
-    close = nearest(wrong, table)
-    return f"; did you mean {' or '.join(close)}?" if close else ""

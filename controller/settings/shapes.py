@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator, model_validator
 
-from controller.documents import DurationS, WholeRange
+from controller.documents import WholeRange
 from controller.facts.fleet import CapacityType, EngineKind, Mode
+from controller.settings.values import (
+    Amount,
+    Command,
+    GpuRow,
+    KvCacheDtype,
+    LedgerUrl,
+    ModelRow,
+    Name,
+    Period,
+    Ports,
+    Quantization,
+    Wait,
+    Whole,
+)
 
 
 class Shape(BaseModel):
@@ -27,7 +41,7 @@ class HttpSdShape(Shape):
     """Prometheus HTTP service discovery."""
 
     url: str = Field(description="where the target list is")
-    refresh: DurationS = Field(default=60.0, description="asked again after")
+    refresh: Period = Field(default=60.0, description="asked again after")
 
 
 class ScrapeShape(Shape):
@@ -42,44 +56,46 @@ class ScrapeShape(Shape):
 class GpuScrapeShape(ScrapeShape):
     """The same for dcgm-exporter, or this host's own NVML."""
 
-    nvml: bool | tuple[int, ...] = Field(default=False, description="true: all GPUs of this host; or their indices")
+    nvml: StrictBool | tuple[Annotated[int, Field(strict=True, ge=0)], ...] = Field(
+        default=False, description="true: all GPUs of this host; or their indices"
+    )
 
 
 class GpuShape(Shape):
     """A GPU that is not in the table."""
 
     name: str = Field(description="as it is shown")
-    memory_gb: PositiveFloat = Field(description="10^9 bytes")
-    bandwidth_gb_per_s: PositiveFloat = Field(description="peak, 10^9 bytes/s")
-    tflops: dict[Literal["bf16", "fp8", "int8", "int4", "fp4"], PositiveFloat] = Field(
+    memory_gb: Amount = Field(description="10^9 bytes")
+    bandwidth_gb_per_s: Amount = Field(description="peak, 10^9 bytes/s")
+    tflops: dict[Literal["bf16", "fp8", "int8", "int4", "fp4"], Amount] = Field(
         description="dense peaks by compute precision"
     )
-    tdp_w: PositiveFloat | None = Field(default=None, description="maximum board power")
+    tdp_w: Amount | None = Field(default=None, description="maximum board power")
 
 
 class ModelShape(Shape):
     """A model that is not in the table."""
 
     name: str = Field(description="as it is shown")
-    params_b: PositiveFloat = Field(description="all weights, 10^9")
-    active_params_b: PositiveFloat | None = Field(default=None, description="weights touched by a token, 10^9")
-    layers: PositiveInt = Field(description="transformer layers")
-    hidden: PositiveInt = Field(description="hidden size")
-    heads: PositiveInt = Field(description="attention heads")
-    kv_heads: PositiveInt = Field(description="key-value heads")
-    head_dim: PositiveInt = Field(description="size of one head")
-    vocab: PositiveInt = Field(description="vocabulary size")
-    experts: PositiveInt | None = Field(default=None, description="of a mixture of experts")
-    experts_per_token: PositiveInt | None = Field(default=None, description="that one token visits")
+    params_b: Amount = Field(description="all weights, 10^9")
+    active_params_b: Amount | None = Field(default=None, description="weights touched by a token, 10^9")
+    layers: Whole = Field(description="transformer layers")
+    hidden: Whole = Field(description="hidden size")
+    heads: Whole = Field(description="attention heads")
+    kv_heads: Whole = Field(description="key-value heads")
+    head_dim: Whole = Field(description="size of one head")
+    vocab: Whole = Field(description="vocabulary size")
+    experts: Whole | None = Field(default=None, description="of a mixture of experts")
+    experts_per_token: Whole | None = Field(default=None, description="that one token visits")
 
 
 class CapacityShape(Shape):
     """One way of buying replicas."""
 
     type: CapacityType = Field(description="reserved, on_demand or spot; filled in the list's order")
-    replicas: PositiveInt | None = Field(default=None, description="how many at most; reserved: how many are paid for")
+    replicas: Whole | None = Field(default=None, description="how many at most; reserved: how many are paid for")
     offer: str | None = Field(default=None, description="provider/region/instance_type of the price book")
-    usd_per_gpu_hour: PositiveFloat | None = Field(default=None, description="your own price; it wins")
+    usd_per_gpu_hour: Amount | None = Field(default=None, description="your own price; it wins")
 
     @model_validator(mode="after")
     def _paid_for(self) -> CapacityShape:
@@ -91,28 +107,41 @@ class CapacityShape(Shape):
 class ProcessShape(Shape):
     """Engines as processes of this host."""
 
-    command: tuple[str, ...] = Field(min_length=1, description="argv; {port}, {replica} and {model} are filled in")
-    ports: WholeRange = Field(description="one replica a port, lowest free first")
+    command: Command = Field(min_length=1, description="argv; {port}, {replica} and {model} are filled in")
+    ports: Ports = Field(description="one replica a port, lowest free first")
     health: str = Field(default="/health", description="answers 200 when the engine is ready")
     environment: dict[str, str] = Field(default={}, description="added to the daemon's own")
     directory: str = Field(default="run", description="state files, logs and the targets file")
-    start_timeout: DurationS = Field(default=600.0, description="to the first healthy answer")
-    drain_timeout: DurationS = Field(default=60.0, description="for running requests to end")
-    stop_timeout: DurationS = Field(default=30.0, description="from SIGTERM to SIGKILL")
+    start_timeout: Period = Field(default=600.0, description="to the first healthy answer")
+    drain_timeout: Wait = Field(default=60.0, description="for running requests to end")
+    stop_timeout: Wait = Field(default=30.0, description="from SIGTERM to SIGKILL")
+
+    @model_validator(mode="after")
+    def _a_port_each(self) -> ProcessShape:
+        if self.ports[0] < self.ports[1] and not any("{port}" in part for part in self.command):
+            raise ValueError("the command has no {port}; with several ports every replica needs its own")
+        return self
 
 
 class SystemdShape(Shape):
     """Engines as instances of a systemd template unit."""
 
     unit: str = Field(pattern=r"^[^{}]+@\{n\}\.service$", description="vllm-chat@{n}.service")
-    numbers: WholeRange = Field(description="instance numbers, such as 1-8")
+    numbers: WholeRange = Field(default=(1, 64), description="instance numbers, lowest free first")
     url: str = Field(default="http://127.0.0.1:{port}", description="{port} is first_port plus the instance's place")
-    first_port: PositiveInt = Field(default=8001, description="of the first instance number")
+    first_port: Whole = Field(default=8001, description="of the first instance number")
     health: str = Field(default="/health", description="answers 200 when the engine is ready")
     directory: str = Field(default="run", description="state files and the targets file")
-    start_timeout: DurationS = Field(default=600.0, description="to the first healthy answer")
-    drain_timeout: DurationS = Field(default=60.0, description="for running requests to end")
-    user: bool = Field(default=False, description="systemctl --user")
+    start_timeout: Period = Field(default=600.0, description="to the first healthy answer")
+    drain_timeout: Wait = Field(default=60.0, description="for running requests to end")
+    user: StrictBool = Field(default=False, description="systemctl --user")
+
+    @model_validator(mode="after")
+    def _ports_exist(self) -> SystemdShape:
+        last = self.first_port + self.numbers[1] - self.numbers[0]
+        if "{port}" in self.url and last > 65_535:
+            raise ValueError(f"the last instance would be on port {last}; ports end at 65535")
+        return self
 
 
 class EmptyShape(Shape):
@@ -132,6 +161,8 @@ class ActuatorShape(Shape):
     def _exactly_one(cls, data: Any) -> Any:
         if isinstance(data, dict) and len(data) != 1:
             raise ValueError(f"expected exactly one actuator, found {len(data)}: {', '.join(map(str, data)) or 'none'}")
+        if isinstance(data, dict) and (empty := [name for name, block in data.items() if block is None]):
+            raise ValueError(f"'{empty[0]}' stands without options; where it needs none, write {empty[0]}: {{}}")
         return data
 
     @property
@@ -143,26 +174,37 @@ class ActuatorShape(Shape):
 class VariantShape(Shape):
     """One priced way to serve a service."""
 
-    gpu: str | GpuShape = Field(
+    gpu: GpuRow | GpuShape = Field(
         description="a row of the GPU table, a MIG slice of one (H100-SXM/1g.10gb), or its numbers"
     )
-    gpus_per_replica: PositiveInt = Field(default=1, description="tensor x pipeline parallel")
-    quantization: str = Field(default="bf16", description="of the weights, as engines name it")
-    kv_cache_dtype: str = Field(default="auto", description="of the KV cache")
+    gpus_per_replica: Whole = Field(default=1, description="tensor x pipeline parallel")
+    quantization: Quantization = Field(default="bf16", description="of the weights, as engines name it")
+    kv_cache_dtype: KvCacheDtype = Field(default="auto", description="of the KV cache")
     engine: EngineKind = Field(default=EngineKind.VLLM, description="vllm, sglang, tgi or trtllm")
-    scrape: ScrapeShape | None = Field(default=None, description="where the engines' metrics are; any mix")
-    dcgm: GpuScrapeShape | None = Field(default=None, description="where the GPUs' metrics are")
     actuator: ActuatorShape = Field(
         default=ActuatorShape(dry_run=EmptyShape()), description="what starts and stops replicas; exactly one"
     )
+    scrape: ScrapeShape | None = Field(
+        default=None, validate_default=True, description="where the engines' metrics are; any mix"
+    )
+    dcgm: GpuScrapeShape | None = Field(default=None, description="where the GPUs' metrics are")
     capacity: tuple[CapacityShape, ...] = Field(default=(), description="how replicas are bought, first filled first")
+
+    @field_validator("scrape")
+    @classmethod
+    def _readable(cls, scrape: ScrapeShape | None, info: ValidationInfo) -> ScrapeShape | None:
+        actuator = info.data.get("actuator")  # absent when it is wrong itself: then that is told
+        told_by_itself = actuator is None or actuator.process is not None or actuator.systemd is not None
+        if told_by_itself or (scrape is not None and any(getattr(scrape, way) for way in ScrapeShape.model_fields)):
+            return scrape
+        raise ValueError("no target to read in `scrape`; expected static, file_sd, http_sd or prometheus")
 
 
 class ServiceShape(Shape):
     """One model behind one endpoint."""
 
-    model: str | ModelShape = Field(description="a row of the model table, or its numbers")
-    variants: dict[str, VariantShape] = Field(min_length=1, description="the priced ways to serve it")
+    model: ModelRow | ModelShape = Field(description="a row of the model table, or its numbers")
+    variants: dict[Name, VariantShape] = Field(min_length=1, description="the priced ways to serve it")
 
 
 class SlackShape(Shape):
@@ -189,32 +231,32 @@ class ServeShape(Shape):
 class RetentionShape(Shape):
     """How long the ledger keeps what."""
 
-    minutes: DurationS = Field(default=90 * 86_400.0, description="what replicas did and cost, by the minute")
-    decisions: DurationS = Field(default=400 * 86_400.0, description="decisions, actions, outcomes, alerts")
+    minutes: Period = Field(default=90 * 86_400.0, description="what replicas did and cost, by the minute")
+    decisions: Period = Field(default=400 * 86_400.0, description="decisions, actions, outcomes, alerts")
 
 
 class LimitsShape(Shape):
     """What one pass of scraping may cost."""
 
-    deadline: DurationS = Field(default=10.0, description="for all targets together")
-    target_timeout: DurationS = Field(default=5.0, description="for one target")
-    max_body_bytes: PositiveInt = Field(default=8 * 1024 * 1024, description="larger pages are refused")
-    max_series: PositiveInt = Field(default=20_000, description="samples read of one page")
+    deadline: Period = Field(default=10.0, description="for all targets together")
+    target_timeout: Period = Field(default=5.0, description="for one target")
+    max_body_bytes: Whole = Field(default=8 * 1024 * 1024, description="larger pages are refused")
+    max_series: Whole = Field(default=20_000, description="samples read of one page")
 
 
 class FleetShape(Shape):
     """The whole file."""
 
     mode: Mode = Field(default=Mode.ADVISE, description="observe, advise or act")
-    interval: DurationS = Field(default=15.0, description="between passes")
-    rate_window: DurationS = Field(
+    interval: Period = Field(default=15.0, description="between passes")
+    rate_window: Period = Field(
         default=60.0, description="rates and latencies look back so far; two intervals at least"
     )
-    ledger: str = Field(
+    ledger: LedgerUrl = Field(
         default="sqlite:///pennyweight.db", description="sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
     )
     policies: tuple[str, ...] = Field(default=("policies/*.yaml",), description="globs from this file's folder")
-    services: dict[str, ServiceShape] = Field(min_length=1, description="what exists")
+    services: dict[Name, ServiceShape] = Field(min_length=1, description="what exists")
     serve: ServeShape = Field(default=ServeShape(), description="the daemon's own HTTP; read-only")
     retention: RetentionShape = Field(default=RetentionShape(), description="how long the ledger keeps what")
     scrape_limits: LimitsShape = Field(default=LimitsShape(), description="what one pass of scraping may cost")

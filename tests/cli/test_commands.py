@@ -262,3 +262,19 @@ def _answers(url):
             return answer.status == 200
     except OSError:
         return False
+
+
+def test_check_tells_policy_mistakes_even_when_the_fleet_file_is_wrong(pennyweight, fleet):
+    fleet.file.write_text("mode: acting\n" + fleet.file.read_text().replace("mode: advise\n", ""))
+    fleet.policy.write_text(fleet.policy.read_text().replace("max_replicas", "max_replica"))
+    said = pennyweight("check")
+    assert said.code == 2
+    assert "'acting' is not one of" in said.err
+    assert "did you mean 'max_replicas'?" in said.err
+
+
+def test_the_demos_actuator_in_a_real_fleet_file_is_a_mistake_not_a_traceback(pennyweight, fleet):
+    fleet.write(actuator="emulated")
+    said = pennyweight("once", "--window", "1s")
+    assert said.code == 2
+    assert "'emulated' belongs to `pennyweight demo`; expected dry_run, process, systemd" in said.err

@@ -3,7 +3,18 @@
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from controller.documents import DurationS, RatioValue, WholeRange, load_yaml, nearest, parse_yaml, validate
+from controller.documents import (
+    DurationS,
+    EditorSchema,
+    RatioValue,
+    WholeRange,
+    duration_s,
+    duration_text,
+    load_yaml,
+    nearest,
+    parse_yaml,
+    validate,
+)
 from controller.errors import ConfigError
 
 
@@ -33,6 +44,9 @@ class Outer(BaseModel):
         ("a: &x [*x]\n", "f.yaml:1:4: a[0]: contains itself"),
         ("a: *nothing\n", "f.yaml:1:4: is not YAML: found undefined alias"),
         ("a: 1\n---\nb: 2\n", "f.yaml:2:1: is not YAML"),
+        ("a: 1\n? [b, c]\n: 2\n", "f.yaml:2:3: a key must be plain text"),
+        ("a: ü\nü: \x01\n", "f.yaml:2:4: is not YAML: the control character #x0001"),
+        (f"a: {'[' * 3000}{']' * 3000}", "f.yaml: is nested too deeply"),
     ],
 )
 def test_a_text_that_cannot_be_read_says_where(text, told):
@@ -75,15 +89,19 @@ def test_a_mistake_inside_a_text_is_found_in_the_file(text, place):
     ("text", "told"),
     [
         ("nam: x\nname: y\n", ["f.yaml:1:1: nam: unknown key 'nam'; did you mean 'name'?"]),
-        ("name: 1\n", ["f.yaml:1:1: name: input should be a valid string, found 1"]),
+        ("name: 1\n", ["f.yaml:1:1: name: expected text, found 1"]),
         ("name: x\ninner: {one: {}}\n", ["f.yaml:2:9: inner.one: the key 'size' is missing"]),
         ("name: x\ninner:\n  one: {size: 1, wat: 2s}\n", ["f.yaml:3:18: inner.one.wat: unknown key 'wat'; did you"]),
         (
             "name: x\nmany:\n  - {size: 1}\n  - {size: a}\n",
-            ["f.yaml:4:6: many[1].size: input should be a valid integer"],
+            ["f.yaml:4:6: many[1].size: expected a whole number, found 'a'"],
         ),
         ("name: x\nmany: [{size: 1, wait: 5}]\n", ["f.yaml:2:18: many[0].wait: expected a duration with its unit"]),
-        ("many: 3\n", ["f.yaml:1:1: the key 'name' is missing", "f.yaml:1:1: many: input should be a valid list"]),
+        ("name: x\neither: {size: a}\n", ["f.yaml:2:10: either.size: expected a whole number, found 'a'"]),
+        ("name: x\neither: {}\n", ["f.yaml:2:1: either: the key 'size' is missing"]),
+        ("name: x\neither: 3\n", ["f.yaml:2:1: either: expected keys and values or text, found 3"]),
+        ("name: x\ninner:\n", ["f.yaml:2:1: inner: expected keys and values, found nothing"]),
+        ("many: 3\n", ["f.yaml:1:1: the key 'name' is missing", "f.yaml:1:1: many: expected a list, found 3"]),
     ],
 )
 def test_a_wrong_shape_is_told_with_its_place_and_the_nearest_key(text, told):
@@ -130,7 +148,29 @@ def test_a_quantity_that_is_not_one_is_refused(kind, value):
         TypeAdapter(kind).validate_python(value)
 
 
+def test_what_an_editor_fills_in_is_what_the_file_takes():
+    class Waits(BaseModel):
+        short: DurationS = 0.5
+        none: DurationS = 0.0
+        long: DurationS = 7_776_000.0
+        size: int = 3
+
+    class Holder(BaseModel):
+        waits: Waits = Waits()
+
+    schema = Holder.model_json_schema(schema_generator=EditorSchema)
+    assert "default" not in schema["properties"]["waits"]
+    filled = {key: value["default"] for key, value in schema["$defs"]["Waits"]["properties"].items()}
+    assert filled == {"short": "500ms", "none": "0s", "long": "90d", "size": 3}
+    assert Waits.model_validate(filled) == Waits()
+
+
 def test_the_nearest_is_named_or_else_the_few_there_are():
     assert nearest("chta", ["chat", "code"]) == "; did you mean 'chat'?"
     assert nearest("zzz", ["chat", "code"]) == "; expected one of chat, code"
     assert nearest("zzz", [str(number) for number in range(50)]) == ""
+
+
+@pytest.mark.parametrize("text", ["90d", "10m", "15s", "50ms", "1h", "90s"])
+def test_a_duration_is_written_back_as_one_that_means_the_same(text):
+    assert duration_s(duration_text(duration_s(text))) == duration_s(text)

@@ -28,12 +28,12 @@ MISTAKES = [
     (scaling("min_replica: 2"), "5:3: scaling.min_replica: unknown key 'min_replica'; did you mean 'min_replicas'?"),
     ("service: chat\n", "1:1: the key 'scaling' is missing"),
     (HEAD.replace("8", "0"), "3:3: scaling.max_replicas: input should be greater than or equal to 1, found 0"),
-    (HEAD.replace("8", "true"), "3:3: scaling.max_replicas: input should be a valid integer, found True"),
-    (HEAD.replace("8", "'8'"), "3:3: scaling.max_replicas: input should be a valid integer, found '8'"),
+    (HEAD.replace("8", "true"), "3:3: scaling.max_replicas: expected a whole number, found True"),
+    (HEAD.replace("8", "'8'"), "3:3: scaling.max_replicas: expected a whole number, found '8'"),
     (scaling("min_replicas: 9"), "2:1: scaling: min_replicas 9 is more than max_replicas 8"),
     (HEAD.replace("queue_depth: 50", "headroom: 5%"), "4:3: scaling.targets: names no load; expected at least one of"),
     (HEAD.replace("50", "0"), "4:13: scaling.targets.queue_depth: input should be greater than 0, found 0"),
-    (HEAD.replace("50", ".nan"), "4:13: scaling.targets.queue_depth: input should be"),
+    (HEAD.replace("50", ".nan"), "4:13: scaling.targets.queue_depth: expected a number, found nan"),
     (HEAD.replace("queue_depth: 50", "kv_cache: 185%"), "4:13: scaling.targets.kv_cache: input should be less than or"),
     (HEAD.replace("queue_depth: 50", "kv_cache: 85"), "4:13: scaling.targets.kv_cache: expected a share, such as 85%"),
     (scaling("start_deadline: 600"), "5:3: scaling.start_deadline: expected a duration with its unit"),
@@ -52,7 +52,7 @@ MISTAKES = [
     (HEAD + "slo: {ttft_p90: 1s}\n", "5:7: slo.ttft_p90: unknown key 'ttft_p90'; did you mean 'ttft_p9"),
     (HEAD + "slo: {attainment: 0}\n", "5:7: slo.attainment: input should be greater than 0"),
     (HEAD + "capacity_mix: {reserved: last}\n", "5:16: capacity_mix.reserved: 'last' is not one of first"),
-    (HEAD + "capacity_mix: {spot: {allow: 1}}\n", "5:23: capacity_mix.spot.allow: input should be a valid boolean"),
+    (HEAD + "capacity_mix: {spot: {allow: 1}}\n", "5:23: capacity_mix.spot.allow: expected true or false, found 1"),
     (
         HEAD + "variants: {a: {capacity_types: [reservd]}}\n",
         "5:33: variants.a.capacity_types[0]: 'reservd' is not one of",
@@ -64,6 +64,11 @@ MISTAKES = [
         "6:39: alerts[0].to[0]: no channel 'slak'; did you mean 'slack'?",
     ),
     (alert("name: a, when: running > 1, severity: bad"), "6:34: alerts[0].severity: 'bad' is not one of info, warning"),
+    (
+        alert("name: a, when: 5"),
+        "6:15: alerts[0].when: expected a condition in CEL, such as 'queue_depth > 50', found 5",
+    ),
+    (alert(f"name: a, when: '{'(' * 400}running > 1{')' * 400}'"), "6:22: alerts[0].when: is nested too deeply"),
     (alert("name: a b, when: running > 1"), "6:6: alerts[0].name: string should match pattern"),
     (
         alert("name: a, when: running > 1") + "  - {name: a, when: running > 2}\n",
@@ -87,6 +92,36 @@ def test_a_mistake_in_a_condition_over_several_lines_is_found_in_its_line(write)
     path = write(HEAD + "alerts:\n  - name: a\n    when: |\n      queue_depth > 5 &&\n      runing > 1\n")
     with pytest.raises(ConfigError, match=r":9:\d+: alerts\[0\]\.when: unknown quantity 'runing'"):
         load_policies([path], None, ("log",))
+
+
+def test_mistakes_of_every_sort_in_one_file_are_told_at_once(write, fleet):
+    text = """\
+service: chat
+variants: {h100-fp4: {}}
+scaling: {max_replica: 8, targets: {queue_depth: 50}}
+alerts:
+  - {name: a, when: 'runing > 1', to: [slak]}
+  - {name: a, when: 'running > 1', severity: bad}
+budget: {}
+"""
+    with pytest.raises(ConfigError) as error:
+        load_policies([write(text)], fleet, ("log", "slack"))
+    assert [(problem.line, problem.key) for problem in error.value.problems] == [
+        (2, "variants.h100-fp4"),
+        (3, "scaling"),
+        (3, "scaling.max_replica"),
+        (5, "alerts[0].when"),
+        (5, "alerts[0].to[0]"),
+        (6, "alerts[1].name"),
+        (6, "alerts[1].severity"),
+        (7, "budget"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["alerts: 3\n", "alerts: [3]\n", "alerts: [{to: 3}]\n", "alerts:\n", "variants: 3\n"])
+def test_what_has_another_kind_entirely_is_told_and_nothing_else_fails(text, write, fleet):
+    with pytest.raises(ConfigError, match=r"chat\.yaml:5:\d+: (alerts|variants)"):
+        load_policies([write(HEAD + text)], fleet, ("log",))
 
 
 def test_all_mistakes_of_all_files_are_told_at_once(write, tmp_path):

@@ -140,7 +140,7 @@ def test_a_gpu_and_a_model_may_be_given_by_their_numbers(load):
         ("unknown gpu", "L40S", "L40", ["6:9: services.chat.variants.l40s.gpu: gpu 'L40' is not one row of the GPU table; did you mean L40S or L4 or T4?; or give its numbers"]),
         ("ambiguous gpu", "gpu: L40S", "gpu: H100", ["6:9: services.chat.variants.l40s.gpu: gpu 'H100' is not one row of the GPU table; it may be H100-PCIe, H100-SXM, H100-NVL; or give its numbers"]),
         ("unknown model", "llama-3.1-8b", "lama-3.1-8b", ["3:5: services.chat.model: model 'lama-3.1-8b' is not in the model table; did you mean llama-3.1-8b or llama-3.1-70b or llama-3.1-405b?; or give its numbers"]),
-        ("no way to read", 'scrape: {static: ["http://10.0.0.5:8000"]}', "quantization: fp7", ["5:7: services.chat.variants.l40s.scrape: no target to read; expected static, file_sd, http_sd or prometheus", "7:9: services.chat.variants.l40s.quantization: quantization 'fp7' is not known; did you mean fp8 or fp4 or fp16?"]),
+        ("no way to read", 'scrape: {static: ["http://10.0.0.5:8000"]}', "quantization: fp7", ["5:7: services.chat.variants.l40s: no target to read in `scrape`; expected static, file_sd, http_sd or prometheus", "7:9: services.chat.variants.l40s.quantization: quantization 'fp7' is not known; did you mean fp8 or fp4 or fp16?"]),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place_and_the_nearest_choice(problems, case, old, new, expected):
@@ -152,7 +152,7 @@ def test_all_mistakes_are_told_at_once(problems):
     assert problems(text) == [
         "1:1: mode: 'acting' is not one of observe, advise, act; did you mean 'act'?",
         "2:1: interval: expected a duration with its unit, such as 90s, 10m or 1h30m, found 15",
-        "4:31: services.chat.variants: dictionary should have at least 1 item after validation, not 0",
+        "4:31: services.chat.variants: expected at least 1, found 0",
     ]
 
 
@@ -194,3 +194,105 @@ def test_a_secret_comes_from_the_environment_and_is_in_no_text(load, problems):
 
 def test_the_schema_knows_every_top_level_key():
     assert set(json_schema()["properties"]) >= {"mode", "interval", "ledger", "services", "policies", "serve"}
+
+
+SCRAPE = '        scrape: {static: ["http://10.0.0.5:8000"]}\n'
+
+
+def process(inside: str) -> str:
+    return SMALL.replace(SCRAPE, f"        actuator: {{process: {{{inside}}}}}\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (SMALL.replace("gpu: L40S", "gpu: {name: mine}"), ["6:9: services.chat.variants.l40s.gpu: the key 'memory_gb' is missing", "6:9: services.chat.variants.l40s.gpu: the key 'bandwidth_gb_per_s' is missing", "6:9: services.chat.variants.l40s.gpu: the key 'tflops' is missing"]),
+        (SMALL.replace("llama-3.1-8b", "8"), ["3:5: services.chat.model: expected text or keys and values, found 8"]),
+        (SMALL + "        dcgm: {nvml: 1}\n", ["8:16: services.chat.variants.l40s.dcgm.nvml: expected true or false or a list, found 1"]),
+        (SMALL + "        gpus_per_replica: true\n", ["8:9: services.chat.variants.l40s.gpus_per_replica: expected a whole number, found True"]),
+        (SMALL + "        capacity: [{type: spot, usd_per_gpu_hour: .inf}]\n", ["8:33: services.chat.variants.l40s.capacity[0].usd_per_gpu_hour: expected a number, found inf"]),
+        (SMALL + "        actuator: {process: }\n", ["8:9: services.chat.variants.l40s.actuator: 'process' stands without options; where it needs none, write process: {}"]),
+        (process("command: [serve, '{prot}'], ports: 8100-8103"), ["7:30: services.chat.variants.l40s.actuator.process.command: unknown placeholder {prot} in '{prot}'; did you mean 'port'?"]),
+        (process("command: [serve], ports: 8100-8103"), ["7:20: services.chat.variants.l40s.actuator.process: the command has no {port}; with several ports every replica needs its own"]),
+        (process("command: [serve, '{port}'], ports: 0-3"), ["7:58: services.chat.variants.l40s.actuator.process.ports: expected ports from 1 to 65535, found 0-3"]),
+        ("retention: {minutes: 0s}\n" + SMALL, ["1:13: retention.minutes: input should be greater than 0, found '0s'"]),
+        ("ledger: mysql://db\n" + SMALL, ["1:1: ledger: expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"]),
+        ("policies: [chat.yaml]\n" + SMALL, ["1:12: policies[0]: there is no file 'chat.yaml'"]),
+        (SMALL.replace("chat:", "'':"), ["2:3: services.: must not be empty"]),
+    ],
+)  # fmt: skip
+def test_what_would_only_fail_later_is_told_when_the_file_is_read(problems, text, told):
+    assert problems(text) == told
+
+
+def test_tables_and_shapes_are_judged_together(problems):
+    text = "intervall: 5s\n" + SMALL.replace("L40S", "L40").replace("llama", "lama") + "        quantization: fp7\n"
+    assert [problem.split(": ")[1] for problem in problems(text)] == [
+        "intervall",
+        "services.chat.model",
+        "services.chat.variants.l40s.gpu",
+        "services.chat.variants.l40s.quantization",
+    ]
+
+
+@pytest.mark.parametrize("part", ['{"method": "ngram"}', "${HOME}/models", "{model}-{replica}", "{}"])
+def test_braces_that_are_no_placeholders_are_left_to_the_engine(load, part):
+    load(process(f"command: [serve, '{part}', '{{port}}'], ports: 8100-8103"))
+
+
+def test_two_variants_never_write_one_targets_file(problems, load):
+    variant = "gpu: L40S, actuator: {process: {command: [serve, '{port}'], ports: 8100-8103}}"
+    text = f"""\
+services:
+  a-b: {{model: llama-3.1-8b, variants: {{c: {{{variant}}}}}}}
+  a: {{model: llama-3.1-8b, variants: {{b-c: {{{variant}}}}}}}
+"""
+    (problem,) = problems(text)
+    assert "writes the same targets file as a-b/c; give it a `directory` of its own" in problem
+    apart = text.replace("8100-8103", "8100-8103, directory: other", 1)
+    files = {
+        one.actuator_options.targets_file
+        for service in load(apart).fleet.services.values()
+        for one in service.variants.values()
+    }
+    assert len(files) == 2
+
+
+def test_a_name_cannot_lead_out_of_the_folder(load, tmp_path):
+    text = process("command: [serve, '{port}'], ports: 8100-8103").replace("  chat:", "  ../../chat:")
+    options = load(text).fleet.services["../../chat"].variants["l40s"].actuator_options
+    assert Path(options.targets_file).resolve().parent == tmp_path / "run"
+
+
+def test_policies_are_found_wherever_they_are_and_tests_are_none(load, tmp_path):
+    for name in ("mine/a.yaml", "mine/a.test.yaml", "mine/.b.yaml", "mine/deep/c.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x: 1\n", encoding="utf-8")
+    found = {
+        pattern: [path.name for path in load(f"policies: ['{pattern}']\n{SMALL}").policy_files]
+        for pattern in ("mine/*.yaml", f"{tmp_path}/mine/a.yaml", "**/*.yaml", "", "none/*.yaml")
+    }
+    assert found == {
+        "mine/*.yaml": ["a.yaml"],
+        f"{tmp_path}/mine/a.yaml": ["a.yaml"],
+        "**/*.yaml": ["fleet.yaml", "a.yaml", "c.yaml"],
+        "": [],
+        "none/*.yaml": [],
+    }
+
+
+def test_brackets_in_the_folders_name_are_no_pattern(tmp_path):
+    folder = tmp_path / "fleet[1]"
+    (folder / "policies").mkdir(parents=True)
+    (folder / "policies" / "chat.yaml").write_text("x: 1\n", encoding="utf-8")
+    (folder / "fleet.yaml").write_text(SMALL, encoding="utf-8")
+    assert [path.name for path in load_settings(folder / "fleet.yaml", {}).policy_files] == ["chat.yaml"]
+
+
+def test_an_empty_variable_is_no_variable_and_a_wrong_one_is_named(load, problems):
+    settings = load(SMALL, {"PENNYWEIGHT_MODE": "", "PENNYWEIGHT_LEDGER": ""})
+    assert settings.mode is Mode.ADVISE
+    assert problems(SMALL, {"PENNYWEIGHT_MODE": "off", "PENNYWEIGHT_LEDGER": "db"}) == [
+        "1:1: mode: PENNYWEIGHT_MODE is 'off', expected one of observe, advise, act",
+        "1:1: ledger: PENNYWEIGHT_LEDGER is wrong: expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE",
+    ]
