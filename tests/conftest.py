@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from controller.catalog.load import find_gpu, find_model
-from controller.decide.rules import Behaviour, ReplicaRule, ServicePolicy, Slo, Targets
+from controller.decide.rules import Behaviour, ReplicaRule, ServicePolicy, Targets
 from controller.errors import LedgerError
 from controller.facts.decisions import Alert, Decision, Memory, Outcome, OutcomeKind, Pause
 from controller.facts.fleet import Capacity, CapacityType, EngineKind, Fleet, Mode, Service, Variant
@@ -20,6 +20,7 @@ from controller.facts.missing import Missing
 from controller.facts.passes import PassRecord, PassResult
 from controller.facts.prices import Price
 from controller.facts.readings import Counter, EngineReading, Gauge, Observation, Phase, ReplicaState, Target
+from controller.facts.slo import Slo
 from controller.loop import Plan
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
+from controller.facts.slo import Slo
 
 DEFAULT_TOLERANCE_RATIO = 0.10
 """Deviations from a target smaller than this share are no reason to move.
@@ -23,23 +24,6 @@ DEFAULT_START_DEADLINE_S = 600.0
 
 DEFAULT_FOREIGN_HOLD_S = 600.0
 """How long to stand down after somebody else's change. A guess: long enough for a person to say `pause`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LatencyTarget:
-    """A latency quantile and its bound. ``quantile`` is 0.5, 0.95 or 0.99."""
-
-    quantile: float
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slo:
-    """Latency targets; None = not asked for. ``attainment_ratio``: the share of requests that must meet them."""
-
-    ttft: LatencyTarget | None = None
-    tpot: LatencyTarget | None = None
-    attainment_ratio: float = 0.99
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

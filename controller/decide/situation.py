@@ -6,12 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from controller.decide.rules import LatencyTarget, ServicePolicy, Slo
+from controller.decide.rules import ServicePolicy
 from controller.facts.estimates import Estimate, Estimates
 from controller.facts.fleet import Capacity, CapacityType, Mode, Service, Variant
 from controller.facts.missing import Missing, first_missing, known, mapped
 from controller.facts.prices import Prices
 from controller.facts.readings import Observation, Phase, ReplicaState
+from controller.facts.slo import LatencyTarget, Slo
 
 Number = float | Missing
 

@@ -10,10 +10,8 @@ from typing import Any
 from controller.decide.rules import (
     AlertRule,
     Behaviour,
-    LatencyTarget,
     ReplicaRule,
     ServicePolicy,
-    Slo,
     Step,
     Targets,
     VariantRule,
@@ -21,6 +19,7 @@ from controller.decide.rules import (
 from controller.documents import Document, load_yaml, nearest, validate
 from controller.errors import ConfigError, Problem
 from controller.facts.fleet import Fleet
+from controller.facts.slo import LatencyTarget, Slo
 from controller.policy.shape import (
     QUANTILES,
     AlertShape,

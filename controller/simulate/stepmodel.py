@@ -1,35 +1,10 @@
-"""How long one step of an engine takes, and the engines that we have numbers for."""
+"""The engines that we have numbers for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepModel:
-    """step_s = max(base + per_sequence x B, host_per_token x B) + per_kv_token x KV + per_prefill_token x P + attention
-
-    B sequences decode, KV tokens are read by them, P prompt tokens are computed in the step; ``attention`` is
-    per_prefill_pair_s x (context after the chunk² - context before it²), summed over chunks.
-    """
-
-    base_s: float
-    per_sequence_s: float
-    per_kv_token_s: float
-    per_prefill_token_s: float
-    per_prefill_pair_s: float = 0.0
-    host_per_token_s: float = 1 / 15_000
-    """One engine process samples and streams at most about 15,000 tokens/s: NIM on an 8B at 200 concurrent requests
-    reached 13,348 where the GPU alone would have given 17,800."""
-
-    def decode_s(self, sequences: int, kv_tokens: float) -> float:
-        """One step that only decodes."""
-        gpu_s = self.base_s + self.per_sequence_s * sequences
-        return max(gpu_s, self.host_per_token_s * sequences) + self.per_kv_token_s * kv_tokens
-
-    def prefill_s(self, tokens: int, pairs: float) -> float:
-        """What ``tokens`` of prefill add to a step; ``pairs``: growth of the contexts' squares."""
-        return self.per_prefill_token_s * tokens + self.per_prefill_pair_s * pairs
+from controller.facts.performance import StepModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controller.decide.rules import Behaviour, LatencyTarget, ReplicaRule, ServicePolicy, Slo, Step, Targets
+from controller.decide.rules import Behaviour, ReplicaRule, ServicePolicy, Step, Targets
 from controller.decide.situation import CapacityPrice, ReplicaView, Signals, Situation, VariantSituation
 from controller.facts.decisions import Recommendation, ServiceMemory
 from controller.facts.fleet import CapacityType, Mode
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase
+from controller.facts.slo import LatencyTarget, Slo
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 UNREAD = Missing("signal", "not part of this test")

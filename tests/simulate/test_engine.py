@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.facts.performance import StepModel
 from controller.simulate.engine import EmulatedEngine, Finished, Request
-from controller.simulate.stepmodel import LLAMA_70B_FP8_2XH100, EngineSpec, StepModel
+from controller.simulate.stepmodel import LLAMA_70B_FP8_2XH100, EngineSpec
 
 TIGHT = replace(LLAMA_70B_FP8_2XH100, kv_capacity_tokens=2000, max_model_len=1500, token_budget=256, max_sequences=16)
 """So small that caches fill, prompts are cut in chunks and batches are full."""

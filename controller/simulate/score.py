@@ -1,0 +1,89 @@
+"""What one simulated run cost and achieved."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.facts.missing import Missing
+
+Number = float | Missing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """The run over time, one value a control interval (``time_s``: its end). All arrays have the same length.
+
+    arrivals_per_s              float64
+    ready, current              int32; current counts starting replicas too
+    waiting                     int32, in queues and at the router, at the end of the interval
+    within_slo, judged          int32: of ``judged`` requests that arrived in it, so many met the SLO
+    usd                         float64, billed in the interval
+    """
+
+    time_s: NDArray[np.float64]
+    arrivals_per_s: NDArray[np.float64]
+    ready: NDArray[np.int32]
+    current: NDArray[np.int32]
+    waiting: NDArray[np.int32]
+    within_slo: NDArray[np.int32]
+    judged: NDArray[np.int32]
+    usd: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """One change of the desired count, with the reason that the controller gave."""
+
+    at_s: float
+    before: int
+    after: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunScore:
+    """One controller on one trace with one seed. Requests that were dropped, lost or not finished miss the SLO.
+
+    attainment is per request over the whole run; ``worst_five_minutes_ratio`` the lowest of any 5 minutes (by arrival)
+    that saw at least 20 requests
+    idle_ratio       share of billed replica time without any running request, starting included
+    reversals        moves that undo a move of the 10 minutes before
+    settings         what was swept or tuned, by name
+    """
+
+    controller: str
+    trace: str
+    seed: int
+    settings: Mapping[str, float] = field(default_factory=dict)
+    hours: float
+    usd: float
+    replica_hours: float
+    requests: int
+    finished: int
+    dropped: int
+    within_slo: int
+    within_ttft: int
+    within_tpot: int
+    worst_five_minutes_ratio: Number
+    ttft_p50_s: Number
+    ttft_p99_s: Number
+    tpot_p50_s: Number
+    tpot_p99_s: Number
+    prompt_tokens: int
+    output_tokens: int
+    preemptions: int
+    moves: tuple[Move, ...]
+    reversals: int
+    idle_ratio: float
+    forecast_error_ratio: Number
+    pass_s: Number
+    wall_s: float
+    series: Series
+
+    @property
+    def attainment_ratio(self) -> Number:
+        return self.within_slo / self.requests if self.requests else Missing("attainment", "no request arrived")
