@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from controller.demo.ports import PortPicker
 from controller.facts.readings import Phase
-from controller.simulate.engine import Finished, Request
-from controller.simulate.fleet import EmulatedFleet, EmulatedReplica
+from controller.simulate.arrivals import Requests
+from controller.simulate.fleet import Finished, SimulatedFleet, SimulatedReplica
+from controller.simulate.stepmodel import EngineSpec
 from controller.simulate.vllm_page import vllm_page
 
 FIRST_PORT = 8101
@@ -23,8 +24,9 @@ Answer = tuple[HTTPStatus, str]
 class ServedFleet:
     """The one owner of the emulated fleet. Everything that touches it holds the lock: scrapes come at any time."""
 
-    def __init__(self, fleet: EmulatedFleet, ports: PortPicker) -> None:
+    def __init__(self, fleet: SimulatedFleet, spec: EngineSpec, ports: PortPicker) -> None:
         self._fleet = fleet
+        self._spec = spec
         self._ports = ports
         self._lock = threading.RLock()
         self._servers: dict[str, ThreadingHTTPServer] = {}
@@ -40,14 +42,14 @@ class ServedFleet:
     def start(self, name: str, delay_s: float) -> None:
         """A replica that will be ready ``delay_s`` from now; its port answers 503 until then."""
         with self._lock:
-            self._fleet.start(name, delay_s)
+            self._fleet.start(name, self._spec, delay_s)
             self._servers[name] = _serve(self, name, self._ports.pick(FIRST_PORT, f"replica {name}"))
 
     def drain(self, name: str) -> None:
         with self._lock:
             self._fleet.drain(name)
 
-    def advance(self, until_s: float, requests: Sequence[Request]) -> list[Finished]:
+    def advance(self, until_s: float, requests: Requests) -> Finished:
         """Serve until ``until_s``; the ports of replicas that went on the way are closed."""
         with self._lock:
             finished = self._fleet.advance(until_s, requests)
@@ -56,7 +58,7 @@ class ServedFleet:
             self._shut(name)
         return finished
 
-    def replicas(self) -> Mapping[str, EmulatedReplica]:
+    def replicas(self) -> Mapping[str, SimulatedReplica]:
         with self._lock:
             return dict(self._fleet.replicas)
 
@@ -72,7 +74,7 @@ class ServedFleet:
             if path == "/health":
                 return HTTPStatus.OK, ""
             if path == "/metrics":
-                return HTTPStatus.OK, vllm_page(one.engine)
+                return HTTPStatus.OK, vllm_page(self._fleet, name)
             return HTTPStatus.NOT_FOUND, "only /metrics and /health are emulated\n"
 
     def close(self) -> None:

@@ -10,8 +10,7 @@ from controller.demo.files import MIN_REPLICAS, RESERVED, TPOT_P95_S, TTFT_P95_S
 from controller.demo.ports import PortPicker
 from controller.demo.score import Served
 from controller.demo.serving import ServedFleet
-from controller.simulate.engine import Finished
-from controller.simulate.fleet import EmulatedFleet
+from controller.simulate.fleet import Finished, SimulatedFleet
 from controller.simulate.stepmodel import LLAMA_70B_FP8_2XH100
 from controller.simulate.traffic import Traffic, TrafficSpec, day_shape
 
@@ -30,7 +29,7 @@ class EmulatedWorld:
     """Starts with the policy's minimum of replicas, all ready."""
 
     def __init__(self, *, start_s: float, seed: int, targets: Path, ports: PortPicker) -> None:
-        self.fleet = ServedFleet(EmulatedFleet(SPEC, start_s), ports)
+        self.fleet = ServedFleet(SimulatedFleet(start_s), SPEC, ports)
         self.actuator = EmulatedActuator(self.fleet, targets=targets, reserved=RESERVED, seed=seed)
         self.served = Served()
         self._traffic = Traffic(TrafficSpec(peak_per_s=PEAK_PER_S, shape=day_shape(BUSIEST_TO_QUIETEST)), seed, start_s)
@@ -42,9 +41,9 @@ class EmulatedWorld:
         finished = self.fleet.advance(until_s, self._traffic.until(until_s))
         self.served = Served(
             finished=self.served.finished + len(finished),
-            within_slo=self.served.within_slo + sum(_within_slo(one) for one in finished),
+            within_slo=self.served.within_slo + _within_slo(finished),
             dropped=self.fleet.dropped,
-            output_tokens=self.served.output_tokens + sum(one.request.output_tokens for one in finished),
+            output_tokens=self.served.output_tokens + int(finished.output_tokens.sum()),
         )
         self.actuator.publish()
 
@@ -52,5 +51,5 @@ class EmulatedWorld:
         self.fleet.close()
 
 
-def _within_slo(one: Finished) -> bool:
-    return one.ttft_s <= TTFT_P95_S and one.tpot_s <= TPOT_P95_S
+def _within_slo(finished: Finished) -> int:
+    return int(((finished.ttft_s <= TTFT_P95_S) & (finished.tpot_s <= TPOT_P95_S)).sum())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +40,24 @@ class Requests:
             output_tokens=self.output_tokens[part],
             cached_tokens=self.cached_tokens[part],
         )
+
+
+def joined(parts: Sequence[Requests]) -> Requests:
+    """``parts`` one after the other."""
+    return Requests(
+        arrival_s=np.concatenate([part.arrival_s for part in parts]),
+        prompt_tokens=np.concatenate([part.prompt_tokens for part in parts]),
+        output_tokens=np.concatenate([part.output_tokens for part in parts]),
+        cached_tokens=np.concatenate([part.cached_tokens for part in parts]),
+    )
+
+
+NO_REQUESTS = Requests(
+    arrival_s=np.empty(0),
+    prompt_tokens=np.empty(0, np.int32),
+    output_tokens=np.empty(0, np.int32),
+    cached_tokens=np.empty(0, np.int32),
+)
 
 
 class Workload(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from dataclasses import dataclass
 from math import inf
 
 LATENCY_BOUNDS_S = (
@@ -34,36 +34,17 @@ def length_bounds(max_model_len: int) -> tuple[float, ...]:
     return tuple(bound for bound in bounds if bound <= max_model_len)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CumulativeHistogram:
     """Counts since the engine started. ``counts`` has one more entry than ``bounds``: what lies above the last."""
 
-    __slots__ = ("bounds", "counts", "total")
-
-    def __init__(self, bounds: tuple[float, ...]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.total = 0.0
+    bounds: tuple[float, ...]
+    counts: tuple[int, ...]
+    total: float
 
     @property
     def count(self) -> int:
         return sum(self.counts)
-
-    def observe(self, value: float, times: int = 1) -> None:
-        """``value`` was seen ``times`` times. A value equal to a bound belongs below it, as in Prometheus."""
-        self.counts[bisect_left(self.bounds, value)] += times
-        self.total += value * times
-
-    def observe_spread(self, first: float, last: float, values: int, times: int) -> None:
-        """``values`` values, evenly spaced from ``first`` up to ``last``, each seen ``times`` times."""
-        low, high = bisect_left(self.bounds, first), bisect_left(self.bounds, last)
-        self.total += (first + last) / 2 * values * times
-        below = 0
-        for index in range(low, high):
-            share = (self.bounds[index] - first) / (last - first)
-            at_or_below = min(int(share * (values - 1)) + 1, values)
-            self.counts[index] += (at_or_below - below) * times
-            below = at_or_below
-        self.counts[high] += (values - below) * times
 
     def cumulative(self) -> list[tuple[float, int]]:
         """(bound, how many at or below it), ending with infinity."""

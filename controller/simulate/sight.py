@@ -1,4 +1,4 @@
-"""What an autoscaler of somebody else's sees: the metrics that its documentation has it read, as a scrape gives them."""
+"""What somebody else's autoscaler sees: the metrics that its documentation has it read, as a scrape gives them."""
 
 from __future__ import annotations
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controller.facts.performance import StepModel
+from controller.facts.performance import EngineLimits, StepModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,6 +15,11 @@ class EngineSpec:
     token_budget         prompt and output tokens computed in one step (vLLM: --max-num-batched-tokens)
     max_sequences        sequences in a batch (vLLM: --max-num-seqs)
     max_model_len        longest prompt + output, tokens
+    reserves_output      let a request in only when its whole answer has room too: TensorRT-LLM's default scheduler
+                         (GUARANTEED_NO_EVICT); vLLM lets it in with its prompt and preempts when the cache is full
+    draft_tokens         tokens that speculation drafts a step and sequence; 0: no speculation
+    acceptance_ratio     chance of each drafted token to be kept, given that those before it were
+    draft_s              what drafting adds to a step
     """
 
     model_name: str
@@ -24,6 +29,18 @@ class EngineSpec:
     max_sequences: int = 1024
     max_model_len: int = 32_768
     kv_cache_dtype: str = "auto"
+    reserves_output: bool = False
+    draft_tokens: int = 0
+    acceptance_ratio: float = 0.0
+    draft_s: float = 0.0
+
+    @property
+    def limits(self) -> EngineLimits:
+        return EngineLimits(
+            kv_capacity_tokens=self.kv_capacity_tokens,
+            token_budget=self.token_budget,
+            max_sequences=self.max_sequences,
+        )
 
     def __post_init__(self) -> None:
         if self.kv_capacity_tokens < self.max_model_len:
@@ -31,7 +48,7 @@ class EngineSpec:
                 f"the KV cache of {self.kv_capacity_tokens} tokens cannot hold one request of "
                 f"{self.max_model_len} tokens; vLLM would not start either"
             )
-        if self.max_sequences >= self.token_budget:
+        if self.max_sequences * (1 + self.draft_tokens) >= self.token_budget:
             raise ValueError(f"a budget of {self.token_budget} tokens leaves no prefill beside {self.max_sequences}")
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from math import exp, log
-from random import Random
+from math import log
 
-from controller.simulate.engine import Request
+import numpy as np
+from numpy.typing import NDArray
+
+from controller.simulate.arrivals import NO_REQUESTS, Requests, joined
 
 DAY_S = 86_400.0
 
@@ -70,48 +71,38 @@ class Traffic:
 
     def __init__(self, spec: TrafficSpec, seed: int, start_s: float) -> None:
         self.spec = spec
-        self._random = Random(seed)
-        self._requests = self._draw(start_s)
-        self._next = next(self._requests)
+        self._random = np.random.default_rng(seed)
+        self._slot_s = start_s
+        self._drawn = NO_REQUESTS
 
-    def until(self, end_s: float) -> list[Request]:
+    def until(self, end_s: float) -> Requests:
         """The requests since the last call that come before ``end_s``."""
-        come = []
-        while self._next.sent_s < end_s:
-            come.append(self._next)
-            self._next = next(self._requests)
+        parts = [self._drawn]
+        while self._slot_s < end_s:
+            parts.append(self._slot())
+            self._slot_s += self.SLOT_S
+        come, self._drawn = joined(parts).before(end_s)
         return come
 
-    def _draw(self, start_s: float) -> Iterator[Request]:
-        number, slot_s = 0, start_s
-        while True:
-            rate = self._slot_rate(slot_s)
-            at_s = slot_s
-            while rate > 0 and (at_s := at_s + self._random.expovariate(rate)) < slot_s + self.SLOT_S:
-                yield self._request(number, at_s)
-                number += 1
-            slot_s += self.SLOT_S
+    def _slot(self) -> Requests:
+        count = int(self._random.poisson(self._slot_rate() * self.SLOT_S))
+        prompt = self._lengths(MEAN_PROMPT_TOKENS, PROMPT_SIGMA, count)
+        cached = prompt * np.minimum(self._random.random(count) * 2 * self.spec.cached_ratio, 0.95)
+        return Requests(
+            arrival_s=self._slot_s + np.sort(self._random.random(count)) * self.SLOT_S,
+            prompt_tokens=prompt,
+            output_tokens=self._lengths(MEAN_OUTPUT_TOKENS, OUTPUT_SIGMA, count),
+            cached_tokens=np.minimum(cached.astype(np.int32), prompt - 1),
+        )
 
-    def _slot_rate(self, slot_s: float) -> float:
-        mean = self.spec.rate_per_s(slot_s + self.SLOT_S / 2)
+    def _slot_rate(self) -> float:
+        mean = self.spec.rate_per_s(self._slot_s + self.SLOT_S / 2)
         excess = self.spec.dispersion - 1
         if excess <= 0 or mean <= 0:
             return mean
         shape = mean * self.SLOT_S / excess
-        return self._random.gammavariate(shape, mean / shape)
+        return float(self._random.gamma(shape, mean / shape))
 
-    def _request(self, number: int, at_s: float) -> Request:
-        prompt = self._length(MEAN_PROMPT_TOKENS, PROMPT_SIGMA)
-        cached = int(prompt * min(self._random.random() * 2 * self.spec.cached_ratio, 0.95))
-        return Request(
-            number=number,
-            sent_s=at_s,
-            arrival_s=at_s,
-            prompt_tokens=prompt,
-            output_tokens=self._length(MEAN_OUTPUT_TOKENS, OUTPUT_SIGMA),
-            cached_tokens=min(cached, prompt - 1),
-        )
-
-    def _length(self, mean: float, sigma: float) -> int:
-        drawn = exp(self._random.gauss(log(mean) - sigma * sigma / 2, sigma))
-        return max(1, min(round(drawn), self.spec.max_tokens))
+    def _lengths(self, mean: float, sigma: float, count: int) -> NDArray[np.int32]:
+        drawn = self._random.lognormal(log(mean) - sigma * sigma / 2, sigma, count)
+        return np.clip(np.rint(drawn), 1, self.spec.max_tokens).astype(np.int32)

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from controller.simulate.engine import EmulatedEngine
+from controller.simulate.fleet import Level, SimulatedFleet
 from controller.simulate.histogram import CumulativeHistogram
+from controller.simulate.kernel import BLOCK_TOKENS
+from controller.simulate.stepmodel import EngineSpec
+from controller.simulate.tally import Tally
 from controller.simulate.vllm_families import CACHE_CONFIG, FAMILIES
-
-BLOCK_TOKENS = 16
-"""vLLM's default KV block on GPUs."""
 
 ENGINE = "0"
 HANDLER = {"handler": "/v1/completions"}
@@ -28,8 +28,20 @@ class PageValues:
     histograms: Mapping[str, tuple[Labels, CumulativeHistogram]]
 
 
-def vllm_page(engine: EmulatedEngine, *, epoch_s: float = 0.0) -> str:
-    """The whole page. ``epoch_s``: Unix time at the zero of the engine's clock."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Engine:
+    """One engine at this moment."""
+
+    spec: EngineSpec
+    started_s: float
+    tally: Tally
+    level: Level
+
+
+def vllm_page(fleet: SimulatedFleet, name: str, *, epoch_s: float = 0.0) -> str:
+    """The whole page of the replica ``name``. ``epoch_s``: Unix time at the zero of the fleet's clock."""
+    one = fleet.replicas[name]
+    engine = _Engine(spec=one.spec, started_s=one.ready_s, tally=fleet.tally(name), level=fleet.level(name))
     values = _page_values(engine, epoch_s)
     created = _number(engine.started_s + epoch_s)
     lines: list[str] = []
@@ -82,7 +94,7 @@ def _number(value: float) -> str:
     return text
 
 
-def _page_values(engine: EmulatedEngine, epoch_s: float) -> PageValues:
+def _page_values(engine: _Engine, epoch_s: float) -> PageValues:
     own = {"engine": ENGINE, "model_name": engine.spec.model_name}
     return PageValues(
         samples={
@@ -95,7 +107,7 @@ def _page_values(engine: EmulatedEngine, epoch_s: float) -> PageValues:
     )
 
 
-def _process_samples(engine: EmulatedEngine, epoch_s: float) -> dict[str, Rows]:
+def _process_samples(engine: _Engine, epoch_s: float) -> dict[str, Rows]:
     """An idle interpreter's figures, typical of the capture: nobody decides on them."""
     generations: list[Labels] = [{"generation": str(number)} for number in range(3)]
     version = {
@@ -119,22 +131,22 @@ def _process_samples(engine: EmulatedEngine, epoch_s: float) -> dict[str, Rows]:
     }
 
 
-def _level_samples(engine: EmulatedEngine, own: Labels) -> dict[str, Rows]:
+def _level_samples(engine: _Engine, own: Labels) -> dict[str, Rows]:
     states = ("awake", "weights_offloaded", "discard_all")
     return {
-        "vllm:num_requests_running": [(own, engine.running)],
-        "vllm:num_requests_waiting": [(own, engine.waiting)],
+        "vllm:num_requests_running": [(own, engine.level.running)],
+        "vllm:num_requests_waiting": [(own, engine.level.waiting)],
         "vllm:num_requests_waiting_by_reason": [
-            ({**own, "reason": "capacity"}, engine.waiting),
+            ({**own, "reason": "capacity"}, engine.level.waiting),
             ({**own, "reason": "deferred"}, 0),
         ],
         "vllm:engine_sleep_state": [({**own, "sleep_state": state}, float(state == "awake")) for state in states],
-        "vllm:kv_cache_usage_perc": [(own, engine.kv_cache_ratio)],
+        "vllm:kv_cache_usage_perc": [(own, engine.level.kv_cache_ratio)],
         "vllm:cache_config_info": [({**_cache_config(engine), "engine": ENGINE}, 1.0)],
     }
 
 
-def _cache_config(engine: EmulatedEngine) -> dict[str, str]:
+def _cache_config(engine: _Engine) -> dict[str, str]:
     spec = engine.spec
     return {
         **CACHE_CONFIG,
@@ -148,7 +160,7 @@ def _cache_config(engine: EmulatedEngine) -> dict[str, str]:
     }
 
 
-def _token_samples(engine: EmulatedEngine, own: Labels) -> dict[str, Rows]:
+def _token_samples(engine: _Engine, own: Labels) -> dict[str, Rows]:
     tally = engine.tally
     nothing = (
         *("estimated_flops_per_gpu", "estimated_read_bytes_per_gpu", "estimated_write_bytes_per_gpu"),
@@ -169,7 +181,7 @@ def _token_samples(engine: EmulatedEngine, own: Labels) -> dict[str, Rows]:
     }
 
 
-def _request_samples(engine: EmulatedEngine, own: Labels) -> dict[str, Rows]:
+def _request_samples(engine: _Engine, own: Labels) -> dict[str, Rows]:
     tally = engine.tally
     reasons = {"stop": tally.finished, "length": 0, "abort": 0, "error": 0, "repetition": 0}
     model = {"model_name": engine.spec.model_name}
@@ -189,7 +201,7 @@ def _by(label: str, values: Mapping[str, int], own: Labels) -> Rows:
     return [({**own, label: name}, value) for name, value in values.items()]
 
 
-def _histograms(engine: EmulatedEngine, own: Labels) -> dict[str, tuple[Labels, CumulativeHistogram]]:
+def _histograms(engine: _Engine, own: Labels) -> dict[str, tuple[Labels, CumulativeHistogram]]:
     tally = engine.tally
     mine = {
         "request_prompt_tokens": tally.prompt_length,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from controller.simulate.engine import EmulatedEngine, Request
+from controller.simulate.fleet import SimulatedFleet
 from controller.simulate.stepmodel import LLAMA_70B_FP8_2XH100
 from controller.simulate.vllm_page import vllm_page
 
@@ -18,12 +19,12 @@ RECORDED = (Path(__file__).parent / "recorded" / "vllm-0.32.0-v1.prom").read_tex
 
 
 @pytest.fixture
-def page() -> list[str]:
+def page(bench: Any) -> list[str]:
     spec = replace(LLAMA_70B_FP8_2XH100, model_name="tiny", max_model_len=1024)
-    engine = EmulatedEngine(spec, started_s=100.0)
-    one = Request(number=0, sent_s=101.0, arrival_s=101.0, prompt_tokens=4, output_tokens=50)
-    assert len(engine.advance(200.0, [one])) == 1
-    return vllm_page(engine, epoch_s=1.8e9).splitlines()
+    fleet = SimulatedFleet(100.0, max_model_len=1024)
+    fleet.start("only", spec, 0.0)
+    assert len(fleet.advance(200.0, bench.requests([(101.0, 4, 50, 0)]))) == 1
+    return vllm_page(fleet, "only", epoch_s=1.8e9).splitlines()
 
 
 def shape(line: str) -> str:
