@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
 
@@ -36,11 +37,14 @@ def estimate(
     costs = replica_costs(fleet, seats, prices)
     scopes = _Scopes(observation, seats, costs, now)
     variants = {(one.service, one.name): scopes.variant(one.service, one.name) for one in fleet.variants()}
-    services = {name: scopes.service(name) for name in fleet.services}
+    services = {
+        name: scopes.service(name, [variants[name, variant] for variant in service.variants])
+        for name, service in fleet.services.items()
+    }
     replicas = {seat.key: scopes.one_replica(seat) for seat in seats}
     return Estimates(
         at=now,
-        fleet=scopes.whole(),
+        fleet=scopes.whole(services),
         services=services,
         variants=variants,
         replicas=replicas,
@@ -61,10 +65,14 @@ class _Scopes:
         self._costs = _grouped(costs, lambda cost: (cost.service, cost.variant, cost.replica))
         self._seen = {id(seat): seen_of(seat) for seat in seats}
 
-    def whole(self) -> Estimate:
+    def whole(self, services: Mapping[str, Estimate]) -> Estimate:
+        if len(services) == 1:  # the same replicas: the same numbers
+            return replace(next(iter(services.values())), service="")
         return self._roll(())
 
-    def service(self, service: str) -> Estimate:
+    def service(self, service: str, variants: Sequence[Estimate]) -> Estimate:
+        if len(variants) == 1:
+            return replace(variants[0], variant="")
         return self._roll((service,))
 
     def variant(self, service: str, variant: str) -> Estimate:

@@ -55,6 +55,8 @@ def merge(readings: Sequence[EngineReading]) -> Window:
         raise ValueError("merging needs at least one reading")
     newest = max(readings, key=lambda one: one.at)
     spanning = [one for one in readings if one.window_s > 0]
+    if len(spanning) == 1:
+        return _alone(spanning[0], newest)
     increases: defaultdict[Counter, list[float]] = defaultdict(list)
     seconds: defaultdict[Counter, list[float]] = defaultdict(list)
     finished: defaultdict[Distribution, list[Histogram]] = defaultdict(list)
@@ -71,5 +73,18 @@ def merge(readings: Sequence[EngineReading]) -> Window:
         counters={counter: fsum(values) for counter, values in increases.items()},
         counted_s={counter: fsum(values) for counter, values in seconds.items()},
         histograms={name: merge_histograms(parts) for name, parts in finished.items()},
+        missing=newest.missing,
+    )
+
+
+def _alone(one: EngineReading, newest: EngineReading) -> Window:
+    """The only reading that spans time, as it is."""
+    return Window(
+        at=newest.at,
+        window_s=one.window_s,
+        gauges=newest.gauges,
+        counters=one.counters,
+        counted_s=dict.fromkeys(one.counters, one.window_s),
+        histograms=one.histograms,
         missing=newest.missing,
     )
