@@ -16,6 +16,7 @@ from controller.decide.rules import ServicePolicy
 from controller.decide.situation import situation_of
 from controller.errors import LedgerError, StaleActError
 from controller.estimate.fleet import estimate
+from controller.estimate.outlook import Lookout, looked_ahead
 from controller.estimate.uses import replica_uses
 from controller.facts.decisions import (
     Alert,
@@ -27,6 +28,7 @@ from controller.facts.decisions import (
     Pause,
     ServiceMemory,
 )
+from controller.facts.demand import Outlook
 from controller.facts.estimates import Estimates
 from controller.facts.fleet import Fleet, Mode
 from controller.facts.missing import Missing
@@ -85,6 +87,7 @@ class Running:
 
     history         by target url: the readings of the rate window, oldest first
     queue_history   by service: (when, requests waiting)
+    lookouts        by service: what looking ahead remembers
     resumed         the pass before was made by an earlier process: what lies between is a gap
     """
 
@@ -92,6 +95,7 @@ class Running:
     last_pass_at: datetime | None = None
     history: Mapping[str, tuple[EngineReading, ...]] = field(default_factory=dict)
     queue_history: Mapping[str, tuple[tuple[datetime, float], ...]] = field(default_factory=dict)
+    lookouts: Mapping[str, Lookout] = field(default_factory=dict)
     resumed: bool = False
 
 
@@ -103,7 +107,8 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
     prices = shell.prices(now)
     estimates = estimate(plan.fleet, observation, history, prices, now, running.queue_history)
     pauses = shell.pauses()
-    decisions, services = _decide(plan, running.memory, observation, estimates, prices, pauses)
+    outlooks, lookouts = _look_ahead(plan, running.lookouts, observation, estimates)
+    decisions, services = _decide(plan, running.memory, observation, estimates, prices, pauses, outlooks)
     steps = _alerts(plan, running.memory, estimates, decisions, now)
     memory = Memory(
         services=services,
@@ -142,7 +147,24 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
         last_pass_at=now,
         history=history,
         queue_history=_queues(running.queue_history, estimates, now),
+        lookouts=lookouts,
     )
+
+
+def _look_ahead(
+    plan: Plan, lookouts: Mapping[str, Lookout], observation: Observation, estimates: Estimates
+) -> tuple[dict[str, Outlook], dict[str, Lookout]]:
+    outlooks, after = {}, dict(lookouts)
+    for name, policy in plan.policies.items():
+        outlooks[name], after[name] = looked_ahead(
+            plan.fleet.services[name],
+            policy.slo,
+            observation,
+            estimates.services[name],
+            after.get(name) or Lookout(),
+            plan.interval_s,
+        )
+    return outlooks, after
 
 
 def _decide(
@@ -152,6 +174,7 @@ def _decide(
     estimates: Estimates,
     prices: Prices,
     pauses: Mapping[str, Pause],
+    outlooks: Mapping[str, Outlook],
 ) -> tuple[tuple[Decision, ...], dict[str, ServiceMemory]]:
     decisions: list[Decision] = []
     services = dict(memory.services)
@@ -165,6 +188,7 @@ def _decide(
             prices,
             mode=plan.mode,
             paused=f"paused by {pause.by} since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.reason}" if pause else "",
+            outlook=outlooks[name],
         )
         made, services[name] = decide_replicas(situation, policy, services.get(name, ServiceMemory()))
         decisions.extend(made)

@@ -10,6 +10,7 @@ from controller.facts.missing import Missing
 
 NEXT = {
     Because.DEMAND: "The next passes watch whether it helped; starting replicas count as supply until their deadline.",
+    Because.FORECAST: "The forecast is scored when its time comes; its own errors set how much is kept in reserve.",
     Because.STEADY: "Nothing changes until a signal leaves its target by more than the tolerance.",
     Because.BLIND: "It holds until the missing signals are back and have been live for the whole window. "
     "Look at the targets named above; what can be read may still ask for more.",

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from controller.decide.rules import ServicePolicy, VariantRule
 from controller.decide.situation import CapacityPrice, Number, VariantSituation
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
+from controller.facts.performance import ReplicaCapacity
+
+NO_CAPACITY: Mapping[str, ReplicaCapacity] = MappingProxyType({})
 
 
 def offers(variant: VariantSituation, policy: ServicePolicy) -> tuple[CapacityPrice, ...]:
@@ -48,17 +52,22 @@ def usd_per_hour(variant: VariantSituation, policy: ServicePolicy, count: int) -
 
 
 def growth_order(
-    variants: Mapping[str, VariantSituation], policy: ServicePolicy, benched: Collection[str]
+    variants: Mapping[str, VariantSituation],
+    policy: ServicePolicy,
+    benched: Collection[str],
+    capacity: Mapping[str, ReplicaCapacity] = NO_CAPACITY,
 ) -> tuple[VariantSituation, ...]:
     """The variants that may grow, best first.
 
-    Cheapest next replica first when every price is known, per unit of token load when every variant states one; else
-    the policy's order: an unknown price moves nothing. A benched variant (a start failed lately) comes last.
+    Cheapest next replica first when every price is known: per request/s that it carries when all of ``capacity`` is
+    known, else per unit of token load when every variant states one; else the policy's order: an unknown price moves
+    nothing. A benched variant (a start failed lately) comes last.
     """
     names = [rule.name for rule in policy.variants] or list(variants)
     allowed = [variants[name] for name in names if name in variants and offers_room(variants[name], policy)]
+    units = _units(allowed, policy, capacity)
     costs = {variant.name: _next_cost(variant, policy) for variant in allowed}
-    prices = {name: cost for name, cost in costs.items() if not isinstance(cost, Missing)}
+    prices = {name: cost / units.get(name, 1.0) for name, cost in costs.items() if not isinstance(cost, Missing)}
     if len(prices) == len(costs):
         allowed.sort(key=lambda variant: prices[variant.name])
     return tuple(sorted(allowed, key=lambda variant: variant.name in benched))
@@ -69,16 +78,21 @@ def offers_room(variant: VariantSituation, policy: ServicePolicy) -> bool:
     return variant.current < most(variant, policy)
 
 
+def _units(
+    variants: Sequence[VariantSituation], policy: ServicePolicy, capacity: Mapping[str, ReplicaCapacity]
+) -> Mapping[str, float]:
+    """What a replica of each variant is worth, in one unit for all of them; empty when there is none."""
+    if all(variant.name in capacity for variant in variants):
+        return {name: one.requests_per_s for name, one in capacity.items()}
+    loads = {rule.name: rule.token_load_per_s for rule in policy.variants}
+    return {name: load for name, load in loads.items() if load} if all(loads.values()) else {}
+
+
 def _next_cost(variant: VariantSituation, policy: ServicePolicy) -> Number:
     before, after = (usd_per_hour(variant, policy, variant.current + more) for more in (0, 1))
     if isinstance(before, Missing):
         return before
-    if isinstance(after, Missing):
-        return after
-    loads = [rule.token_load_per_s for rule in policy.variants]
-    rule = _rule(variant.name, policy)
-    unit = rule.token_load_per_s if rule is not None and all(loads) else None
-    return (after - before) / (unit or 1.0)
+    return after if isinstance(after, Missing) else after - before
 
 
 def _rule(name: str, policy: ServicePolicy) -> VariantRule | None:

@@ -12,6 +12,8 @@ from controller.decide.shrink import victims
 from controller.decide.signals import Wish
 from controller.decide.situation import Situation, VariantSituation
 from controller.facts.decisions import Because, Decision, ServiceMemory
+from controller.facts.missing import Missing
+from controller.facts.performance import ReplicaCapacity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +52,7 @@ def placed(
 def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, more: int) -> _Move:
     until = {name: benched_until(name, memory, policy.replicas) for name in situation.variants}
     benched = {name: at for name, at in until.items() if at is not None and at > situation.at}
-    order = growth_order(situation.variants, policy, benched)
+    order = growth_order(situation.variants, policy, benched, _capacity(situation))
     awake = tuple(variant for variant in order if variant.name not in benched)
     if order and not awake:
         retry = min(benched.values())
@@ -59,6 +61,13 @@ def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, 
     if not gained:
         return _Move(because=Because.INFEASIBLE, note="no allowed variant has capacity left")
     return _Move(gained=gained, note=f"{left} found no capacity" if left else "")
+
+
+def _capacity(situation: Situation) -> dict[str, ReplicaCapacity]:
+    outlook = situation.outlook
+    if isinstance(outlook, Missing):
+        return {}
+    return {name: one for name, one in outlook.capacity.items() if not isinstance(one, Missing)}
 
 
 def _removal(situation: Situation, policy: ServicePolicy, verdict: Verdict, fewer: int) -> _Move:

@@ -1,4 +1,4 @@
-"""How many replicas one service needs: the reactive rules."""
+"""How many replicas one service needs: by forecast where there is one, never fewer than the reactive rules ask."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from datetime import datetime
 from controller.decide.memory import noticed, overdue, proven_idle, recommended
 from controller.decide.placement import most
 from controller.decide.plan import Verdict, placed
+from controller.decide.predictive import SIGNAL as FORECAST
+from controller.decide.predictive import forecast_wish
 from controller.decide.rules import ServicePolicy
 from controller.decide.shrink import safe_count
 from controller.decide.signals import Wish, wishes
@@ -36,7 +38,8 @@ def decide_replicas(
       headroom              one fewer would not hold the load
       not_proven_idle       zero is wanted but idleness is not proven
       step_limit            at_most allows no more in this period
-      demand, idle          otherwise
+      forecast, demand,     otherwise: the forecast decided, or a live signal did
+      idle
     """
     memory = noticed(situation, policy, memory)
     verdict = _verdict(situation, policy, memory)
@@ -50,7 +53,7 @@ def _verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory)
     if standing is not None:
         return standing
     current, rule = situation.current, policy.replicas
-    found, lost = wishes(situation, policy)
+    found, lost = all_wishes(situation, policy)
     if not found:
         why = "; ".join(str(missing) for missing in lost) or "the policy names no target that can be read"
         return Verdict(desired=current, wanted=current, because=Because.BLIND, detail=why)
@@ -66,6 +69,20 @@ def _verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory)
     if judged.limited < current:
         return _shrinking(judged)
     return judged.steady()
+
+
+def all_wishes(situation: Situation, policy: ServicePolicy) -> tuple[tuple[Wish, ...], tuple[Missing, ...]]:
+    """What the live signals want and, where there is one, what the forecast wants; the required signals that are
+    missing.
+
+    Beside a forecast the loads are only a floor: one that cannot be read does not make the decision blind. Latency has
+    no wish of its own then: what is missed trims the capacity that the forecast is divided by.
+    """
+    found, lost = wishes(situation, policy)
+    forecast = forecast_wish(situation, policy)
+    if isinstance(forecast, Missing):
+        return found, lost if found or lost else (forecast,)
+    return (*(wish for wish in found if wish.saturates), forecast), ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +105,11 @@ class _Judged:
     def decisive(self) -> Wish:
         """The wish that wants most: the one that decided."""
         return max(self.found, key=lambda wish: (wish.wanted, wish.value / wish.target if wish.target else 0.0))
+
+    @property
+    def moved_by(self) -> Because:
+        """What decides a move."""
+        return Because.FORECAST if self.decisive.signal == FORECAST else Because.DEMAND
 
     def verdict(self, desired: int, because: Because, detail: str) -> Verdict:
         return Verdict(desired=desired, wanted=self.wanted, because=because, detail=detail, wishes=self.found)
@@ -151,7 +173,7 @@ def _growing(judged: _Judged, target: int) -> Verdict:
         return judged.hold(Because.STEP_LIMIT, f"{judged.decisive}; {_step(judged)}")
     cut = f"; cut to {desired} by scale_up.at_most" if desired < stable else ""
     cut += f"; max_replicas is {rule.max_replicas}" if judged.limited < judged.wanted else ""
-    return judged.verdict(desired, Because.DEMAND, f"{judged.decisive}{cut}")
+    return judged.verdict(desired, judged.moved_by, f"{judged.decisive}{cut}")
 
 
 def _shrinking(judged: _Judged) -> Verdict:
@@ -177,7 +199,7 @@ def _shrinking(judged: _Judged) -> Verdict:
     if desired == current:
         return judged.hold(Because.STEP_LIMIT, f"{judged.decisive}; {_step(judged)}")
     cut = f"; no further: {obstacle}" if obstacle and desired == safe else ""
-    because, detail = (Because.IDLE, "no request") if idle else (Because.DEMAND, str(judged.decisive))
+    because, detail = (Because.IDLE, "no request") if idle else (judged.moved_by, str(judged.decisive))
     return judged.verdict(desired, because, f"{detail}{cut}")
 
 

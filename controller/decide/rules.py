@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from controller.facts.fleet import CapacityType
@@ -21,6 +22,12 @@ DEFAULT_HEADROOM_RATIO = 0.15
 
 DEFAULT_START_DEADLINE_S = 600.0
 """A cold 235B mixture of experts needs close to 600 s (Baidu); an 8B with cold caches 294 s (Tensorfuse, 2025-09)."""
+
+DEFAULT_FORECAST_QUANTILE = 0.95
+"""A guess that the contest confirms (BENCHMARKS.md): one start-up in twenty meets more than it was ordered for."""
+
+DEFAULT_DRAIN_S = 60.0
+"""A guess: new replicas that come after a minute of queueing should not take more than another to end it."""
 
 DEFAULT_FOREIGN_HOLD_S = 600.0
 """How long to stand down after somebody else's change. A guess: long enough for a person to say `pause`."""
@@ -64,6 +71,26 @@ class Behaviour:
     at_most: Step | None = None
 
 
+class Method(StrEnum):
+    """What decides how many replicas. Predictive falls back to the reactive rules while it has nothing to go by, and
+    never goes below what they ask."""
+
+    PREDICTIVE = "predictive"
+    REACTIVE = "reactive"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastRule:
+    """How careful the predictive method is.
+
+    quantile        enough ready replicas for this quantile of the demand forecast
+    drain_s         what waits when new replicas become ready is worked off within this time
+    """
+
+    quantile: float = DEFAULT_FORECAST_QUANTILE
+    drain_s: float = DEFAULT_DRAIN_S
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaRule:
     """How many replicas. Limits count the whole service, over all its variants."""
@@ -73,6 +100,8 @@ class ReplicaRule:
     targets: Targets
     scale_up: Behaviour
     scale_down: Behaviour
+    method: Method = Method.PREDICTIVE
+    forecast: ForecastRule = ForecastRule()
     tolerance_ratio: float = DEFAULT_TOLERANCE_RATIO
     start_deadline_s: float = DEFAULT_START_DEADLINE_S
     foreign_hold_s: float = DEFAULT_FOREIGN_HOLD_S

@@ -17,6 +17,7 @@ class Wish:
     wanted     replicas that would bring it to its target
     value      the signal per ready replica (or the service's latency), ``target`` what it should be
     saturates  whether a shrink makes it worse in proportion N/(N-1): loads do, latencies are only compared
+    words      how it is told; "" for the usual way
     """
 
     signal: str
@@ -24,9 +25,13 @@ class Wish:
     target: float
     wanted: int
     saturates: bool = True
+    words: str = ""
 
     def __str__(self) -> str:
-        return f"{self.signal} {_short(self.value)} against a target of {_short(self.target)} wants {self.wanted}"
+        return (
+            self.words
+            or f"{self.signal} {_short(self.value)} against a target of {_short(self.target)} wants {self.wanted}"
+        )
 
 
 def wishes(situation: Situation, policy: ServicePolicy) -> tuple[tuple[Wish, ...], tuple[Missing, ...]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.decide.rules import ServicePolicy
+from controller.facts.demand import Outlook
 from controller.facts.estimates import Estimate, Estimates
 from controller.facts.fleet import Capacity, CapacityType, Mode, Service, Variant
 from controller.facts.missing import Missing, first_missing, known, mapped
@@ -85,6 +86,9 @@ class Signals:
     rejections_per_s: Number
 
 
+NO_OUTLOOK = Missing("outlook", "nothing has been forecast")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """Everything one service's decision depends on, besides its rules and memory."""
@@ -96,6 +100,7 @@ class Situation:
     variants: Mapping[str, VariantSituation] = field(default_factory=dict)
     paused: str = ""
     """Why an operator paused the service; "" when it is not paused."""
+    outlook: Outlook | Missing = NO_OUTLOOK
 
     @property
     def current(self) -> int:
@@ -115,6 +120,7 @@ def situation_of(
     *,
     mode: Mode,
     paused: str = "",
+    outlook: Outlook | Missing = NO_OUTLOOK,
 ) -> Situation:
     """What this pass knows that matters for deciding about ``service``."""
     costs = {
@@ -132,6 +138,7 @@ def situation_of(
         signals=_signals(estimates.services[service.name], policy.slo),
         variants=variants,
         paused=paused,
+        outlook=outlook,
     )
 
 

@@ -14,6 +14,7 @@ class Because(StrEnum):
     """Why a decision is what it is: the metric label, the ledger's column and a line of the glossary."""
 
     DEMAND = "demand"  # a signal asks for more, or all live signals agree to less
+    FORECAST = "forecast"  # the demand expected when new replicas would be ready asks for more, or allows fewer
     STEADY = "steady"  # the wanted count is the current one, or within the tolerance
     BLIND = "blind"  # a required signal is missing or too young: hold, never shrink
     PAUSED = "paused"  # an operator paused the service

@@ -9,6 +9,7 @@ from datetime import datetime
 from controller.facts.decisions import Alert, AlertState, Decision, Memory, Outcome, Pause
 from controller.facts.estimates import Estimates
 from controller.facts.fleet import CapacityType, Mode
+from controller.facts.learned import Learned
 from controller.facts.readings import Counter, CounterMark, Observation, Phase
 
 
@@ -61,6 +62,8 @@ class PassRecord:
     marks: tuple[CounterMark, ...]
     memory: Memory
     gaps: tuple[Gap, ...] = ()
+    learned: Learned | None = None
+    """None: nothing new to keep in this pass; it is handed over every few minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +75,8 @@ class Restored:
     last_pass_at: datetime | None
     unfinished: tuple[Decision, ...]
     """Decisions whose intent was recorded and whose outcome was not: the daemon died in between."""
+    learned: Learned = field(default_factory=Learned)
+    """Only its ``states``: the estimators make the rest anew from them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,3 +95,5 @@ class PassResult:
     pauses: Mapping[str, Pause]
     problems: tuple[str, ...] = ()
     """What went wrong in this pass and what that means (the ledger could not be written: nothing was acted on)."""
+    learned: Learned | None = None
+    """What was learned and forecast when it was last worked out; None before the first time."""

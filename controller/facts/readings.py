@@ -51,6 +51,7 @@ class Distribution(StrEnum):
 
     TTFT_S = "ttft_s"
     TPOT_S = "tpot_s"
+    REQUEST_TPOT_S = "request_tpot_s"  # the mean of each request, which is what an SLO is judged by
     E2E_S = "e2e_s"
     QUEUE_TIME_S = "queue_time_s"
     PROMPT_LENGTH_TOKENS = "prompt_length_tokens"

@@ -45,6 +45,7 @@ NEVER = (Counter.REJECTIONS, Counter.FLOP_PER_GPU, Counter.READ_BYTES_PER_GPU, C
 OBSERVED: Mapping[Distribution, Hist] = {
     Distribution.TTFT_S: Hist.TTFT,
     Distribution.TPOT_S: Hist.INTER_TOKEN,
+    Distribution.REQUEST_TPOT_S: Hist.TPOT,
     Distribution.E2E_S: Hist.E2E,
     Distribution.QUEUE_TIME_S: Hist.QUEUE,
     Distribution.PROMPT_LENGTH_TOKENS: Hist.PROMPT_LENGTH,

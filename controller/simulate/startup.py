@@ -39,7 +39,7 @@ class StartUp:
     def draw(self, random: np.random.Generator) -> float:
         """Seconds of one start-up. Takes one random number, whatever the spread."""
         level = random.random()
-        if self.sigma == 0 or self.min_s == self.max_s:
+        if 0 in (self.sigma, self.median_s) or self.min_s == self.max_s:
             return self.median_s
         low, high = self._level(self.min_s), self._level(self.max_s)
         within = min(max(low + (high - low) * level, 1e-12), 1 - 1e-12)

@@ -1,0 +1,61 @@
+"""What a service will be asked for, at any horizon.
+
+No forecasting library: one that fits a model per call (exponential smoothing, ARIMA) takes tens to hundreds of
+milliseconds a service, and a pass has one for each. What is here costs well below one, and learns as it goes; see
+``benchmarks/forecast``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from math import isnan
+
+import numpy as np
+
+from controller.estimate.demand.experts import basis_of, combined_of, predictions
+from controller.estimate.demand.state import HORIZONS_S, PROBABILITIES, DemandState, Floats, Integers, scales_of
+from controller.facts.demand import Forecast
+
+_LOG_HORIZONS: Floats = np.log(np.array(HORIZONS_S))
+
+
+def forecasts(state: DemandState, now: datetime, horizons_s: Sequence[float]) -> tuple[Forecast, ...]:
+    """The mean requests/s over the minute that begins ``horizon`` after ``now``, per horizon, ascending.
+
+    Between the horizons that are scored, weights and bands are interpolated (by the horizon's logarithm); beyond them
+    the nearest one's hold. Nothing was ever observed: no forecast.
+    """
+    if isnan(state.recent.at_s) or not horizons_s:
+        return ()
+    wanted = np.array(sorted(horizons_s), dtype=np.float64)
+    lower, upper, share = _between(wanted)
+    record = state.record
+    weights = _mixed(record.weights, lower, upper, share)
+    table = predictions(state, now.timestamp(), wanted)
+    combined = combined_of(table, weights)
+    bounds = combined[:, None] + _mixed(record.offsets, lower, upper, share) * scales_of(combined)[:, None]
+    bounds = np.maximum.accumulate(np.maximum(bounds, 0.0), axis=1)
+    scored = np.minimum(record.scored[lower], record.scored[upper])
+    return tuple(
+        Forecast(
+            at=now,
+            horizon_s=float(horizon),
+            quantiles=dict(zip(PROBABILITIES, row.tolist(), strict=True)),
+            basis=basis_of(state, weight),
+            scored=int(count),
+        )
+        for horizon, row, weight, count in zip(wanted, bounds, weights, scored, strict=True)
+    )
+
+
+def _between(wanted: Floats) -> tuple[Integers, Integers, Floats]:
+    places = np.interp(np.log(np.maximum(wanted, 1.0)), _LOG_HORIZONS, np.arange(len(HORIZONS_S)))
+    lower = np.floor(places).astype(np.int64)
+    upper = np.minimum(lower + 1, len(HORIZONS_S) - 1)
+    return lower, upper, places - lower
+
+
+def _mixed(rows: Floats, lower: Integers, upper: Integers, share: Floats) -> Floats:
+    mixed: Floats = rows[lower] * (1 - share)[:, None] + rows[upper] * share[:, None]
+    return mixed

@@ -1,0 +1,173 @@
+"""Looking ahead: what will be asked of a service, what a replica of it carries, how long a new one takes to start."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from controller.estimate.demand.forecast import forecasts
+from controller.estimate.demand.observe import observed
+from controller.estimate.demand.state import DemandState, empty_state
+from controller.estimate.trim import Trim, misses, trimmed
+from controller.facts.demand import Demand, Outlook
+from controller.facts.estimates import Estimate
+from controller.facts.fleet import Service
+from controller.facts.missing import Missing, known
+from controller.facts.performance import ReplicaCapacity
+from controller.facts.readings import Counter, EngineReading, Gauge, Observation, Phase
+from controller.facts.slo import Slo
+
+START_UP_S = 240.0
+"""Before any start was seen: the middle of 180 to 300 s for a pod with cold caches (294 s, Tensorfuse, 2025-09)."""
+
+START_UPS_KEPT = 12
+"""A guess: enough to know the slow ones, few enough to follow a change of image or node."""
+
+HORIZONS = 4
+"""Forecasts up to the start-up time, evenly spaced: what is given away now is missed at the earliest of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookout:
+    """What looking ahead remembers of one service.
+
+    in_flight    by replica: requests running and waiting at the last look
+    starting     by replica: since when it has been seen starting
+    start_ups_s  by variant: the latest start-up times, oldest first
+    """
+
+    demand: DemandState = field(default_factory=empty_state)
+    in_flight: Mapping[str, float] = field(default_factory=dict)
+    starting: Mapping[str, datetime] = field(default_factory=dict)
+    start_ups_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    trims: Mapping[str, Trim] = field(default_factory=dict)
+
+
+def looked_ahead(
+    service: Service, slo: Slo, observation: Observation, seen: Estimate, lookout: Lookout, interval_s: float
+) -> tuple[Outlook, Lookout]:
+    """The outlook of one service, and what to remember for the next.
+
+    interval_s   until the next look: a replica ordered then is ready so much later
+    """
+    now = observation.at
+    readings = _readings(service, observation)
+    arrivals, in_flight = _arrivals(readings, lookout.in_flight)
+    demand_state = lookout.demand
+    if not isinstance(arrivals, Missing):
+        demand_state = observed(demand_state, now, arrivals)
+    starting, start_ups = _start_ups(service, observation, lookout)
+    capacity = capacities(service, slo, readings, lookout)
+    trims = _trims(service, slo, readings, seen, capacity, lookout.trims)
+    start_up_s = {name: _typical(start_ups.get(name, ())) + interval_s for name in service.variants}
+    longest_s = max(start_up_s.values(), default=START_UP_S)
+    horizons = sorted({longest_s * part / HORIZONS for part in range(HORIZONS + 1)} | set(start_up_s.values()))
+    outlook = Outlook(
+        demand=Demand(
+            requests_per_s=arrivals,
+            waiting_requests=seen.queue_depth,
+            shape=Missing("shape", "not asked for"),
+        ),
+        forecasts=forecasts(demand_state, now, horizons),
+        capacity={name: _with_trim(one, trims.get(name)) for name, one in capacity.items()},
+        start_up_s=start_up_s,
+    )
+    return outlook, Lookout(
+        demand=demand_state, in_flight=in_flight, starting=starting, start_ups_s=start_ups, trims=trims
+    )
+
+
+def capacities(
+    service: Service, slo: Slo, readings: Mapping[str, Sequence[EngineReading]], lookout: Lookout
+) -> dict[str, ReplicaCapacity | Missing]:
+    return {name: Missing("capacity", "no model of it") for name in service.variants}
+
+
+def _readings(service: Service, observation: Observation) -> dict[str, list[EngineReading]]:
+    """By variant: what its replicas said in this pass."""
+    said: dict[str, list[EngineReading]] = {name: [] for name in service.variants}
+    for target in observation.targets:
+        reading = observation.engines.get(target.url)
+        if target.service == service.name and isinstance(reading, EngineReading) and target.variant in said:
+            said[target.variant].append(reading)
+    return said
+
+
+def _arrivals(
+    readings: Mapping[str, Sequence[EngineReading]], before: Mapping[str, float]
+) -> tuple[float | Missing, dict[str, float]]:
+    """Requests/s that came to the replicas, and how many each has in flight now.
+
+    came = finished + refused + growth of (running + waiting)
+
+    by replica: one that was not read before, or that is gone, brings and takes nothing.
+    """
+    total, in_flight, spans = 0.0, {}, []
+    for reading in (one for some in readings.values() for one in some):
+        levels = known([reading.gauge(Gauge.RUNNING), reading.gauge(Gauge.QUEUE_DEPTH)])
+        finished = reading.counter(Counter.REQUESTS)
+        if len(levels) < 2:
+            continue
+        url = reading.target.url
+        in_flight[url] = sum(levels)
+        if isinstance(finished, Missing) or reading.window_s <= 0:
+            continue
+        refused = reading.counter(Counter.REJECTIONS)
+        came = finished + (0.0 if isinstance(refused, Missing) else refused) + in_flight[url] - before.get(url, 0.0)
+        total += came / reading.window_s
+        spans.append(reading.window_s)
+    if not spans:
+        return Missing("arrivals", "no replica said what it finished"), in_flight
+    return max(total, 0.0), in_flight
+
+
+def _start_ups(
+    service: Service, observation: Observation, lookout: Lookout
+) -> tuple[dict[str, datetime], dict[str, tuple[float, ...]]]:
+    """Who is starting now, and how long those took that have become ready since the last look."""
+    starting: dict[str, datetime] = {}
+    took = dict(lookout.start_ups_s)
+    for name in service.variants:
+        states = observation.replicas.get((service.name, name), ())
+        for state in () if isinstance(states, Missing) else states:
+            key = f"{name}/{state.replica}"
+            if state.phase is Phase.STARTING:
+                starting[key] = state.since
+            elif state.phase is Phase.READY and key in lookout.starting:
+                seconds = (state.since - lookout.starting[key]).total_seconds()
+                took[name] = (*took.get(name, ()), seconds)[-START_UPS_KEPT:]
+    return starting, took
+
+
+def _typical(seconds: Sequence[float]) -> float:
+    """The mean of those seen; START_UP_S counts as one of them, so that a single odd start does not decide."""
+    return (START_UP_S + sum(seconds)) / (1 + len(seconds)) if len(seconds) < 3 else sum(seconds) / len(seconds)
+
+
+def _trims(
+    service: Service,
+    slo: Slo,
+    readings: Mapping[str, Sequence[EngineReading]],
+    seen: Estimate,
+    capacity: Mapping[str, ReplicaCapacity | Missing],
+    before: Mapping[str, Trim],
+) -> dict[str, Trim]:
+    trims = dict(before)
+    for name in service.variants:
+        modelled = capacity.get(name)
+        if not isinstance(modelled, ReplicaCapacity) or not readings[name]:
+            continue
+        trim = before.get(name, Trim())
+        judged, missed = misses(readings[name], slo)
+        finished = sum(known([one.counter(Counter.REQUESTS) for one in readings[name]]))
+        seconds = sum(one.window_s for one in readings[name])
+        carried = finished / seconds if seconds else 0.0
+        trims[name] = trimmed(trim, judged, missed, slo, carried / (modelled.requests_per_s * trim.factor))
+    return trims
+
+
+def _with_trim(one: ReplicaCapacity | Missing, trim: Trim | None) -> ReplicaCapacity | Missing:
+    if isinstance(one, Missing) or trim is None:
+        return one
+    return replace(one, requests_per_s=one.requests_per_s * trim.factor)
