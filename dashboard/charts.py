@@ -36,6 +36,16 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Area:
+    """What lies between two lines; of each point ``low`` and ``high`` are drawn and ``shown`` is told."""
+
+    name: str
+    colour: str
+    points: Sequence[Point]
+    opacity: float = 0.35
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Range:
     """What every chart of a page shares."""
 
@@ -57,6 +67,7 @@ def timeline(
     number: str,
     unit: str = "",
     marks: Sequence[Mark] = (),
+    areas: Sequence[Area] = (),
     height: int = 190,
 ) -> dict[str, Any]:
     """A Vega-Lite specification. ``number`` is the D3 format of the axis, ``unit`` what follows it.
@@ -64,15 +75,16 @@ def timeline(
     Altair checks every value of data that it is given, for a second a page; so it builds the layers around names, and
     the data joins them at the end.
     """
-    drawn = [one for one in curves if one.points]
+    both: list[Curve | Area] = [*areas, *curves]
+    drawn = [one for one in both if one.points]
     named = alt.Scale(domain=[one.name for one in drawn], range=[one.colour for one in drawn])
-    legend = alt.Legend(orient="top", title=None, symbolType="stroke") if len(drawn) > 1 else None
+    legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolOpacity=1) if len(drawn) > 1 else None
     colour = alt.Color("name", type="nominal", scale=named, legend=legend)
     label = f"format(datum.value, '{number}') + '{unit}'"
     gaps, up, down = _gap_rows(over.gaps), _mark_rows(marks, up=True), _mark_rows(marks, up=False)
     layers: list[Any] = [
         *(_gap_layers(over) if gaps else ()),
-        *(_line(one, over, label, colour) for one in drawn),
+        *(_drawn(one, over, label, colour) for one in drawn),
         *(_mark_layers(over, "up", "triangle-up", BLUE) if up else ()),
         *(_mark_layers(over, "down", "triangle-down", MONEY) if down else ()),
     ]
@@ -83,8 +95,26 @@ def timeline(
         .configure_axis(labelColor=MUTED, domainColor=LINE, tickColor=LINE, gridColor="#eef1f4", labelFontSize=11)
         .configure_legend(labelColor=MUTED, labelFontSize=12)
     )
-    rows = {"gaps": gaps, "up": up, "down": down, **{one.name: _line_rows(one) for one in drawn}}
+    rows = {"gaps": gaps, "up": up, "down": down, **{one.name: _rows(one) for one in drawn}}
     return {**chart.to_dict(), "datasets": {name: found for name, found in rows.items() if found}}
+
+
+def _drawn(one: Curve | Area, over: Range, label: str, colour: alt.Color) -> alt.Chart:
+    return _area(one, over, label, colour) if isinstance(one, Area) else _line(one, over, label, colour)
+
+
+def _area(area: Area, over: Range, label: str, colour: alt.Color) -> alt.Chart:
+    mark = alt.Chart(alt.NamedData(name=area.name)).mark_area(
+        opacity=area.opacity, invalid="break-paths-show-domains", line=False
+    )
+    chart: alt.Chart = mark.encode(
+        x=over.axis("at"),
+        y=alt.Y("low", type="quantitative", title=None, axis=alt.Axis(labelExpr=label, tickCount=4)),
+        y2="high",
+        color=colour,
+        tooltip=[_told("when", "at"), _told("shown", area.name)],
+    )
+    return chart
 
 
 def _line(curve: Curve, over: Range, label: str, colour: alt.Color) -> alt.Chart:
@@ -104,8 +134,8 @@ def _line(curve: Curve, over: Range, label: str, colour: alt.Color) -> alt.Chart
     return chart
 
 
-def _line_rows(curve: Curve) -> list[Point]:
-    return [{**one, "name": curve.name, "when": moment(datetime.fromisoformat(str(one["at"])))} for one in curve.points]
+def _rows(drawn: Curve | Area) -> list[Point]:
+    return [{**one, "name": drawn.name, "when": moment(datetime.fromisoformat(str(one["at"])))} for one in drawn.points]
 
 
 def _gap_layers(over: Range) -> list[alt.Chart]:

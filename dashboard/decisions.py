@@ -1,4 +1,4 @@
-"""The third page: every decision with its sentence, its numbers, its money and what became of it."""
+"""The fourth page: every decision with its sentence, its numbers, its money and what became of it."""
 
 from __future__ import annotations
 

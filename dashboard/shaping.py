@@ -13,7 +13,7 @@ from statistics import fmean, median
 from controller.facts.money import usd
 from controller.facts.passes import Gap
 from controller.ledger.queries import RecordedDecision
-from controller.ledger.rows import Cost, ReplicaMinute, ServiceMinute
+from controller.ledger.rows import Cost, DemandMinute, ReplicaMinute, ServiceMinute
 from dashboard.formats import UNKNOWN, dollars_per_hour, lasting, plain, words
 
 MOST_POINTS = 480
@@ -54,7 +54,7 @@ class Mark:
 
 
 def points(
-    minutes: Iterable[ServiceMinute],
+    minutes: Iterable[ServiceMinute | DemandMinute],
     field: str,
     start: datetime,
     end: datetime,

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from controller.estimate.demand.arrivals import DemandMark, demand_of
 from controller.estimate.demand.forecast import forecasts
 from controller.estimate.demand.observe import observed
 from controller.estimate.demand.state import DemandState, empty_state
 from controller.estimate.trim import Trim, misses, trimmed
-from controller.facts.demand import Demand, Outlook
+from controller.facts.demand import Outlook
 from controller.facts.estimates import Estimate
 from controller.facts.fleet import Service
 from controller.facts.missing import Missing, known
 from controller.facts.performance import ReplicaCapacity
-from controller.facts.readings import Counter, EngineReading, Gauge, Observation, Phase
+from controller.facts.readings import Counter, EngineReading, Observation, Phase
 from controller.facts.slo import Slo
 
 START_UP_S = 240.0
@@ -32,13 +33,13 @@ HORIZONS = 4
 class Lookout:
     """What looking ahead remembers of one service.
 
-    in_flight    by replica: requests running and waiting at the last look
+    mark         what tells arrivals from completions
     starting     by replica: since when it has been seen starting
     start_ups_s  by variant: the latest start-up times, oldest first
     """
 
     demand: DemandState = field(default_factory=empty_state)
-    in_flight: Mapping[str, float] = field(default_factory=dict)
+    mark: DemandMark = field(default_factory=DemandMark)
     starting: Mapping[str, datetime] = field(default_factory=dict)
     start_ups_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     trims: Mapping[str, Trim] = field(default_factory=dict)
@@ -53,10 +54,10 @@ def looked_ahead(
     """
     now = observation.at
     readings = _readings(service, observation)
-    arrivals, in_flight = _arrivals(readings, lookout.in_flight)
+    demand, mark = demand_of(seen, [one for some in readings.values() for one in some], lookout.mark)
     demand_state = lookout.demand
-    if not isinstance(arrivals, Missing):
-        demand_state = observed(demand_state, now, arrivals)
+    if not isinstance(demand.requests_per_s, Missing):
+        demand_state = observed(demand_state, now, demand.requests_per_s)
     starting, start_ups = _start_ups(service, observation, lookout)
     capacity = capacities(service, slo, readings, lookout)
     trims = _trims(service, slo, readings, seen, capacity, lookout.trims)
@@ -64,17 +65,13 @@ def looked_ahead(
     longest_s = max(start_up_s.values(), default=START_UP_S)
     horizons = sorted({longest_s * part / HORIZONS for part in range(HORIZONS + 1)} | set(start_up_s.values()))
     outlook = Outlook(
-        demand=Demand(
-            requests_per_s=arrivals,
-            waiting_requests=seen.queue_depth,
-            shape=Missing("shape", "not asked for"),
-        ),
+        demand=demand,
         forecasts=forecasts(demand_state, now, horizons),
         capacity={name: _with_trim(one, trims.get(name)) for name, one in capacity.items()},
         start_up_s=start_up_s,
     )
     return outlook, Lookout(
-        demand=demand_state, in_flight=in_flight, starting=starting, start_ups_s=start_ups, trims=trims
+        demand=demand_state, mark=mark, starting=starting, start_ups_s=start_ups, trims=trims
     )
 
 
@@ -92,34 +89,6 @@ def _readings(service: Service, observation: Observation) -> dict[str, list[Engi
         if target.service == service.name and isinstance(reading, EngineReading) and target.variant in said:
             said[target.variant].append(reading)
     return said
-
-
-def _arrivals(
-    readings: Mapping[str, Sequence[EngineReading]], before: Mapping[str, float]
-) -> tuple[float | Missing, dict[str, float]]:
-    """Requests/s that came to the replicas, and how many each has in flight now.
-
-    came = finished + refused + growth of (running + waiting)
-
-    by replica: one that was not read before, or that is gone, brings and takes nothing.
-    """
-    total, in_flight, spans = 0.0, {}, []
-    for reading in (one for some in readings.values() for one in some):
-        levels = known([reading.gauge(Gauge.RUNNING), reading.gauge(Gauge.QUEUE_DEPTH)])
-        finished = reading.counter(Counter.REQUESTS)
-        if len(levels) < 2:
-            continue
-        url = reading.target.url
-        in_flight[url] = sum(levels)
-        if isinstance(finished, Missing) or reading.window_s <= 0:
-            continue
-        refused = reading.counter(Counter.REJECTIONS)
-        came = finished + (0.0 if isinstance(refused, Missing) else refused) + in_flight[url] - before.get(url, 0.0)
-        total += came / reading.window_s
-        spans.append(reading.window_s)
-    if not spans:
-        return Missing("arrivals", "no replica said what it finished"), in_flight
-    return max(total, 0.0), in_flight
 
 
 def _start_ups(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Engine, inspect, text
 
 from controller.errors import LedgerError
-from controller.ledger.migrations import m0001_measured, m0002_decided, m0003_remembered
+from controller.ledger.migrations import m0001_measured, m0002_decided, m0003_remembered, m0004_learned
 
 Migration = tuple[str, ...]
 
@@ -15,6 +15,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     m0001_measured.STATEMENTS,
     m0002_decided.STATEMENTS,
     m0003_remembered.STATEMENTS,
+    m0004_learned.STATEMENTS,
 )
 """Version n is made by the n-th entry."""
 

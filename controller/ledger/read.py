@@ -12,18 +12,33 @@ from sqlalchemy import cast as sql_cast
 
 from controller.errors import LedgerError
 from controller.facts.decisions import AlertPhase, AlertState, Pause
+from controller.facts.demand import Forecast
 from controller.facts.fleet import CapacityType, Mode
 from controller.facts.passes import Gap
-from controller.ledger import remembered
+from controller.ledger import learning, remembered
+from controller.ledger.demand import demand_minutes
 from controller.ledger.engine import ledger_errors, reader_engine, shown
 from controller.ledger.migrate import MIGRATIONS, newer, schema_version
 from controller.ledger.queries import RecordedDecision, between, open_pauses, recorded_decisions, rows_of
 from controller.ledger.rollup import LEVELS, minute_of
-from controller.ledger.rows import AlertEvent, Cost, FleetNow, RecordedPass, ReplicaMinute, ServiceMinute
+from controller.ledger.rows import (
+    AlertEvent,
+    Cost,
+    DemandMinute,
+    FleetNow,
+    HourlyAccuracy,
+    HourlyCapacity,
+    RecordedPass,
+    ReplicaMinute,
+    ServiceMinute,
+)
 from controller.ledger.tables import (
     AlertEventRow,
     AlertStateRow,
+    CapacityRow,
     DecisionRow,
+    ForecastAccuracyRow,
+    ForecastRow,
     GapRow,
     PassProblemRow,
     PassRow,
@@ -171,6 +186,44 @@ class LedgerReader:
         """The pauses that are on, by service."""
         with self._reading() as connection:
             return open_pauses(connection)
+
+    def demand_history(self, service: str, start: datetime, end: datetime) -> tuple[DemandMinute, ...]:
+        """What arrived, every minute from that of ``start`` on: one that nobody saw is there, unknown, with its why."""
+        with self._reading() as connection:
+            return demand_minutes(connection, service, start, end)
+
+    def forecasts(
+        self, service: str, start: datetime, end: datetime, horizon_s: float | None = None
+    ) -> tuple[Forecast, ...]:
+        """The forecasts for ``start`` to ``end``, whenever they were made, by horizon and time."""
+        columns = table(ForecastRow).c
+        where = [columns.service == service, *between(columns.due_at, start, end)]
+        if horizon_s is not None:
+            where.append(columns.horizon_s == horizon_s)
+        with self._reading() as connection:
+            return tuple(learning.forecast(row) for row in rows_of(connection, ForecastRow, *where))
+
+    def latest_forecasts(self, service: str) -> tuple[Forecast, ...]:
+        """The newest forecasts, horizons ascending."""
+        columns = table(ForecastRow).c
+        newest = select(func.max(columns.slot)).where(columns.service == service).scalar_subquery()
+        with self._reading() as connection:
+            rows = rows_of(connection, ForecastRow, columns.service == service, columns.slot == newest)
+        return tuple(learning.forecast(row) for row in rows)
+
+    def forecast_accuracy(self, service: str, start: datetime, end: datetime) -> tuple[HourlyAccuracy, ...]:
+        """How good the forecasts were, hour by hour, by horizon and time."""
+        columns = table(ForecastAccuracyRow).c
+        where = [columns.service == service, *between(columns.hour, start, end)]
+        with self._reading() as connection:
+            return tuple(learning.accuracy(row) for row in rows_of(connection, ForecastAccuracyRow, *where))
+
+    def capacities(self, service: str, start: datetime, end: datetime) -> tuple[HourlyCapacity, ...]:
+        """What one replica of each variant carries, hour by hour, by variant and time."""
+        columns = table(CapacityRow).c
+        where = [columns.service == service, *between(columns.hour, start, end)]
+        with self._reading() as connection:
+            return tuple(learning.capacity(row) for row in rows_of(connection, CapacityRow, *where))
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:

@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from controller.facts.decisions import AlertPhase
+from controller.facts.demand import ForecastAccuracy
 from controller.facts.fleet import CapacityType, Mode
+from controller.facts.missing import Missing
+from controller.facts.performance import ReplicaCapacity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,3 +152,51 @@ class FleetNow:
     fleet: ServiceMinute | None
     services: tuple[ServiceMinute, ...]
     variants: tuple[ServiceMinute, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemandMinute:
+    """What arrived at a service in one minute. ``requests`` None: nobody knows, and ``unknown_why`` says why; 0: none.
+
+    watched_s    seconds of the minute that passes looked back on: the first and the last minute are rarely whole
+    requests     finished; ``rejections`` those refused at the door, None where the engine does not say
+    mean_…       tokens per finished request; None when there was none
+    """
+
+    minute: datetime
+    watched_s: float
+    requests: float | None = None
+    rejections: float | None = None
+    mean_prompt_tokens: float | None = None
+    mean_cached_prompt_tokens: float | None = None
+    mean_output_tokens: float | None = None
+    unknown_why: str = ""
+
+    @property
+    def arrivals(self) -> float | None:
+        """Requests that were finished or refused."""
+        return None if self.requests is None else self.requests + (self.rejections or 0.0)
+
+    @property
+    def arrivals_per_s(self) -> float | None:
+        """Over the watched part of the minute."""
+        return None if self.arrivals is None else self.arrivals / self.watched_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourlyAccuracy:
+    """How good the forecasts were, as known last in ``hour``."""
+
+    hour: datetime
+    accuracy: ForecastAccuracy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourlyCapacity:
+    """What one replica of a variant carries, as known last in ``hour``: at ``at``."""
+
+    service: str
+    variant: str
+    hour: datetime
+    at: datetime
+    capacity: ReplicaCapacity | Missing

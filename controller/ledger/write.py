@@ -11,8 +11,9 @@ from typing import Self
 from sqlalchemy import Connection, Delete, delete, func, insert, select, update
 
 from controller.facts.decisions import Memory, Outcome, Pause
+from controller.facts.learned import Learned
 from controller.facts.passes import Gap, PassRecord, PassResult, Restored
-from controller.ledger import remembered, rollup
+from controller.ledger import learning, remembered, rollup
 from controller.ledger.claim import Release, claimed
 from controller.ledger.engine import ledger_errors, shown, writer_engine
 from controller.ledger.migrate import migrate
@@ -21,11 +22,15 @@ from controller.ledger.tables import (
     ActionRow,
     AlertEventRow,
     Base,
+    CapacityRow,
     CounterMarkRow,
     DecisionNumberRow,
     DecisionRow,
     DecisionVictimRow,
+    ForecastAccuracyRow,
+    ForecastRow,
     GapRow,
+    LearnedStateRow,
     OutcomeRow,
     PassProblemRow,
     PassRow,
@@ -52,6 +57,11 @@ SERVICE_MINUTE_MERGE: Mapping[str, Merge] = {
     **dict.fromkeys(rollup.ESTIMATE_LAST, newest),
 }
 MARK_MERGE: Mapping[str, Merge] = dict.fromkeys(("started_s", "value", "at"), replaced)
+LEARNED_MERGE: Mapping[type[Base], Mapping[str, Merge]] = {
+    row: {column.name: replaced for column in table(row).columns if not column.primary_key}
+    for row in (LearnedStateRow, ForecastRow, ForecastAccuracyRow, CapacityRow)
+}
+"""Of each slot of time the newest is kept."""
 
 
 class Ledger:
@@ -133,6 +143,7 @@ class Ledger:
                 unfinished=tuple(
                     one.decision for one in recorded_decisions(connection, table(DecisionRow).c.id.in_(unfinished))
                 ),
+                learned=Learned(states=learning.states_of(rows_of(connection, LearnedStateRow))),
             )
 
     def pause(self, pause: Pause) -> None:
@@ -158,12 +169,18 @@ class Ledger:
         """Forget what is older; return how many rows went.
 
         minutes_s    of measurements: minutes, passes, gaps, marks of targets that have not been seen since
-        decisions_s  of decisions with their numbers, actions and outcomes, of messages and of ended pauses
-        Never forgotten: the last pass, what is unfinished, and pauses that are on.
+        decisions_s  of decisions with their numbers, actions and outcomes, of messages, of ended pauses, and of what
+                     was learned of a service that has not been seen since
+        Forecasts, their accuracy and capacities go after 30 days, or with the minutes when those go earlier.
+        Never forgotten: the last pass, what is unfinished, pauses that are on, and profiles, which cost a load test.
         """
         minutes, decisions = now - timedelta(seconds=minutes_s), now - timedelta(seconds=decisions_s)
         with self._writing("forget old rows", "the ledger grows until it can; nothing else is affected") as connection:
-            return sum(connection.execute(one).rowcount for one in _forget(minutes, decisions))
+            forgetting = [
+                *_forget(minutes, decisions),
+                *_forget_learned(max(minutes, now - learning.KEEP_LEARNED), decisions),
+            ]
+            return sum(connection.execute(one).rowcount for one in forgetting)
 
     @contextmanager
     def _writing(self, what: str, then: str) -> Iterator[Connection]:
@@ -187,6 +204,9 @@ class Ledger:
         upsert(connection, CounterMarkRow, marks, MARK_MERGE)
         _replace_memory(connection, record.memory)
         _add_gaps(connection, (*record.gaps, *self._gap(last_at, record.at)))
+        if record.learned is not None:
+            for into, rows in learning.learned_rows(record.at, record.learned).items():
+                upsert(connection, into, rows, LEARNED_MERGE[into])
 
     def _gap(self, last_at: datetime | None, now: datetime) -> tuple[Gap, ...]:
         """What passes saw while the ledger could not be written is lost; the gap that it leaves is named."""
@@ -255,23 +275,34 @@ def _resume(connection: Connection, service: str, at: datetime, by: str) -> bool
     return connection.execute(update(pauses).where(on).values(resumed_at=at, resumed_by=by)).rowcount > 0
 
 
-def _forget(minutes: datetime, decisions: datetime) -> list[Delete]:
-    def older(row: type[Base], column: str, than: datetime) -> Delete:
-        return delete(table(row)).where(table(row).c[column] < than)
+def _older(row: type[Base], column: str, than: datetime) -> Delete:
+    return delete(table(row)).where(table(row).c[column] < than)
 
+
+def _forget_learned(shown: datetime, states: datetime) -> list[Delete]:
+    """``shown``: what only people look at; ``states``: what the estimators need, as long as their service lives."""
+    return [
+        _older(ForecastRow, "slot", shown),
+        _older(ForecastAccuracyRow, "hour", shown),
+        _older(CapacityRow, "hour", shown),
+        _older(LearnedStateRow, "at", states).where(table(LearnedStateRow).c.kind != "profile"),
+    ]
+
+
+def _forget(minutes: datetime, decisions: datetime) -> list[Delete]:
     done = select(table(OutcomeRow).c.decision_id)
     intended = select(table(ActionRow).c.decision_id)
     decided = table(DecisionRow).c
     return [
-        older(ReplicaMinuteRow, "minute", minutes),
-        older(ServiceMinuteRow, "minute", minutes),
-        older(PassProblemRow, "at", minutes),
-        older(PassRow, "at", minutes).where(
+        _older(ReplicaMinuteRow, "minute", minutes),
+        _older(ServiceMinuteRow, "minute", minutes),
+        _older(PassProblemRow, "at", minutes),
+        _older(PassRow, "at", minutes).where(
             table(PassRow).c.at < select(func.max(table(PassRow).c.at)).scalar_subquery()
         ),
-        older(GapRow, "ended_at", minutes),
-        older(CounterMarkRow, "at", minutes),
-        older(DecisionRow, "at", decisions).where(decided.id.in_(done) | decided.id.not_in(intended)),
-        older(AlertEventRow, "at", decisions),
-        older(PauseRow, "resumed_at", decisions),
+        _older(GapRow, "ended_at", minutes),
+        _older(CounterMarkRow, "at", minutes),
+        _older(DecisionRow, "at", decisions).where(decided.id.in_(done) | decided.id.not_in(intended)),
+        _older(AlertEventRow, "at", decisions),
+        _older(PauseRow, "resumed_at", decisions),
     ]

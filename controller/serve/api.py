@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from datetime import datetime
 from enum import Enum
+from math import isfinite
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Response
 from fastapi.responses import JSONResponse
 
+from controller.facts.learned import Learned
 from controller.facts.missing import Missing
 from controller.facts.passes import PassResult
 from controller.facts.readings import Target
@@ -55,11 +57,13 @@ def _add_pass(app: FastAPI, view: View) -> None:
 
     @app.get("/api/v1/services/{service}", summary="One service at all levels")
     def service(service: str) -> Any:
-        latest = _latest(view)
-        if service not in latest.estimates.services:
-            known = ", ".join(sorted(latest.estimates.services))
-            raise HTTPException(404, f"no service '{service}'; there are {known}")
+        latest = _latest_of(view, service)
         return {"at": plain(latest.at), **_levels(latest, service)}
+
+    @app.get("/api/v1/services/{service}/forecast", summary="What is asked and expected, and what one replica carries")
+    def forecast(service: str) -> Any:
+        latest = _latest_of(view, service)
+        return {"at": plain(latest.at), **_expected(latest.learned or Learned(), service)}
 
     @app.get("/api/v1/decisions", summary="What the last pass decided, and what became of it")
     def decisions() -> Any:
@@ -83,6 +87,25 @@ def _latest(view: View) -> PassResult:
     if latest is None:
         raise HTTPException(503, "no pass has finished yet; try again after one interval")
     return latest
+
+
+def _latest_of(view: View, service: str) -> PassResult:
+    latest = _latest(view)
+    if service not in latest.estimates.services:
+        known = ", ".join(sorted(latest.estimates.services))
+        raise HTTPException(404, f"no service '{service}'; there are {known}")
+    return latest
+
+
+def _expected(learned: Learned, service: str) -> dict[str, Any]:
+    """What was worked out last; what was not yet, says so."""
+    nothing = Missing("demand", "nothing has been worked out for this service yet; it takes some minutes of readings")
+    return {
+        "demand": plain(learned.demand.get(service, nothing)),
+        "forecasts": plain(learned.forecasts.get(service, ())),
+        "accuracy": [plain(one) for one in learned.accuracy if one.service == service],
+        "capacity": {name: plain(one) for (owner, name), one in learned.capacity.items() if owner == service},
+    }
 
 
 def _levels(latest: PassResult, service: str) -> dict[str, Any]:
@@ -116,6 +139,8 @@ def plain(value: Any) -> Any:
     """``value`` as JSON can say it."""
     if isinstance(value, Missing):
         return {"missing": value.what, "why": value.why}
+    if isinstance(value, float) and not isfinite(value):
+        return {"missing": "number", "why": f"it is {value}"}  # JSON has no word for it
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, datetime):

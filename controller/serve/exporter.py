@@ -16,10 +16,11 @@ from prometheus_client.exposition import generate_latest
 
 from controller.facts.decisions import AlertPhase
 from controller.facts.estimates import Estimate
+from controller.facts.learned import Learned
 from controller.facts.missing import Missing
 from controller.facts.passes import PassResult
 from controller.facts.readings import EngineReading
-from controller.serve.names import ESTIMATES, OTHERS
+from controller.serve.names import ESTIMATES, OTHERS, QUANTILES
 from controller.serve.view import Standing, View
 
 PASS_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
@@ -61,13 +62,15 @@ class Exporter:
         if latest is not None:
             yield from _about_pass(latest)
             yield from _estimates(latest)
+            yield from _learned(latest.learned or Learned())
 
 
-def _gauge(name: str, labels: tuple[str, ...], values: Mapping[Any, float]) -> Metric:
+def _gauge(name: str, labels: tuple[str, ...], values: Mapping[Any, float | Missing]) -> Metric:
     """One family; the keys of ``values`` are its labels' values."""
     family = GaugeMetricFamily(name, OTHERS[name], labels=labels)
     for key, value in values.items():
-        family.add_metric(key, value)
+        if not isinstance(value, Missing):
+            family.add_metric(key, value)
     return family
 
 
@@ -134,6 +137,25 @@ def _estimates(latest: PassResult) -> Iterator[Metric]:
             if not isinstance(value, Missing):
                 family.add_metric((scope.service, scope.variant), value)
         yield family
+
+
+def _learned(learned: Learned) -> Iterator[Metric]:
+    """What is asked, what is expected, how good that was lately, and what one replica carries."""
+    demand = {(name,): one.requests_per_s for name, one in learned.demand.items()}
+    yield _gauge("pennyweight_demand_requests_per_second", ("service",), demand)
+    expected = {
+        (name, f"{one.horizon_s:g}", f"{probability:g}"): one.quantiles[probability]
+        for name, made in learned.forecasts.items()
+        for one in made
+        for probability in QUANTILES
+        if probability in one.quantiles
+    }
+    labels = ("service", "horizon_seconds", "probability")
+    yield _gauge("pennyweight_forecast_requests_per_second", labels, expected)
+    errors = {(one.service, f"{one.horizon_s:g}"): one.error_ratio for one in learned.accuracy}
+    yield _gauge("pennyweight_forecast_error_ratio", ("service", "horizon_seconds"), errors)
+    carried = {key: one if isinstance(one, Missing) else one.requests_per_s for key, one in learned.capacity.items()}
+    yield _gauge("pennyweight_replica_capacity_requests_per_second", ("service", "variant"), carried)
 
 
 def _version() -> str:

@@ -74,6 +74,9 @@ ESTIMATES = (
     _field("energy_joules_per_output_token", "joules_per_token", "Energy of an output token."),
 )
 
+QUANTILES = (0.5, 0.9, 0.95, 0.99)
+"""The quantiles of a forecast that are exported: of each service as many series as quantiles times horizons."""
+
 OTHERS = {
     "pennyweight_build_info": "The version that runs.",
     "pennyweight_ready": "1 when /readyz says yes.",
@@ -93,5 +96,12 @@ OTHERS = {
     "pennyweight_alerts_firing": "Alerts that fire.",
     "pennyweight_notifications_total": "Alert messages by channel and what became of them.",
     "pennyweight_service_paused": "1 while an operator paused the service.",
+    "pennyweight_demand_requests_per_second": "Requests that arrive, refused ones included. By service.",
+    "pennyweight_forecast_requests_per_second": "Requests expected to arrive so many seconds ahead. "
+    "By service, horizon_seconds and probability: the share of cases in which no more than this arrive.",
+    "pennyweight_forecast_error_ratio": "Mean distance of the median forecast from what came, as a share of it. "
+    "By service and horizon_seconds.",
+    "pennyweight_replica_capacity_requests_per_second": "The most that one replica carries inside the SLO. "
+    "By service and variant.",
 }
 """Everything else."""

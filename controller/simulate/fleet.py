@@ -10,22 +10,20 @@ from numpy.typing import NDArray
 
 from controller.facts.readings import Phase
 from controller.simulate.arrivals import Requests
-from controller.simulate.kernel import BLOCK_WASTE_TOKENS, advance, evict, give_up, route_waiting
-from controller.simulate.layout import (
+from controller.simulate.compiled.engine import BLOCK_WASTE_TOKENS
+from controller.simulate.compiled.layout import (
+    DONE,
     FREE,
     NOBODY,
     SEEN,
     UNROUTED,
     Count,
     Done,
-    Engines,
-    Speed,
-    grown_flight,
-    new_done,
-    new_engines,
-    new_flight,
-    new_tallies,
+    more_replicas,
+    more_slots,
+    new_state,
 )
+from controller.simulate.compiled.router import advance, evict, give_up, route_waiting
 from controller.simulate.stepmodel import EngineSpec
 from controller.simulate.tally import Tally, tally_of
 
@@ -111,9 +109,7 @@ class SimulatedFleet:
         self._max_model_len = max_model_len
         self._give_up_s = give_up_s
         self._seeds = np.random.SeedSequence(seed)
-        self._engines = new_engines(FIRST_ROWS, 1)
-        self._flight = new_flight(FIRST_SLOTS)
-        self._tallies = new_tallies(FIRST_ROWS, max_model_len)
+        self._state = new_state(FIRST_ROWS, 1, FIRST_SLOTS, max_model_len)
         self._replicas: dict[str, SimulatedReplica] = {}
         self.gone: list[Gone] = []
         self.dropped = 0
@@ -131,17 +127,17 @@ class SimulatedFleet:
     @property
     def unrouted(self) -> int:
         """Requests that wait at the router because nobody is ready."""
-        return int(self._flight.levels[UNROUTED])
+        return int(self._state.levels[UNROUTED])
 
     @property
     def in_flight(self) -> int:
         """Requests that have come and neither finished nor were dropped."""
-        return len(self._flight.number) - int(self._flight.levels[FREE])
+        return len(self._state.flight) - int(self._state.levels[FREE])
 
     @property
     def seen(self) -> int:
         """Requests that have come so far."""
-        return int(self._flight.levels[SEEN])
+        return int(self._state.levels[SEEN])
 
     def start(self, name: str, spec: EngineSpec, delay_s: float, *, slowness: float = 1.0) -> None:
         """A replica that will be ready ``delay_s`` from now. ``slowness``: its steps take so many times longer."""
@@ -152,28 +148,28 @@ class SimulatedFleet:
         self._replicas[name] = SimulatedReplica(name=name, row=row, spec=spec, created_s=self._now_s, ready_s=ready_s)
         self._fill_row(row, spec, ready_s, slowness)
         if delay_s <= 0:
-            route_waiting(self._engines, self._flight, self._now_s)
+            route_waiting(self._state, self._now_s)
 
     def drain(self, name: str) -> None:
         """No new requests for it; it goes when the last one is answered, or at once if it never served."""
         one = self._replicas[name]
         if one.draining_since_s is None:
             one.draining_since_s = self._now_s
-            self._engines.routable[one.row] = 0
+            self._state.engines["routable"][one.row] = 0
 
     def fail(self, name: str) -> int:
         """It is gone now: what it had goes back to the router and starts again. How many requests."""
         one = self._replicas[name]
-        self._engines.routable[one.row] = 0
-        lost = evict(self._engines, self._flight, one.row)
+        self._state.engines["routable"][one.row] = 0
+        lost = evict(self._state, one.row)
         self.lost += lost
         self._remove(one, self._now_s)
-        route_waiting(self._engines, self._flight, self._now_s)
+        route_waiting(self._state, self._now_s)
         return lost
 
     def slow(self, name: str, slowness: float) -> None:
         """From now on its steps take ``slowness`` times as long."""
-        self._engines.slowness[self._replicas[name].row] = slowness
+        self._state.engines["slowness"][self._replicas[name].row] = slowness
 
     def advance(self, until_s: float, requests: Requests) -> Finished:
         """Serve until ``until_s``. ``requests`` come in order of time, none later than that."""
@@ -186,61 +182,63 @@ class SimulatedFleet:
         if len(requests):  # at until_s itself
             parts.append(self._advance(until_s, requests))
         for one in [one for one in self._replicas.values() if self._may_go(one)]:
-            ended_s = max(one.draining_since_s or 0.0, float(self._engines.last_busy_s[one.row]))
+            ended_s = max(one.draining_since_s or 0.0, float(self._state.engines["last_busy_s"][one.row]))
             self._remove(one, ended_s)
         return _finished(parts)
 
     def level(self, name: str) -> Level:
         """What the replica shows now."""
-        one, engines = self._replicas[name], self._engines
-        row = one.row
-        used = engines.kv_decoding[row] + engines.kv_reserved[row] + BLOCK_WASTE_TOKENS * engines.running[row]
+        one = self._replicas[name]
+        engine = self._state.engines[one.row]
+        used = engine["kv_decoding"] + engine["kv_reserved"] + BLOCK_WASTE_TOKENS * engine["running"]
         return Level(
-            running=int(engines.running[row]),
-            waiting=int(engines.waiting[row]),
+            running=int(engine["running"]),
+            waiting=int(engine["waiting"]),
             kv_cache_ratio=min(1.0, float(used) / one.spec.kv_capacity_tokens),
-            busy_s=float(engines.busy_s[row]),
+            busy_s=float(engine["busy_s"]),
         )
 
     def tally(self, name: str) -> Tally:
         """What it has counted since it started."""
-        return tally_of(self._tallies, self._replicas[name].row, self._max_model_len)
+        return tally_of(self._state, self._replicas[name].row, self._max_model_len)
 
     def counts(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Copies of its counters [Count], buckets [Hist, bucket] and totals [Hist]: see simulate/layout.py."""
+        """Copies of its counters [Count], buckets [Hist, bucket] and totals [Hist]: see simulate/compiled/layout.py."""
         row = self._replicas[name].row
-        return self._tallies.counts[row].copy(), self._tallies.buckets[row].copy(), self._tallies.totals[row].copy()
+        state = self._state
+        return state.counts[row].copy(), state.buckets[row].copy(), state.totals[row].copy()
 
     def tokens_made(self) -> dict[int, int]:
         """By number of a request in flight: output tokens it has got so far."""
-        flight, engines = self._flight, self._engines
-        free = set(flight.free[: flight.levels[FREE]].tolist())
+        state = self._state
+        flight, free = state.flight, set(state.free[: state.levels[FREE]].tolist())
         step_of: dict[int, int] = {}
         for one in self._replicas.values():
-            slot = int(engines.run_tail[one.row])
+            engine = state.engines[one.row]
+            slot = int(engine["run_tail"])
             while slot != NOBODY:
-                step_of[slot] = int(engines.step[one.row])
-                slot = int(flight.run_before[slot])
+                step_of[slot] = int(engine["step"])
+                slot = int(flight[slot]["run_before"])
         made = {}
-        for slot in range(len(flight.number)):
-            if slot not in free:
-                decoding = slot in step_of and flight.last_step[slot] >= 0
-                steps = step_of[slot] - int(flight.start_step[slot]) if decoding else 0
-                made[int(flight.number[slot])] = int(flight.generated[slot]) + int(flight.pace[slot] * steps)
+        for slot in set(range(len(flight))) - free:
+            request = flight[slot]
+            decoding = slot in step_of and request["last_step"] >= 0
+            steps = step_of[slot] - int(request["start_step"]) if decoding else 0
+            made[int(request["number"])] = int(request["generated"]) + int(request["pace"] * steps)
         return made
 
     def _advance(self, end_s: float, come: Requests) -> Done:
-        need = len(come) - int(self._flight.levels[FREE])
+        need = len(come) - int(self._state.levels[FREE])
         if need > 0:
-            self._flight = grown_flight(self._flight, 2 * (len(self._flight.number) + need))
-        done = new_done(self.in_flight + len(come))
+            self._state = more_slots(self._state, 2 * (len(self._state.flight) + need))
+        done = np.empty(self.in_flight + len(come), DONE)
         arrivals = (come.arrival_s, come.prompt_tokens, come.output_tokens, come.cached_tokens)
-        rows = advance(self._engines, self._flight, self._tallies, arrivals, end_s, done)
+        rows = advance(self._state, arrivals, end_s, done)
         self._now_s = end_s
         if self.unrouted:
-            route_waiting(self._engines, self._flight, end_s)
-            self.dropped += give_up(self._flight, end_s - self._give_up_s)
-        return Done._make(column[:rows] for column in done)
+            route_waiting(self._state, end_s)
+            self.dropped += give_up(self._state, end_s - self._give_up_s)
+        return done[:rows]
 
     def _next_event(self, until_s: float) -> float:
         """The next moment at which somebody becomes ready, or ``until_s``."""
@@ -248,59 +246,47 @@ class SimulatedFleet:
         return min(coming, default=until_s)
 
     def _may_go(self, one: SimulatedReplica) -> bool:
-        busy = self._engines.running[one.row] or self._engines.waiting[one.row]
-        return one.draining_since_s is not None and not busy
+        engine = self._state.engines[one.row]
+        return one.draining_since_s is not None and engine["running"] + engine["waiting"] == 0
 
     def _remove(self, one: SimulatedReplica, ended_s: float) -> None:
-        busy_s = float(self._engines.busy_s[one.row])
+        busy_s = float(self._state.engines["busy_s"][one.row])
         self.gone.append(Gone(name=one.name, created_s=one.created_s, ended_s=ended_s, busy_s=busy_s))
-        self._engines.live[one.row] = 0
+        self._state.engines["live"][one.row] = 0
         del self._replicas[one.name]
 
     def _free_row(self, max_sequences: int) -> int:
-        rows, width = self._engines.ends_step.shape
-        if width < max_sequences + 1:
-            self._widen(rows, max_sequences)
-        free = np.flatnonzero(self._engines.live == 0)
-        if len(free) == 0:
-            self._widen(2 * rows, max(width - 1, max_sequences))
-            return int(rows)
-        return int(free[0])
-
-    def _widen(self, rows: int, max_sequences: int) -> None:
-        """Room for more replicas or larger batches."""
-        engines, tallies = new_engines(rows, max_sequences), new_tallies(rows, self._max_model_len)
-        for old, new in ((self._engines, engines), (self._tallies, tallies)):
-            for before, after in zip(old, new, strict=True):
-                if before is not self._tallies.bounds:
-                    after[tuple(slice(0, size) for size in before.shape)] = before
-        self._engines, self._tallies = engines, tallies
+        rows, width = self._state.ends_step.shape
+        free = np.flatnonzero(self._state.engines["live"] == 0)
+        if width <= max_sequences or not len(free):
+            self._state = more_replicas(self._state, rows if len(free) else 2 * rows, max(width - 1, max_sequences))
+        return int(free[0]) if len(free) else int(rows)
 
     def _fill_row(self, row: int, spec: EngineSpec, ready_s: float, slowness: float) -> None:
-        engines = self._engines
-        for column in Engines._fields:
-            getattr(engines, column)[row] = 0
-        for column in ("wait_head", "wait_tail", "fill_head", "fill_tail", "run_tail"):
-            getattr(engines, column)[row] = NOBODY
-        for table in (self._tallies.counts, self._tallies.buckets, self._tallies.totals):
+        state, step = self._state, spec.step
+        for table in (state.counts, state.buckets, state.totals):
             table[row] = 0.0
-        step = spec.step
-        engines.speed[row, Speed.BASE] = step.base_s + spec.draft_s
-        engines.speed[row, Speed.PER_SEQUENCE] = step.per_sequence_s
-        engines.speed[row, Speed.PER_KV_TOKEN] = step.per_kv_token_s
-        engines.speed[row, Speed.PER_PREFILL_TOKEN] = step.per_prefill_token_s
-        engines.speed[row, Speed.PER_PREFILL_PAIR] = step.per_prefill_pair_s
-        engines.speed[row, Speed.HOST_PER_TOKEN] = step.host_per_token_s
-        engines.kv_capacity[row] = spec.kv_capacity_tokens
-        engines.token_budget[row] = spec.token_budget
-        engines.max_sequences[row] = spec.max_sequences
-        engines.reserves_output[row] = int(spec.reserves_output)
-        engines.draft_tokens[row] = spec.draft_tokens
-        engines.acceptance[row] = spec.acceptance_ratio
-        engines.random[row] = self._seeds.spawn(1)[0].generate_state(1, np.uint64)[0] | np.uint64(1)
-        engines.slowness[row] = slowness
-        engines.ready_s[row] = engines.clock_s[row] = engines.due_s[row] = ready_s
-        engines.live[row] = engines.routable[row] = 1
+        values = {
+            **dict.fromkeys(("live", "routable"), 1),
+            **dict.fromkeys(("wait_head", "wait_tail", "fill_head", "fill_tail", "run_tail"), NOBODY),
+            **dict.fromkeys(("ready_s", "clock_s", "due_s"), ready_s),
+            "base_s": step.base_s + spec.draft_s,
+            "per_sequence_s": step.per_sequence_s,
+            "per_kv_token_s": step.per_kv_token_s,
+            "per_prefill_token_s": step.per_prefill_token_s,
+            "per_prefill_pair_s": step.per_prefill_pair_s,
+            "host_per_token_s": step.host_per_token_s,
+            "kv_capacity": spec.kv_capacity_tokens,
+            "token_budget": spec.token_budget,
+            "max_sequences": spec.max_sequences,
+            "reserves_output": int(spec.reserves_output),
+            "draft_tokens": spec.draft_tokens,
+            "acceptance": spec.acceptance_ratio,
+            "random": self._seeds.spawn(1)[0].generate_state(1, np.uint64)[0] | np.uint64(1),
+            "slowness": slowness,
+        }
+        for name in state.engines.dtype.names or ():
+            state.engines[name][row] = values.get(name, 0)
 
     def _check(self, requests: Requests) -> None:
         if not len(requests):
@@ -315,10 +301,16 @@ class SimulatedFleet:
 
 
 def _finished(parts: list[Done]) -> Finished:
-    if len(parts) == 1:
-        return Finished(*parts[0])
-    whole = Done._make(map(np.concatenate, zip(*parts, strict=True))) if parts else new_done(0)
-    return Finished(*whole)
+    done = parts[0] if len(parts) == 1 else np.concatenate(parts or [np.empty(0, DONE)])
+    return Finished(
+        number=done["number"],
+        sent_s=done["sent_s"],
+        first_token_s=done["first_s"],
+        finished_s=done["finished_s"],
+        prompt_tokens=done["prompt"],
+        output_tokens=done["output"],
+        preemptions=done["preemptions"],
+    )
 
 
 def generation_tokens(fleet: SimulatedFleet, name: str) -> int:

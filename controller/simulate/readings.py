@@ -20,8 +20,8 @@ from controller.facts.readings import (
     Signal,
     Target,
 )
+from controller.simulate.compiled.layout import Count, Hist, bounds_of
 from controller.simulate.fleet import SimulatedFleet
-from controller.simulate.layout import Count, Hist, bounds_of
 
 SOURCE = "scrape"
 

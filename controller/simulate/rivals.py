@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controller.facts.readings import Phase
+from controller.simulate.compiled.layout import Count, Hist
 from controller.simulate.fleet import Level
-from controller.simulate.layout import Count, Hist
 from controller.simulate.sight import Opponent, ReplicaSight, Sight
 from controller.simulate.world import World
 

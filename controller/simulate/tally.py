@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from controller.simulate.compiled.layout import Count, Hist, State, bounds_of
 from controller.simulate.histogram import CumulativeHistogram
-from controller.simulate.layout import Count, Hist, Tallies, bounds_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,15 +60,15 @@ HISTOGRAMS = {
 }
 
 
-def tally_of(tallies: Tallies, row: int, max_model_len: int) -> Tally:
+def tally_of(state: State, row: int, max_model_len: int) -> Tally:
     """The counts of one replica's row."""
     bounds = bounds_of(max_model_len)
-    counts = {count.name.lower(): round(float(tallies.counts[row, count])) for count in Count}
+    counts = {count.name.lower(): round(float(state.counts[row, count])) for count in Count}
     histograms = {
         name: CumulativeHistogram(
             bounds=bounds[hist][:-1],
-            counts=tuple(round(float(seen)) for seen in tallies.buckets[row, hist, : len(bounds[hist])]),
-            total=float(tallies.totals[row, hist]),
+            counts=tuple(round(float(seen)) for seen in state.buckets[row, hist, : len(bounds[hist])]),
+            total=float(state.totals[row, hist]),
         )
         for name, hist in HISTOGRAMS.items()
     }

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from math import inf
 
+from controller.simulate.compiled.engine import BLOCK_TOKENS
 from controller.simulate.fleet import Level, SimulatedFleet
 from controller.simulate.histogram import CumulativeHistogram
-from controller.simulate.kernel import BLOCK_TOKENS
 from controller.simulate.stepmodel import EngineSpec
 from controller.simulate.tally import Tally
 from controller.simulate.vllm_families import CACHE_CONFIG, FAMILIES

@@ -24,17 +24,23 @@ from controller.facts.decisions import (
     OutcomeKind,
     Pause,
 )
+from controller.facts.demand import Forecast, ForecastAccuracy
 from controller.facts.estimates import Estimate, Estimates
 from controller.facts.fleet import CapacityType, Mode
+from controller.facts.learned import Learned
 from controller.facts.missing import Missing
 from controller.facts.money import accrued_nanousd, nanousd
 from controller.facts.passes import Gap, PassRecord, PassResult, ReplicaUse
+from controller.facts.performance import ReplicaCapacity, ServingPoint
 from controller.facts.readings import Counter, Observation, Phase
 from controller.ledger.write import Ledger
 
 MINUTE = timedelta(minutes=1)
+HORIZONS_S = (60.0, 240.0, 900.0)
 TOKENS_PER_REPLICA = 2_400.0
 """Output tokens a second that one replica of these tests makes at most."""
+
+TOKENS_PER_REQUEST = 240.0
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ class Filled:
                 marks=(),
                 memory=memory,
                 gaps=gaps,
+                learned=_learned(at) if at.minute % 5 == 0 else None,
             )
         )
         self._ledger.record_outcomes(_result(at, estimates, tuple(decisions), last=last), memory)
@@ -195,7 +202,7 @@ def _measured(one: Offered, at: datetime, load: float, *, current: int, ready: i
         gpus=current * one.gpus,
         output_tokens_per_s=load,
         prompt_tokens_per_s=3.1 * load,
-        requests_per_s=load / 240,
+        requests_per_s=load / TOKENS_PER_REQUEST,
         rejections_per_s=0.0,
         running=64 * busy * ready,
         queue_depth=max(0.0, (busy - 0.72) * 90 * ready),
@@ -247,9 +254,45 @@ def _use(one: Offered, at: datetime, load: float, number: int) -> ReplicaUse:
         end=at,
         phase=Phase.READY,
         gpus=one.gpus,
-        counts={Counter.OUTPUT_TOKENS: load * 60, Counter.PROMPT_TOKENS: 3.1 * load * 60},
+        counts={
+            Counter.OUTPUT_TOKENS: load * 60,
+            Counter.PROMPT_TOKENS: 3.1 * load * 60,
+            Counter.CACHED_PROMPT_TOKENS: 0.9 * load * 60,
+            Counter.REQUESTS: load * 60 / TOKENS_PER_REQUEST,
+            Counter.REJECTIONS: 0.0,
+        },
         cost_nanousd=accrued_nanousd(rate, start, at),
     )
+
+
+def _learned(at: datetime) -> Learned:
+    """Forecasts that know the day's curve and miss the ripple; of what ``code``'s replica carries nothing is known."""
+    level = {"running": 71.0, "kv_cache_ratio": 0.44, "busy_ratio": 0.3, "ttft_s": 0.41, "tpot_s": 0.029}
+    point = ServingPoint(requests_per_s=9.6, **level)
+    carries = ReplicaCapacity(requests_per_s=9.6, binding="ttft", at=point, source="learned", band_ratio=0.12)
+    return Learned(
+        forecasts={one.name: tuple(_forecast(one, at, horizon) for horizon in HORIZONS_S) for one in (CHAT, CODE)},
+        accuracy=tuple(_accuracy(horizon) for horizon in HORIZONS_S),
+        capacity={
+            (CHAT.name, CHAT.variant): carries,
+            (CODE.name, CODE.variant): Missing("capacity", "the model of code is in no table"),
+        },
+    )
+
+
+def _accuracy(horizon_s: float) -> ForecastAccuracy:
+    known = {"error_ratio": 0.03 + horizon_s / 20_000, "bias_ratio": -0.004}
+    covered = {0.5: 0.47, 0.9: 0.91, 0.95: 0.96, 0.99: 0.992}
+    return ForecastAccuracy(service=CHAT.name, horizon_s=horizon_s, scored=2_400, coverage_ratio=covered, **known)
+
+
+def _forecast(one: Offered, at: datetime, horizon_s: float) -> Forecast:
+    due = at + timedelta(seconds=horizon_s)
+    middle = 0.5 * (_load(one, due) + _load(one, at)) / TOKENS_PER_REQUEST
+    wide = 0.02 + horizon_s / 9_000
+    quantiles = {0.5: middle, 0.9: middle * (1 + 1.3 * wide), 0.95: middle * (1 + 1.7 * wide)}
+    quantiles |= {0.99: middle * (1 + 2.4 * wide)}
+    return Forecast(at=at, horizon_s=horizon_s, quantiles=quantiles, basis="day", scored=2_400)
 
 
 def _unread(at: datetime) -> ReplicaUse:

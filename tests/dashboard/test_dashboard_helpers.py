@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from controller.facts.demand import Forecast
+from controller.facts.missing import Missing
 from controller.facts.passes import Gap
-from controller.ledger.rows import Cost
-from dashboard import formats
+from controller.ledger.demand import NOT_WATCHED
+from controller.ledger.rows import Cost, DemandMinute
+from dashboard import expected, formats
 from dashboard.clock import clock
 from dashboard.look import Cell, note, table
 from dashboard.shaping import MOST_POINTS, bands, bucket, per_month, spark, spent
@@ -122,3 +125,44 @@ def test_nothing_from_the_ledger_can_become_markup() -> None:
     cell = Cell(text="<b>", sub="<i>", why='"><script>', link='service?service="x')
     shown = table([("<th>", "")], [[cell]]) + note("<u>", "<s>")
     assert not any(bad in shown for bad in ("<b><", "<i>", "<script>", "<u>", "<s>", 'service="x'))
+
+
+def _minute(index: int, requests: float | None, why: str = "") -> DemandMinute:
+    at = NOON + timedelta(minutes=index)
+    return DemandMinute(minute=at, watched_s=60.0 if requests is not None else 0.0, requests=requests, unknown_why=why)
+
+
+def test_what_arrives_now_is_over_the_seconds_that_were_watched() -> None:
+    assert expected.arriving([_minute(0, 600), _minute(1, None, "x"), _minute(2, 0)]) == (5.0, "")
+    unseen = [_minute(0, None, "timed out"), _minute(1, None, NOT_WATCHED)]
+    assert expected.arriving(unseen) == (None, "timed out")
+    assert expected.arriving([]) == (None, NOT_WATCHED)
+
+
+def _forecast(minute: int) -> Forecast:
+    at = NOON + timedelta(minutes=minute)
+    return Forecast(at=at, horizon_s=240.0, quantiles={0.5: 4.0, 0.95: 6.0}, basis="day", scored=1)
+
+
+def test_a_band_breaks_where_no_forecast_was_made_and_is_thinned_to_what_a_chart_shows() -> None:
+    band = expected.band_points([_forecast(0), _forecast(5), _forecast(60)], 0.5, 0.95)
+    assert [one["low"] for one in band] == [4.0, 4.0, None, 4.0]
+    assert band[0]["at"] == (NOON + timedelta(minutes=4)).isoformat()
+    assert band[0]["shown"] == "4 requests/s to 6 requests/s"
+    week = expected.band_points([_forecast(5 * index) for index in range(2016)], 0.5, 0.95)
+    assert len(week) <= MOST_POINTS
+    assert all(one["low"] == 4.0 for one in week)
+    assert expected.band_points([_forecast(0)], 0.5, 0.99) == []
+
+
+@pytest.mark.parametrize(
+    ("bias", "said"),
+    [(0.031, "3.1 % too high"), (-0.2, "20 % too low"), (0.0, "neither high nor low"), (Missing("b", "y"), "unknown")],
+)
+def test_a_bias_is_told_as_the_way_it_leans(bias: float | Missing, said: str) -> None:
+    assert expected.leaning(bias) == said
+
+
+@pytest.mark.parametrize(("horizons", "first"), [([60.0, 240.0, 480.0], 1), ([75.0, 300.0], 1), ([60.0], 0)])
+def test_a_page_begins_at_about_the_time_that_a_replica_takes_to_start(horizons: list[float], first: int) -> None:
+    assert expected.usual_horizon(horizons) == first

@@ -101,7 +101,7 @@ def _settled(page: Page, picture: Path) -> None:
     assert picture.stat().st_size > 10_000
 
 
-def test_all_three_pages_show_their_story_without_an_exception(site: str, browser_page: Page, tmp_path: Path) -> None:
+def test_all_four_pages_show_their_story_without_an_exception(site: str, browser_page: Page, tmp_path: Path) -> None:
     page = browser_page
     expect.set_options(timeout=PATIENCE_S * 1000)
 
@@ -120,6 +120,13 @@ def test_all_three_pages_show_their_story_without_an_exception(site: str, browse
     expect(charts).to_have_count(9)
     expect(charts.last.locator("canvas, svg").first).to_be_visible()
     _settled(page, tmp_path / "service.png")
+
+    page.get_by_role("link", name="Forecast").click()
+    expect(page.get_by_text("What was expected 4 min ahead, and what came")).to_be_visible()
+    expect(page.get_by_test_id("stVegaLiteChart")).to_have_count(1)
+    expect(page.get_by_test_id("stVegaLiteChart").locator("canvas, svg").first).to_be_visible()
+    expect(page.get_by_text("What one replica carries inside the latency targets")).to_be_visible()
+    _settled(page, tmp_path / "forecast.png")
 
     page.get_by_role("link", name="Decision log").click()
     expect(page.get_by_text("Reason, and the numbers that decided")).to_be_visible()

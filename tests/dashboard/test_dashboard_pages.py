@@ -26,13 +26,19 @@ def _service() -> None:
     service.page()
 
 
+def _forecast() -> None:
+    from dashboard import forecast
+
+    forecast.page()
+
+
 def _decisions() -> None:
     from dashboard import decisions
 
     decisions.page()
 
 
-PAGES = (_fleet, _service, _decisions)
+PAGES = (_fleet, _service, _forecast, _decisions)
 
 
 def _run(page: Callable[[], None]) -> AppTest:
@@ -146,6 +152,53 @@ def test_the_decision_log_tells_reason_money_and_outcome_and_filters(reading: Po
 
     app.selectbox(key="log_service").set_value("rerank").run()
     assert "No decision to show." in _html(app)
+
+
+def test_the_forecast_page_tells_what_was_expected_what_came_and_what_a_replica_carries(
+    reading: Point, virtual_day: str
+) -> None:
+    reading(virtual_day)
+    app = _run(_forecast)
+    shown = _html(app)
+    assert shown.index("Arriving now") < shown.index("Expected in 4 min") < shown.index("Typically off by")
+    assert "0.4 % too low" in shown
+    assert "9.60 requests/s" in shown
+    assert "between 8.45 and 10.8" in shown
+    assert "new requests would wait longer than the target allows" in shown
+    (chart,) = _charts(app)
+    marks = [layer["mark"]["type"] for layer in chart["layer"]]
+    assert marks == ["rect", "text", "area", "area", "line", "line"]
+
+
+def test_the_forecast_page_follows_the_horizon_that_is_picked(reading: Point, virtual_day: str) -> None:
+    reading(virtual_day)
+    app = _run(_forecast)
+    app.button_group(key="forecast_horizon").set_value(900.0).run()
+    assert not app.exception
+    assert "Expected in 15 min" in _html(app)
+    assert any("expected 15 min ahead" in one.value for one in app.subheader)
+
+
+def test_a_service_without_forecasts_explains_itself_and_why_its_demand_is_unknown(
+    reading: Point, virtual_day: str
+) -> None:
+    reading(virtual_day)
+    app = _run(_forecast)
+    app.selectbox(key="forecast_service").set_value("rerank").run()
+    assert not app.exception
+    shown = _html(app)
+    assert "No forecast yet." in shown
+    assert "What arrived could not be seen: http://127.0.0.1:9003/metrics answered 200 without engine metrics" in shown
+    assert "Not worked out yet." in shown
+    assert _charts(app) == []
+
+
+def test_a_capacity_that_could_not_be_worked_out_says_why(reading: Point, virtual_day: str) -> None:
+    reading(virtual_day)
+    app = _run(_forecast)
+    app.selectbox(key="forecast_service").set_value("code").run()
+    assert "the model of code is in no table" in _html(app)
+    assert "no forecast so far ahead has come due yet" in _html(app)
 
 
 @pytest.mark.parametrize("page", PAGES)

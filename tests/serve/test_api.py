@@ -75,6 +75,27 @@ def test_an_unknown_service_is_404_and_names_the_known_ones(ask):
     assert (status, json.loads(body)["detail"]) == (404, "no service 'chta'; there are chat")
 
 
+def test_what_is_expected_of_a_service_is_told_with_what_a_replica_carries(learned_view):
+    with Server(create_app(learned_view, Exporter(learned_view)), "127.0.0.1", 0) as server:
+        status, body = _asked(f"{server.url}/api/v1/services/chat/forecast", "GET")
+    told = json.loads(body)
+    assert status == 200
+    assert told["demand"]["requests_per_s"] == 11.5
+    assert [(one["horizon_s"], one["quantiles"]["0.95"]) for one in told["forecasts"]] == [(240.0, 16.0), (900.0, 16.0)]
+    assert told["accuracy"][0]["error_ratio"] == 0.08
+    assert told["accuracy"][1]["error_ratio"]["why"] == "no forecast at this horizon has come due yet"
+    assert told["capacity"]["h100"]["binding"] == "ttft"
+    assert told["capacity"]["h100"]["at"]["tpot_s"] == {"missing": "number", "why": "it is inf"}
+    assert told["capacity"]["l4"] == {"missing": "capacity", "why": "the model is in no table"}
+
+
+def test_before_anything_was_worked_out_the_forecast_says_so(ask):
+    told = json.loads(ask("/api/v1/services/chat/forecast")[1])
+    assert (told["forecasts"], told["accuracy"], told["capacity"]) == ([], [], {})
+    assert "nothing has been worked out for this service yet" in told["demand"]["why"]
+    assert ask("/api/v1/services/chta/forecast")[0] == 404
+
+
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH"])
 def test_nothing_can_be_changed(ask, method):
     assert ask("/api/v1/services/chat", method)[0] == 405

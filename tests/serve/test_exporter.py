@@ -81,6 +81,30 @@ def test_an_unknown_price_is_absent_not_zero(view, busy):
     assert ("pennyweight_cost_usd_per_hour", "", "chat") not in samples(Exporter(view))
 
 
+def test_what_is_asked_expected_and_carried_is_shown_and_what_is_missing_is_not(learned_view):
+    shown = samples(Exporter(learned_view))
+    assert shown[("pennyweight_demand_requests_per_second", "chat")] == 11.5
+    assert shown[("pennyweight_forecast_error_ratio", "240", "chat")] == 0.08
+    assert ("pennyweight_forecast_error_ratio", "900", "chat") not in shown
+    assert shown[("pennyweight_replica_capacity_requests_per_second", "chat", "h100")] == 9.5
+    assert ("pennyweight_replica_capacity_requests_per_second", "chat", "l4") not in shown
+
+
+def test_a_forecast_has_four_series_a_horizon_however_many_quantiles_it_has(learned_view):
+    shown = {key[1:3]: value for key, value in samples(Exporter(learned_view)).items() if "_forecast_req" in key[0]}
+    assert shown == {
+        (probability, horizon): value
+        for horizon in ("240", "900")
+        for probability, value in (("0.5", 12.0), ("0.9", 15.0), ("0.95", 16.0), ("0.99", 19.0))
+    }
+
+
+def test_promtool_finds_nothing_to_mend_in_forecasts(learned_view, tool):
+    page = Exporter(learned_view).render()
+    checked = subprocess.run([tool("promtool"), "check", "metrics"], input=page, capture_output=True, check=False)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, b"", b"")
+
+
 def test_promtool_finds_nothing_to_mend(exporter, tool):
     promtool = tool("promtool")
     checked = subprocess.run([promtool, "check", "metrics"], input=exporter.render(), capture_output=True, check=False)

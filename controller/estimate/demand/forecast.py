@@ -1,8 +1,7 @@
 """What a service will be asked for, at any horizon.
 
-No forecasting library: one that fits a model per call (exponential smoothing, ARIMA) takes tens to hundreds of
-milliseconds a service, and a pass has one for each. What is here costs well below one, and learns as it goes; see
-``benchmarks/forecast``.
+No forecasting library: those that fit a model per call (exponential smoothing, ARIMA) take tens of milliseconds or more
+for each service and pass. What is here takes well below one and learns as it goes; see ``benchmarks/forecast``.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ JUMP, LEAST_JUMP = 10.0, 0.5
 noise strays by 10 mean deviations (8 standard ones) never; bursty noise may, and there the mean deviation is large to
 begin with."""
 
-SURPRISE, LEAST_SURPRISE = 4.0, 0.25
+SURPRISE, LEAST_SURPRISE = 4.0, 0.2
 """Two passes in a row on the same side, each this far away, are a jump too."""
 
 REFERENCE = 1
@@ -38,8 +38,7 @@ def followed(recent: Recent, rate: float, spent_s: float, unseen_s: float = 0.0)
     size, usual = abs(off) / scale, max(recent.noise_ratio, _counting(reference, spent_s) / scale)
     levels, known_s, surprise = recent.levels, recent.known_s + spent_s, nan
     if _jumped(recent, off, size, usual):
-        towards = rate if isnan(recent.surprise) else (rate + recent.surprise) / 2
-        levels = (towards if size < JUMP * usual else rate,) * len(LEVELS_S)
+        levels = (_landing(recent, rate),) * len(LEVELS_S)
         known_s = spent_s  # the averages start again: plain means of what came since
         surprise = rate  # one more pass above it is a climb that goes on
     else:
@@ -54,8 +53,15 @@ def followed(recent: Recent, rate: float, spent_s: float, unseen_s: float = 0.0)
 
 
 def _share(spent_s: float, known_s: float, tau: float) -> float:
-    """How much of an average the newest observation is: a plain mean until ``tau`` seconds are known."""
-    return max(1 - exp(-spent_s / tau), spent_s / max(known_s, spent_s, tau) if known_s < tau else 0.0)
+    """How much of an average the newest observation is: a plain mean until about ``tau`` seconds are known."""
+    return max(1 - exp(-spent_s / tau), min(spent_s / known_s, 1.0))
+
+
+def _landing(recent: Recent, rate: float) -> float:
+    """Where a jump leads: two surprises of a step are averaged, those of a climb or fall that goes on are not."""
+    reference = recent.levels[REFERENCE]
+    going_on = isnan(recent.surprise) or abs(rate - reference) > abs(recent.surprise - reference)
+    return rate if going_on else (rate + recent.surprise) / 2
 
 
 def _counting(rate: float, spent_s: float) -> float:

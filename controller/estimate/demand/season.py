@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from controller.estimate.demand.state import DAY_SLOTS, SLOT_S, WEEK_SLOTS, Floats, Integers, Season
 
 DAY_SHARE, WEEK_SHARE = 0.3, 0.5
-"""How much the newest day or week counts once there are several: shapes drift over a week or so. Guesses: anything
-from 0.2 to 0.5 does about as well on the two public weeks that the benchmark reads."""
+"""How much the newest day or week counts once there are several. Guesses: a day's shape follows a new use within a
+week, a week's within a month, and one odd day does not undo either."""
 
 LEAST_CHANGE, MOST_CHANGE = 1 / 3, 3.0
 """A shape may say no more than this of the next half hour: it was learnt from few days."""

@@ -1,0 +1,83 @@
+"""The same as Markdown, for a pull request or a wiki; its plots are files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from controller.backtest.report.content import HEADINGS, WORDS, Cell, method, rows, unknowns
+from controller.backtest.report.decisions import biggest, reasons
+from controller.backtest.report.plots import Plot
+from controller.backtest.results import Backtest, Standing, standings
+from controller.backtest.words import signed_usd, span, verdict
+
+_SPECIAL = str.maketrans({each: f"\\{each}" for each in "\\`*_[]<>|#~"} | {"\n": " ", "\r": " "})
+
+
+def markdown_page(backtest: Backtest, plots: Iterable[Plot], picture: Callable[[Plot], str]) -> str:
+    """The report. ``picture``: where a plot's file is, seen from the page."""
+    found = verdict(backtest)
+    parts = [f"# Backtest of {_plain(backtest.trace)}, {span(backtest.hours)}", f"**{_plain(found.headline)}**"]
+    parts += [f"> **Wrong:** {_plain(warning)}" for warning in found.warnings]
+    parts += ["\n".join(f"- {_plain(sentence)}" for sentence in found.details)]
+    parts += _figures(backtest)
+    parts += [f"## {plot.title}\n\n![{_plain(plot.told)}]({picture(plot)})\n\n{plot.told}" for plot in plots]
+    parts += _decisions(backtest)
+    parts += _method(backtest)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _plain(text: str) -> str:
+    """``text`` as it stands, whatever Markdown would make of it."""
+    return text.translate(_SPECIAL)
+
+
+def _table(headings: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    rule = [":--", *("--:" for _ in headings[1:])]
+    lines = (headings, rule, *([_plain(cell) for cell in row] for row in body))
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _figures(backtest: Backtest) -> Iterator[str]:
+    table = rows(backtest)
+    yield f"## All controllers\n\n{_plain(backtest.slo_text)}."
+    body = [(row.name, "kept" if row.met else "MISSED", *map(_cell, row.cells)) for row in table]
+    yield _table(HEADINGS, body)
+    yield "\n".join(f"- ? {_plain(reason)}" for reason in unknowns(table))
+
+
+def _cell(cell: Cell) -> str:
+    return f"{cell.mean} ({cell.ranged})" if cell.ranged else cell.mean
+
+
+def _decisions(backtest: Backtest) -> Iterator[str]:
+    yield "## Decisions and their reasons"
+    for one in standings(backtest):
+        yield f"### {_plain(one.name)}: {len(one.runs[0].moves):,} moves"
+        if one.runs[0].moves:
+            yield from _moves(one)
+
+
+def _moves(one: Standing) -> Iterator[str]:
+    listed, others = reasons(one.runs[0])
+    yield _table(
+        ("reason (numbers of the largest move)", "moves", "added", "removed"),
+        [(reason.example, f"{reason.times:,}", f"{reason.added:,}", f"{reason.removed:,}") for reason in listed],
+    )
+    yield f"{others:,} more moves had other reasons." if others else ""
+    yield _table(
+        ("biggest moves, since the start", "replicas", "USD an hour", "reason"),
+        [
+            (move.when, f"{move.before} → {move.after}", signed_usd(move.usd_per_hour), move.reason)
+            for move in biggest(one.runs[0])
+        ],
+    )
+
+
+def _method(backtest: Backtest) -> Iterator[str]:
+    yield "## Method and limits"
+    yield "\n".join(f"- {name}: {_plain(text)}" for name, text in method(backtest))
+    if backtest.notes:
+        yield "### Known limits"
+        yield "\n".join(f"- {_plain(note)}" for note in backtest.notes)
+    yield "### Words"
+    yield "\n".join(f"- {name}: {_plain(text)}" for name, text in WORDS)

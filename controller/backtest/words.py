@@ -1,0 +1,241 @@
+"""Numbers as tired people want them, and the verdict in sentences. The terminal and the reports say the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import floor
+
+from controller.backtest.results import DAYS_PER_YEAR, HOURS_PER_DAY, Backtest, Spread, Standing, latency, standings
+from controller.facts.missing import Missing
+from controller.simulate.score import Number
+
+UNKNOWN = "?"
+DASH = "–"
+
+
+def usd(value: float) -> str:
+    """$1,234.56; no cents from $100,000 on; one cent's worth of more digits below ten cents."""
+    sign, size = ("-" if value < 0 else ""), abs(value)
+    digits = 0 if size >= 100_000 else 2 if size >= 0.1 or size == 0 else 4
+    return f"{sign}${size:,.{digits}f}"
+
+
+def signed_usd(value: float) -> str:
+    """+$8.80, -$8.80."""
+    return f"{'+' if value > 0 else ''}{usd(value)}"
+
+
+def share(value: float) -> str:
+    """99.12 %, rounded down: 98.999 % must not look like the 99 % that were asked for."""
+    return f"{floor(value * 10_000 + 1e-6) / 100:.2f} %"
+
+
+def percent(value: float) -> str:
+    """12.3 %, rounded to the nearest: for what is not promised."""
+    return f"{value * 100:.1f} %"
+
+
+def change(value: float) -> str:
+    """+12.3 %, -4.0 %."""
+    return f"{value * 100:+.1f} %" if abs(value) >= 0.0005 else "±0.0 %"
+
+
+def count(value: float) -> str:
+    """1,234; means over seeds keep a digit below a hundred."""
+    return f"{value:,.0f}" if value == round(value) or value >= 100 else f"{value:,.1f}"
+
+
+def milliseconds(value_s: float) -> str:
+    """1.2 ms of 0.0012."""
+    return f"{value_s * 1000:,.3g} ms" if value_s < 1 else f"{value_s * 1000:,.0f} ms"
+
+
+def span(hours: float) -> str:
+    """7 days, 24 h, 40 min."""
+    if hours >= 48:
+        return f"{hours / HOURS_PER_DAY:.3g} days"
+    return f"{hours:.3g} h" if hours >= 1 else f"{hours * 60:.3g} min"
+
+
+FORMS: Mapping[str, Callable[[float], str]] = {
+    "cost": usd,
+    "cost_per_day": usd,
+    "regret": change,
+    "attainment": share,
+    "attainment_ttft": share,
+    "attainment_tpot": share,
+    "worst_five_minutes": share,
+    "replica_hours": lambda hours: f"{hours:,.1f}",
+    "idle": percent,
+    "forecast_error": percent,
+    "pass": milliseconds,
+    "ttft_p50": latency,
+    "ttft_p99": latency,
+    "tpot_p50": latency,
+    "tpot_p99": latency,
+}
+"""How a quantity is written; those not here are counts."""
+
+
+def shown(quantity: str, value: Number) -> str:
+    return UNKNOWN if isinstance(value, Missing) else FORMS.get(quantity, count)(value)
+
+
+def shown_spread(quantity: str, found: Spread | Missing) -> tuple[str, str]:
+    """The mean, and the range over the seeds or nothing where all are equal."""
+    if isinstance(found, Missing):
+        return UNKNOWN, ""
+    form = FORMS.get(quantity, count)
+    if form is usd and found.low >= 100:
+        form = "${:,.0f}".format  # cents beside hundreds say nothing about a range
+    low, high = form(found.low), form(found.high)
+    return shown(quantity, found.mean), "" if low == high else _ranged(low, high)
+
+
+def _ranged(low: str, high: str) -> str:
+    """$1,305–1,342, 95.57–99.15 %, +3.0 to +7.1 %: units once."""
+    for unit in (" %", " ms", " s"):
+        if low.endswith(unit) and high.endswith(unit):
+            low = low.removesuffix(unit)
+    return f"{low} to {high}" if low[0] in "+-±" else f"{low}{DASH}{high.removeprefix('$')}"
+
+
+# --- the verdict -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """``winner``: the cheapest that kept the SLO, or None. ``warnings`` mean that something is wrong with the run."""
+
+    headline: str
+    details: tuple[str, ...]
+    warnings: tuple[str, ...]
+    winner: Standing | None
+
+
+def verdict(backtest: Backtest) -> Verdict:
+    """Who was cheapest at the required attainment, by how much, and what a reader must know beside it."""
+    all_of_them = standings(backtest)
+    kept = sorted((one for one in all_of_them if one.met), key=lambda one: one.usd)
+    winner = kept[0] if kept else None
+    told = [_bracket(backtest, winner), _first(all_of_them[0], winner), _cheaper(all_of_them, winner)]
+    about = winner or all_of_them[0]
+    told += [_lost(about), _seeds(about), _year(backtest, about)]
+    return Verdict(
+        headline=_headline(backtest, all_of_them, kept),
+        details=tuple(sentence for sentence in told if sentence),
+        warnings=tuple(_below(one) for one in all_of_them if one.below_bound),
+        winner=winner,
+    )
+
+
+def wanted(backtest: Backtest) -> str:
+    """99 %, 99.9 %."""
+    return f"{backtest.slo.attainment_ratio * 100:.4g} %"
+
+
+def attained(one: Standing) -> str:
+    return shown("attainment", one.attainment)
+
+
+def _headline(backtest: Backtest, everybody: tuple[Standing, ...], kept: list[Standing]) -> str:
+    time = span(backtest.hours)
+    if not kept:
+        best = max(everybody, key=_attainment)
+        subject = f"{best.name} did not keep" if len(everybody) == 1 else f"None of {len(everybody)} controllers kept"
+        closest = "it had" if len(everybody) == 1 else f"the closest, {best.name}, had"
+        found = f"{closest} {attained(best)} of requests in time, for {usd(best.usd)} in {time}"
+        return f"{subject} the SLO of {wanted(backtest)}: {found}."
+    winner = kept[0]
+    achieved = f"{attained(winner)} of requests in time, {wanted(backtest)} wanted"
+    if len(everybody) == 1:
+        return f"{winner.name} kept the SLO for {usd(winner.usd)} in {time}: {achieved}."
+    if len(kept) == 1:
+        return f"{winner.name} alone kept the SLO, for {usd(winner.usd)} in {time}: {achieved}."
+    return f"{_by_how_much(winner, kept[1], time)}; {achieved}."
+
+
+def _by_how_much(winner: Standing, runner_up: Standing, time: str) -> str:
+    saved = runner_up.usd - winner.usd
+    if saved <= 0:
+        return f"{winner.name} and {runner_up.name} kept the SLO for the same {usd(winner.usd)} in {time}"
+    less = f"{percent(saved / runner_up.usd)} ({usd(saved)}) less than {runner_up.name}, the next"
+    return f"{winner.name} kept the SLO for the least money: {usd(winner.usd)} in {time}, {less}"
+
+
+def _attainment(one: Standing) -> float:
+    found = one.attainment
+    return -1.0 if isinstance(found, Missing) else found
+
+
+def _bracket(backtest: Backtest, winner: Standing | None) -> str:
+    lower, upper = backtest.lower_usd, backtest.upper_usd
+    known_lower = "" if isinstance(lower, Missing) else f"no controller can cost less than {usd(lower)}"
+    known_upper = "" if isinstance(upper, Missing) else f"a schedule that knew the future costs {usd(upper)}"
+    told = " and ".join(part for part in (known_lower, known_upper) if part)
+    if not told:
+        return ""
+    against = ""
+    if winner is not None and not isinstance(upper, Missing) and upper > 0:
+        over = winner.usd / upper - 1
+        against = f"; {winner.name} is {percent(abs(over))} {'above' if over >= 0 else 'below'} that"
+    return f"{told[0].upper()}{told[1:]}{against}."
+
+
+def _first(first: Standing, winner: Standing | None) -> str:
+    if winner is None or winner is first:
+        return ""
+    if not first.met:
+        return f"{first.name} did not keep the SLO: {attained(first)} in time, for {usd(first.usd)}."
+    more = first.usd - winner.usd
+    return f"{first.name} kept it too, for {usd(first.usd)}: {change(more / winner.usd)} ({usd(more)})."
+
+
+def _cheaper(everybody: tuple[Standing, ...], winner: Standing | None) -> str:
+    """Those that one might believe to be better; of the first something is said anyway."""
+    if winner is None:
+        return ""
+    names = [f"{one.name} ({usd(one.usd)}, {attained(one)})" for one in everybody[1:] if one.usd < winner.usd]
+    return f"Cheaper, but the SLO was not kept: {', '.join(names)}." if names else ""
+
+
+def _lost(one: Standing) -> str:
+    dropped, unfinished = one.value("dropped"), one.value("unfinished")
+    told = [
+        f"{shown(name, found.mean)} {name}"
+        for name, found in (("dropped", dropped), ("unfinished", unfinished))
+        if not isinstance(found, Missing) and found.high > 0
+    ]
+    requests = sum(run.requests for run in one.runs) / len(one.runs)
+    return f"{one.name}: {' and '.join(told)} of {count(requests)} requests." if told else ""
+
+
+def _seeds(one: Standing) -> str:
+    if len(one.runs) == 1:
+        return ""
+    _, ranged = shown_spread("cost", one.value("cost"))
+    cost = f"its bill was {ranged}" if ranged else "its bill was the same every time"
+    short = one.seeds_short
+    kept = "" if not short else f", and {short} of them fell short of the SLO"
+    return f"Over {len(one.runs)} seeds of {one.name} {cost}{kept}; figures are means."
+
+
+def _year(backtest: Backtest, one: Standing) -> str:
+    if backtest.hours <= 0:
+        return ""
+    year = one.usd / backtest.hours * HOURS_PER_DAY * DAYS_PER_YEAR
+    caution = " Less than a day was replayed: nights and weekends are not in it." if backtest.hours < 23.5 else ""
+    return (
+        f"Extrapolated, not measured: a year like these {span(backtest.hours)} would cost {usd(round(year, -2))} with"
+        f" {one.name}.{caution}"
+    )
+
+
+def _below(one: Standing) -> str:
+    lower = one.backtest.lower_usd
+    assert not isinstance(lower, Missing)
+    return (
+        f"{one.name} kept the SLO for {usd(one.usd)}, less than the lower bound of {usd(lower)}: the simulator, the"
+        " billing or the bound is wrong. Do not use these figures."
+    )

@@ -1,0 +1,189 @@
+"""The terminal's table and the verdict: who won, by how much, and what is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from controller.backtest.comparison import Comparison
+from controller.backtest.results import Backtest, standings
+from controller.backtest.words import change, share, usd, verdict
+from controller.facts.missing import Missing
+
+Make = Callable[..., Any]
+
+KEPT = {"requests": 10_000, "finished": 10_000, "within_slo": 9_912}
+MISSED = {"requests": 10_000, "finished": 10_000, "within_slo": 9_899}
+
+
+@pytest.fixture
+def three(make_run: Make, make_backtest: Make) -> Backtest:
+    """Ours is cheapest of two that kept the SLO; a third is cheaper and did not."""
+    found: Backtest = make_backtest(
+        make_run("ours", intervals=240, usd=1000.0, hours=24.0, **KEPT),
+        make_run("hpa", intervals=240, usd=1250.0, hours=24.0, **KEPT),
+        make_run("keda", intervals=240, usd=800.0, hours=24.0, **MISSED),
+        lower_usd=700.0,
+        upper_usd=900.0,
+    )
+    return found
+
+
+def _printed(backtest: Backtest, width: int) -> str:
+    console = Console(width=width, color_system=None)
+    with console.capture() as captured:
+        console.print(Comparison(backtest))
+    return captured.get()
+
+
+def test_the_winner_is_the_cheapest_that_kept_the_slo(three: Backtest) -> None:
+    found = verdict(three)
+
+    assert found.winner is not None
+    assert found.winner.name == "ours"
+    assert found.headline == (
+        "ours kept the SLO for the least money: $1,000.00 in 24 h, 20.0 % ($250.00) less than hpa, the next;"
+        " 99.12 % of requests in time, 99 % wanted."
+    )
+    assert found.details == (
+        "No controller can cost less than $700.00 and a schedule that knew the future costs $900.00; ours is 11.1 % above that.",
+        "Cheaper, but the SLO was not kept: keda ($800.00, 98.99 %).",
+        "Extrapolated, not measured: a year like these 24 h would cost $365,000 with ours.",
+    )
+
+
+@pytest.mark.parametrize(
+    ("runs", "headline"),
+    [
+        ({"ours": (10.0, 9912)}, "ours kept the SLO for $10.00 in 24 h: 99.12 % of requests in time, 99 % wanted."),
+        (
+            {"ours": (10.0, 9000)},
+            "ours did not keep the SLO of 99 %: it had 90.00 % of requests in time, for $10.00 in 24 h.",
+        ),
+        (
+            {"ours": (10.0, 9912), "hpa": (9.0, 9000)},
+            "ours alone kept the SLO, for $10.00 in 24 h: 99.12 % of requests in time, 99 % wanted.",
+        ),
+        (
+            {"ours": (10.0, 9899), "hpa": (9.0, 9000)},
+            "None of 2 controllers kept the SLO of 99 %: the closest, ours, had 98.99 % of requests in time, for $10.00 in 24 h.",
+        ),
+        (
+            {"ours": (10.0, 9912), "hpa": (10.0, 9912)},
+            "ours and hpa kept the SLO for the same $10.00 in 24 h; 99.12 % of requests in time, 99 % wanted.",
+        ),
+    ],
+)
+def test_the_verdict_fits_what_happened(
+    runs: dict[str, tuple[float, int]], headline: str, make_run: Make, make_backtest: Make
+) -> None:
+    made = [
+        make_run(name, intervals=8, hours=24.0, requests=10_000, finished=10_000, usd=bill, within_slo=within)
+        for name, (bill, within) in runs.items()
+    ]
+
+    assert verdict(make_backtest(*made)).headline == headline
+
+
+def test_no_requests_is_not_a_kept_slo(make_run: Make, make_backtest: Make) -> None:
+    empty = make_backtest(make_run(intervals=8, requests=0, finished=0, within_slo=0))
+
+    assert verdict(empty).winner is None
+    assert "no request arrived" in _printed(empty, 120)
+
+
+def test_a_bill_below_the_lower_bound_is_called_wrong(make_run: Make, make_backtest: Make) -> None:
+    wrong = make_backtest(make_run("ours", intervals=8, usd=699.0, **KEPT), lower_usd=700.0)
+
+    assert "the simulator, the billing or the bound is wrong" in verdict(wrong).warnings[0]
+    assert "WRONG: ours kept the SLO for $699.00" in _printed(wrong, 200)
+
+
+def test_dropped_requests_and_a_dearer_first_policy_are_told(make_run: Make, make_backtest: Make) -> None:
+    found = verdict(
+        make_backtest(
+            make_run("ours", intervals=8, usd=12.0, **KEPT),
+            make_run("hpa", intervals=8, usd=10.0, requests=10_000, finished=9_990, dropped=7, within_slo=9_912),
+        )
+    )
+
+    assert "ours kept it too, for $12.00: +20.0 % ($2.00)." in found.details
+    assert "hpa: 7 dropped and 3 unfinished of 10,000 requests." in found.details
+
+
+def test_seeds_show_mean_and_range_and_how_many_fell_short(make_run: Make, make_backtest: Make) -> None:
+    runs = [
+        make_run("ours", intervals=8, seed=1, usd=990.0, **KEPT),
+        make_run("ours", intervals=8, seed=2, usd=1010.0, **MISSED),
+    ]
+    backtest = make_backtest(*runs)
+
+    assert (
+        "Over 2 seeds of ours its bill was $990–1,010, and 1 of them fell short of the SLO; figures are means."
+        in verdict(backtest).details
+    )
+    text = _printed(backtest, 120)
+    assert "$1,000.00" in text
+    assert "$990–1,010" in text
+    assert "98.99–99.12 %" in text
+    assert "1 short" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_table_fits_and_keeps_the_most_important(width: int, three: Backtest) -> None:
+    text = _printed(three, width)
+
+    assert max(map(len, text.splitlines())) <= width
+    row = next(line for line in text.splitlines() if line.startswith("keda"))
+    assert {"MISSED", "$800.00", "98.99"} <= set(row.split())
+    assert ("Not shown at this width" in text) is (width < 200)
+    assert "…" not in text
+
+
+def test_what_nobody_measured_takes_no_column_but_says_why(make_run: Make, make_backtest: Make) -> None:
+    text = _printed(make_backtest(make_run(intervals=8), make_run("hpa", intervals=8)), 200)
+
+    assert "? regret: the clairvoyant schedule was not asked for." in text
+    assert "? forecast error: it does not forecast." in text
+    assert "regret" not in next(line for line in text.splitlines() if line.startswith("controller"))
+
+
+def test_an_unknown_of_one_controller_is_told_with_its_name(make_run: Make, make_backtest: Make) -> None:
+    quiet = make_run("quiet", intervals=8, worst_five_minutes_ratio=Missing("worst", "no five minutes saw 20 requests"))
+
+    assert "? worst 5 min: no five minutes saw 20 requests (quiet)." in _printed(
+        make_backtest(make_run(intervals=8), quiet), 120
+    )
+
+
+def test_one_controller_with_several_settings_stands_once_for_each(make_run: Make, make_backtest: Make) -> None:
+    runs = [
+        make_run("hpa", intervals=8, settings={"target": target}, seed=seed) for target in (0.6, 0.8) for seed in (1, 2)
+    ]
+
+    found = standings(make_backtest(*runs))
+
+    assert [(one.name, len(one.runs)) for one in found] == [("hpa (target=0.6)", 2), ("hpa (target=0.8)", 2)]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0, "$0.00"), (1234.56, "$1,234.56"), (-12.0, "-$12.00"), (0.0123, "$0.0123"), (123456.7, "$123,457")],
+)
+def test_money_reads_as_money(value: float, text: str) -> None:
+    assert usd(value) == text
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_a_share_never_looks_better_than_it_is(first: float, second: float) -> None:
+    assert float(share(first).removesuffix(" %")) / 100 <= first + 1e-9
+    assert first > second or float(share(first)[:-2]) <= float(share(second)[:-2])
+
+
+def test_signs_are_always_shown() -> None:
+    assert [change(value) for value in (0.123, -0.04, 0.0)] == ["+12.3 %", "-4.0 %", "±0.0 %"]
