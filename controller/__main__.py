@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from controller.cli import ask, run
+from controller.cli.profile import profile
 from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
 from controller.errors import ConfigError, PennyweightError
 
@@ -64,6 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_running(commands)
     _add_asking(commands)
+    _add_profile(commands)
     return parser
 
 
@@ -183,6 +185,44 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     resume = _add(commands, "resume", ask.resume, "decide again", "Ends a pause from the daemon's next pass on.")
     _service(resume)
     _fleet(resume)
+
+
+def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    measure = _add(
+        commands,
+        "profile",
+        profile,
+        "measure a server under load and fit its step model",
+        "Works on any OpenAI-compatible server that counts its tokens. Latency counts from the time a request was due. "
+        "Ctrl-C keeps what was measured.",
+    )
+    measure.add_argument("url", metavar="URL", help="the server, such as http://10.0.0.5:8000")
+    measure.add_argument("--model", metavar="NAME", help="default: the only one that it serves")
+    measure.add_argument("--api", choices=("completions", "chat"), default="completions", help="default %(default)s")
+    measure.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the server's key")
+    for name, default, text in (
+        ("concurrency", None, "requests kept in flight, a point each (default 1,2,4,8,16)"),
+        ("rates", None, "requests/s arriving at random, a point each"),
+        ("prompt-tokens", "256,1024", "mean prompt lengths, each with every load (default %(default)s)"),
+        ("output-tokens", "128", "mean output lengths (default %(default)s)"),
+    ):
+        measure.add_argument(f"--{name}", metavar="N,N", default=default, help=text)
+    for name, default, metavar, text in (
+        ("spread", "0.5", "X", "standard deviation / mean of the lengths (default %(default)s)"),
+        ("duration", "30s", "DURATION", "measured at each point (default %(default)s)"),
+        ("warm-up", "5s", "DURATION", "loaded before that and not measured (default %(default)s)"),
+        ("timeout", "120s", "DURATION", "a request is given up after (default %(default)s)"),
+        ("usd-per-hour", None, "USD", "what the server costs"),
+        ("prior", None, "FILE", "earlier profile, for what this sweep does not excite"),
+        ("offer", None, "OFFER", "price book entry instead: provider/region/instance type"),
+    ):
+        measure.add_argument(f"--{name}", metavar=metavar, default=default, help=text)
+    measure.add_argument("--capacity-type", choices=("on_demand", "spot"), default="on_demand", help="how it is bought")
+    measure.add_argument("--gpus", type=_positive, metavar="N", help="GPUs of the offer that it uses (default: all)")
+    measure.add_argument("--seed", type=int, default=1, metavar="N", help="other lengths and arrivals (default 1)")
+    measure.add_argument("--out", "--json", dest="out", metavar="FILE", help="keep the profile here; - prints only it")
+    measure.add_argument("--plot", type=Path, metavar="FILE", help="a picture: .png, .svg or .pdf")
+    measure.set_defaults(log_level=logging.WARNING)
 
 
 def _service(parser: argparse.ArgumentParser) -> None:

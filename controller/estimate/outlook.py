@@ -10,7 +10,7 @@ from controller.estimate.demand.arrivals import DemandMark, demand_of
 from controller.estimate.demand.forecast import forecasts
 from controller.estimate.demand.observe import observed
 from controller.estimate.demand.state import DemandState, empty_state
-from controller.estimate.trim import Trim, misses, trimmed
+from controller.estimate.trim import Trim, histograms_of, trimmed
 from controller.facts.demand import Outlook
 from controller.facts.estimates import Estimate
 from controller.facts.fleet import Service
@@ -70,9 +70,7 @@ def looked_ahead(
         capacity={name: _with_trim(one, trims.get(name)) for name, one in capacity.items()},
         start_up_s=start_up_s,
     )
-    return outlook, Lookout(
-        demand=demand_state, mark=mark, starting=starting, start_ups_s=start_ups, trims=trims
-    )
+    return outlook, Lookout(demand=demand_state, mark=mark, starting=starting, start_ups_s=start_ups, trims=trims)
 
 
 def capacities(
@@ -128,11 +126,12 @@ def _trims(
         if not isinstance(modelled, ReplicaCapacity) or not readings[name]:
             continue
         trim = before.get(name, Trim())
-        judged, missed = misses(readings[name], slo)
         finished = sum(known([one.counter(Counter.REQUESTS) for one in readings[name]]))
         seconds = sum(one.window_s for one in readings[name])
         carried = finished / seconds if seconds else 0.0
-        trims[name] = trimmed(trim, judged, missed, slo, carried / (modelled.requests_per_s * trim.factor))
+        trims[name] = trimmed(
+            trim, histograms_of(readings[name]), slo, carried / (modelled.requests_per_s * trim.factor)
+        )
     return trims
 
 

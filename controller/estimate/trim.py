@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 from math import exp, inf
 
-from controller.facts.missing import Missing
+from controller.estimate.histograms import merge_histograms
+from controller.facts.missing import Missing, known
 from controller.facts.readings import Distribution, EngineReading, Histogram
 from controller.facts.slo import LatencyTarget, Slo
 
@@ -33,48 +34,98 @@ requests missed on replicas that are given more than their capacity do not say t
 LOWEST, HIGHEST = 0.5, 1.5
 
 
+FORGET = 0.98
+"""Of a tail's counts, at each look: half of what is known of it is from the last 9 minutes. A guess."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tail:
+    """How a latency's tail falls across the bucket that holds its target: forgetful counts of all that was observed,
+    of what was above the bucket's lower bound, and of what was above its upper one."""
+
+    seen: float = 0.0
+    above_low: float = 0.0
+    above_high: float = 0.0
+
+    def after(self, seen: float, above_low: float, above_high: float) -> Tail:
+        return Tail(
+            seen=FORGET * self.seen + seen,
+            above_low=FORGET * self.above_low + above_low,
+            above_high=FORGET * self.above_high + above_high,
+        )
+
+    def beyond(self, share: float) -> float:
+        """Of the bucket's observations, the part that lies beyond ``share`` of its width.
+
+        Tails of waiting times fall exponentially, so the logarithm of what is above is a straight line across the
+        bucket; a uniform spread over vLLM's bucket from 1 to 2.5 s takes twice too many for slower than 2 s. Half an
+        observation stands for none.
+        """
+        low, high = max(self.above_low, 0.5), max(self.above_high, 0.5)
+        if low <= high or share <= 0:
+            return 1 - share
+        return float(low * (high / low) ** share - high) / (low - high)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trim:
     """Factor on the modelled capacity. ``judged``: requests that it was learned from."""
 
     factor: float = 1.0
     judged: float = 0.0
+    ttft: Tail = Tail()
+    tpot: Tail = Tail()
 
 
-def trimmed(trim: Trim, judged: float, missed: float, slo: Slo, use_ratio: float) -> Trim:
-    """``trim`` after ``judged`` requests of which ``missed`` missed the SLO, on replicas used to ``use_ratio`` of their
-    capacity."""
-    if judged <= 0:
-        return trim
-    change = RATE * (1 - slo.attainment_ratio - missed / judged) * judged / (judged + SURE_REQUESTS)
-    if (change > 0 and use_ratio < LEAST_USE) or (change < 0 and use_ratio > MOST_USE):
-        return trim
-    return Trim(factor=min(max(trim.factor * exp(change), LOWEST), HIGHEST), judged=trim.judged + judged)
-
-
-def misses(readings: Iterable[EngineReading], slo: Slo) -> tuple[float, float]:
-    """(judged, missed) over the windows of ``readings``, as a part of their first tokens.
+def trimmed(trim: Trim, histograms: Histograms, slo: Slo, use_ratio: float) -> Trim:
+    """``trim`` after what the requests of one look met, on replicas used to ``use_ratio`` of their capacity.
 
     Which request missed both bounds is not known, so the larger of the two shares is taken: at least so many missed.
     """
-    judged = missed = 0.0
-    for reading in readings:
-        late, seen = _beyond(reading.histogram(Distribution.TTFT_S), slo.ttft)
-        pace = reading.histogram(Distribution.REQUEST_TPOT_S)
-        slow, ended = _beyond(reading.histogram(Distribution.TPOT_S) if isinstance(pace, Missing) else pace, slo.tpot)
-        judged += seen
-        missed += seen * max(late / seen if seen else 0.0, slow / ended if ended else 0.0)
-    return judged, missed
+    ttft, late, started = _missed(histograms.ttft, slo.ttft, trim.ttft)
+    tpot, slow, ended = _missed(histograms.tpot, slo.tpot, trim.tpot)
+    trim = replace(trim, ttft=ttft, tpot=tpot)
+    judged = started or ended
+    if judged <= 0:
+        return trim
+    missed = max(late / started if started else 0.0, slow / ended if ended else 0.0)
+    change = RATE * (1 - slo.attainment_ratio - missed) * judged / (judged + SURE_REQUESTS)
+    if (change > 0 and use_ratio < LEAST_USE) or (change < 0 and use_ratio > MOST_USE):
+        return trim
+    factor = min(max(trim.factor * exp(change), LOWEST), HIGHEST)
+    return replace(trim, factor=factor, judged=trim.judged + judged)
 
 
-def _beyond(histogram: Histogram | Missing, target: LatencyTarget | None) -> tuple[float, float]:
-    """(above the target, observed): straight lines within a bucket."""
-    if isinstance(histogram, Missing):
-        return 0.0, 0.0
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histograms:
+    """What the requests of one look met, over all replicas of a variant."""
+
+    ttft: Histogram | Missing
+    tpot: Histogram | Missing
+
+
+def histograms_of(readings: Iterable[EngineReading]) -> Histograms:
+    """Each request's mean time per token where the engine says it, else the gaps between tokens."""
+    readings = tuple(readings)
+
+    def merged(name: Distribution) -> Histogram | Missing:
+        found = known([reading.histogram(name) for reading in readings])
+        return merge_histograms(found) if found else Missing(name.value, "no replica said it")
+
+    tpot = merged(Distribution.REQUEST_TPOT_S)
+    return Histograms(
+        ttft=merged(Distribution.TTFT_S), tpot=merged(Distribution.TPOT_S) if isinstance(tpot, Missing) else tpot
+    )
+
+
+def _missed(histogram: Histogram | Missing, target: LatencyTarget | None, tail: Tail) -> tuple[Tail, float, float]:
+    """The tail with what ``histogram`` adds, how many were beyond the target, and of how many."""
+    if isinstance(histogram, Missing) or target is None:
+        return tail, 0.0, 0.0
     upto = [0.0, *accumulate(histogram.counts)]
-    if target is None:
-        return 0.0, upto[-1]
     at = bisect_left(histogram.bounds, target.seconds)
+    inside, above = histogram.counts[at], upto[-1] - upto[at + 1]
+    tail = tail.after(upto[-1], inside + above, above)
     low, high = (histogram.bounds[at - 1] if at else 0.0), histogram.bounds[at]
     share = 0.0 if high == inf else (target.seconds - low) / (high - low)
-    return max(0.0, upto[-1] - upto[at] - histogram.counts[at] * share), upto[-1]
+    return tail, above + inside * tail.beyond(share), upto[-1]

@@ -90,3 +90,26 @@ class ReplicaCapacity:
     at: ServingPoint
     source: str
     band_ratio: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnedStep:
+    """What the readings taught about one variant's step model. Plain numbers, so that they can be kept as JSON.
+
+    prior, bands        the step model from before any reading, and the relative band of base, per sequence, per KV
+                        token and prefill
+    information, pull   of the least squares, 4 x 4 by rows and 4: what the samples said, forgetting included
+    factors             coefficient / prior's: base, per sequence, per KV token, prefill
+    samples             taken in since the start or since the last doubt
+    error_ratio         running mean of |predicted - observed| / observed mean step, predicted before each was learned
+    prior_error_ratio   the same of the prior
+    """
+
+    prior: StepModel
+    bands: tuple[float, float, float, float]
+    information: tuple[float, ...] = (0.0,) * 16
+    pull: tuple[float, ...] = (0.0,) * 4
+    factors: tuple[float, ...] = (1.0,) * 4
+    samples: int = 0
+    error_ratio: float = 0.0
+    prior_error_ratio: float = 0.0

@@ -38,6 +38,7 @@ class EngineSeen:
     running: Number
     queue_depth: Number
     kv_cache_ratio: Number
+    cached_prompt_ratio: Number
     kv_capacity_tokens: Number
     preemptions: Number
 
