@@ -76,7 +76,7 @@ UNCHECKED_WIDENING = 2.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepPrior:
-    """A step model and the relative band (one standard deviation) of each of its coefficients, in the order of BANDS."""
+    """A step model and the relative band (one standard deviation) of each of its coefficients, in BANDS' order."""
 
     step: StepModel
     bands: tuple[float, ...]

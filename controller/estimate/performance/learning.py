@@ -1,0 +1,152 @@
+"""Correcting the step model by the readings: forgetful recursive least squares of each coefficient's factor over the
+prior.
+
+With x the prior's share of a sample's step by coefficient, divided by the step observed, the factors f solve
+
+    (A + P) f = b + P 1,   A <- l A + x x'/s²,   b <- l b + x/s²,   P = diag(1 / band²)
+
+P is never forgotten, so what the samples do not excite stays at the prior; l halves old evidence every hour.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from controller.estimate.performance.prior import StepPrior
+from controller.estimate.performance.samples import StepSample
+from controller.facts.performance import LearnedStep, StepModel
+
+HALF_LIFE_S = 3600.0
+"""Of evidence: a guess, long beside a scrape, short beside a day, over which drivers, neighbours and shapes change."""
+
+SAMPLE_ERROR = 0.10
+"""Relative noise of one sample, its levels being read at two moments only: a guess."""
+
+LEAST_FACTOR, MOST_FACTOR = 0.4, 2.5
+"""Beyond these the tables, not the engine, are wrong: fix the fleet file."""
+
+ERROR_HALF_LIFE_S = 300.0
+"""Of the running errors: a guess."""
+
+EARLY_SHARE = 0.25
+"""Of the newest sample in the running errors while there are few: the first ones miss because nothing is learned."""
+
+MOST_SURPRISE = 0.6
+"""A sample that misses by more is an accident or a change: it counts as an error and is not learned."""
+
+DOUBT_RATIO = 0.3
+"""A running error at which what was learned explains nothing any more: it is forgotten and the prior stands."""
+
+TRUSTED_SAMPLES = 8
+"""Before that the prior stands: two minutes of one replica."""
+
+LEAST_BAND = 0.05
+"""No fit is better than this: the arithmetic around it is not."""
+
+
+def start(prior: StepPrior) -> LearnedStep:
+    """Nothing learned yet."""
+    base, sequence, kv_token, prefill, _ = prior.bands
+    return LearnedStep(prior=prior.step, bands=(base, sequence, kv_token, prefill))
+
+
+def learned(state: LearnedStep, sample: StepSample) -> LearnedStep:
+    """``state`` with one more sample. Constant work; equal calls give equal answers."""
+    if _host_bound(state.prior, sample):
+        return state
+    parts = _parts(state.prior, sample) / sample.step_s
+    surprise = float(parts @ np.array(state.factors)) - 1
+    fresh = 1 - 0.5 ** (sample.window_s / ERROR_HALF_LIFE_S)
+    if state.samples < 2 * TRUSTED_SAMPLES:
+        fresh = max(fresh, EARLY_SHARE)
+    state = replace(
+        state,
+        error_ratio=_followed(state.error_ratio, abs(surprise), fresh),
+        prior_error_ratio=_followed(state.prior_error_ratio, abs(float(parts.sum()) - 1), fresh),
+    )
+    if state.samples >= TRUSTED_SAMPLES and state.error_ratio > DOUBT_RATIO:
+        return replace(
+            start_again(state), error_ratio=state.prior_error_ratio, prior_error_ratio=state.prior_error_ratio
+        )
+    if abs(surprise) > MOST_SURPRISE and state.samples >= TRUSTED_SAMPLES:
+        return state
+    return _taken_in(state, parts, 0.5 ** (sample.window_s / HALF_LIFE_S))
+
+
+def start_again(state: LearnedStep) -> LearnedStep:
+    """The same prior, nothing learned."""
+    return LearnedStep(prior=state.prior, bands=state.bands)
+
+
+def trusted(state: LearnedStep) -> bool:
+    """Enough samples, and they are explained better than by the prior."""
+    return (
+        state.samples >= TRUSTED_SAMPLES
+        and state.error_ratio <= DOUBT_RATIO
+        and state.error_ratio <= max(state.prior_error_ratio, LEAST_BAND)
+    )
+
+
+def step_of(state: LearnedStep) -> StepModel:
+    """The step model to plan with: the learned one where it may be trusted, else the prior."""
+    if not trusted(state):
+        return state.prior
+    base, sequence, kv_token, prefill = state.factors
+    prior = state.prior
+    return replace(
+        prior,
+        base_s=prior.base_s * base,
+        per_sequence_s=prior.per_sequence_s * sequence,
+        per_kv_token_s=prior.per_kv_token_s * kv_token,
+        per_prefill_token_s=prior.per_prefill_token_s * prefill,
+        per_prefill_pair_s=prior.per_prefill_pair_s * prefill,
+    )
+
+
+def band_of(state: LearnedStep) -> float:
+    """Relative uncertainty of a capacity worked out with ``step_of``: about two standard deviations.
+
+    Of the prior: twice the bands of base and prefill together, which make up most of a step.
+    """
+    if trusted(state):
+        return max(LEAST_BAND, 2 * state.error_ratio)
+    base, _, _, prefill = state.bands
+    return float(min(2 * (base + prefill) / 2**0.5, 0.9))
+
+
+def _followed(mean: float, value: float, fresh: float) -> float:
+    """An exponential mean; it starts at the first value."""
+    return value if mean == 0 else mean + fresh * (value - mean)
+
+
+def _parts(step: StepModel, sample: StepSample) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    """The step's seconds by coefficient: base, per sequence, per KV token, prefill."""
+    return np.array(
+        [
+            step.base_s,
+            step.per_sequence_s * sample.sequences,
+            step.per_kv_token_s * sample.kv_tokens,
+            step.prefill_s(sample.prefill_tokens, sample.prefill_pairs),
+        ]
+    )
+
+
+def _host_bound(step: StepModel, sample: StepSample) -> bool:
+    """The GPU waits for the host: such a step tells nothing about it."""
+    return step.host_per_token_s * sample.sequences > step.base_s + step.per_sequence_s * sample.sequences
+
+
+def _taken_in(state: LearnedStep, parts: np.ndarray[tuple[int], np.dtype[np.float64]], kept: float) -> LearnedStep:
+    information = kept * np.array(state.information).reshape(4, 4) + np.outer(parts, parts) / SAMPLE_ERROR**2
+    pull = kept * np.array(state.pull) + parts / SAMPLE_ERROR**2
+    anchor = 1 / np.array(state.bands) ** 2
+    factors = np.linalg.solve(information + np.diag(anchor), pull + anchor)
+    return replace(
+        state,
+        information=tuple(information.ravel().tolist()),
+        pull=tuple(pull.tolist()),
+        factors=tuple(np.clip(factors, LEAST_FACTOR, MOST_FACTOR).tolist()),
+        samples=state.samples + 1,
+    )
