@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from controller.cli import ask, run
+from controller.cli import ask, backtest_arguments, run
+from controller.cli.numbers import positive
 from controller.cli.profile import profile
 from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
 from controller.errors import ConfigError, PennyweightError
@@ -24,6 +25,7 @@ VERBOSE = "log more: one line a pass"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     parsed = _parser().parse_args(arguments)
+    parsed.typed = list(sys.argv[1:] if arguments is None else arguments)
     logging.basicConfig(
         level=logging.DEBUG if parsed.verbose else parsed.log_level,
         format="%(asctime)s %(levelname)s %(message)s",
@@ -66,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_running(commands)
     _add_asking(commands)
     _add_profile(commands)
+    _add_backtest(commands)
     return parser
 
 
@@ -90,7 +93,7 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     demo.add_argument(
         "--engine", choices=("emulated", "vllm"), default="emulated", help="vllm: real processes, tiny model"
     )
-    demo.add_argument("--passes", type=_positive, metavar="N", help="end after N passes (default: one day)")
+    demo.add_argument("--passes", type=positive, metavar="N", help="end after N passes (default: one day)")
     demo.add_argument("--no-dashboard", action="store_true", help="only the terminal")
     demo.add_argument("--speed", type=float, metavar="X", help="virtual seconds a second (default 240)")
     demo.add_argument("--fast", action="store_true", help="as fast as the passes go")
@@ -218,11 +221,30 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     ):
         measure.add_argument(f"--{name}", metavar=metavar, default=default, help=text)
     measure.add_argument("--capacity-type", choices=("on_demand", "spot"), default="on_demand", help="how it is bought")
-    measure.add_argument("--gpus", type=_positive, metavar="N", help="GPUs of the offer that it uses (default: all)")
+    measure.add_argument("--gpus", type=positive, metavar="N", help="GPUs of the offer that it uses (default: all)")
     measure.add_argument("--seed", type=int, default=1, metavar="N", help="other lengths and arrivals (default 1)")
     measure.add_argument("--out", "--json", dest="out", metavar="FILE", help="keep the profile here; - prints only it")
     measure.add_argument("--plot", type=Path, metavar="FILE", help="a picture: .png, .svg or .pdf")
     measure.set_defaults(log_level=logging.WARNING)
+
+
+def _backtest(arguments: argparse.Namespace) -> int:
+    from controller.cli.backtest import backtest  # reading traces takes libraries that take a while to load
+
+    return backtest(arguments)
+
+
+def _add_backtest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    rehearse = _add(
+        commands,
+        "backtest",
+        _backtest,
+        "rehearse policies on a trace, beside other autoscalers",
+        "The same decision code as in production, on simulated engines; docs/backtest.md tells how. Exit code 1 when "
+        "--fail-if holds, 2 when anything given is wrong.",
+    )
+    backtest_arguments.add_to(rehearse)
+    rehearse.set_defaults(log_level=logging.ERROR)
 
 
 def _service(parser: argparse.ArgumentParser) -> None:
@@ -232,16 +254,6 @@ def _service(parser: argparse.ArgumentParser) -> None:
 def _fleet(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     default = DEFAULT_FLEET if required else None
     parser.add_argument("--fleet", type=Path, default=default, metavar="FILE", help="fleet file (default fleet.yaml)")
-
-
-def _positive(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, found '{text}'")
-    return value
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from controller.errors import ConfigError, LedgerError
+from controller.estimate.remembered import fitting
 from controller.facts.passes import PassResult
 from controller.loop import Plan, Running, Shell, one_pass
 
@@ -203,7 +204,13 @@ class Daemon:
             self._plan = plan
             known = set(plan.fleet.services)
             services = {name: one for name, one in self._running.memory.services.items() if name in known}
-            self._running = replace(self._running, memory=replace(self._running.memory, services=services))
+            lookouts = {
+                name: fitting(plan.fleet.services[name], one)
+                for name, one in self._running.lookouts.items()
+                if name in known
+            }
+            memory = replace(self._running.memory, services=services)
+            self._running = replace(self._running, memory=memory, lookouts=lookouts)
         self.reload_ok, self.reloaded_at = True, self._clock()
         log.info("reloaded: %d services, %d policies, mode %s", len(known), len(plan.policies), plan.mode)
 

@@ -7,6 +7,7 @@ from collections import Counter as Tally
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from math import ceil, inf
 from typing import Protocol
 
 from controller.decide.alerts import AlertStep, abnormal, advance_alerts
@@ -15,8 +16,12 @@ from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
 from controller.decide.situation import situation_of
 from controller.errors import LedgerError, StaleActError
+from controller.estimate.demand.accuracy import accuracy
+from controller.estimate.demand.forecast import forecasts
+from controller.estimate.demand.state import HORIZONS_S
 from controller.estimate.fleet import estimate
 from controller.estimate.outlook import Lookout, looked_ahead
+from controller.estimate.remembered import states_of
 from controller.estimate.uses import replica_uses
 from controller.facts.decisions import (
     Alert,
@@ -28,9 +33,10 @@ from controller.facts.decisions import (
     Pause,
     ServiceMemory,
 )
-from controller.facts.demand import Outlook
+from controller.facts.demand import Forecast, ForecastAccuracy, Outlook
 from controller.facts.estimates import Estimates
 from controller.facts.fleet import Fleet, Mode
+from controller.facts.learned import Learned, StateKey
 from controller.facts.missing import Missing
 from controller.facts.passes import Gap, PassRecord, PassResult
 from controller.facts.prices import Prices
@@ -40,6 +46,13 @@ log = logging.getLogger("pennyweight")
 
 QUEUE_HISTORY_S = 900.0
 """How far back a persistent queue is looked for. A guess: three times the longest usual scale-up stabilization."""
+
+SHOWN_EVERY_S = 60.0
+"""A service's forecasts for people are made again this often: forecasting learns by the minute."""
+
+KEPT_EVERY_S = 240.0
+"""What was learned of a service is handed to the ledger this often: a little more than once in each five-minute slot of
+forecasts that it keeps. A restart loses that much at most."""
 
 
 class Shell(Protocol):
@@ -82,12 +95,23 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """One service's forecasts at the horizons that are scored, and how good such were, as of ``at``."""
+
+    at: datetime
+    forecasts: tuple[Forecast, ...]
+    accuracy: tuple[ForecastAccuracy, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Running:
     """What one pass hands to the next. ``memory`` also lives in the ledger; the rest is rebuilt by watching.
 
     history         by target url: the readings of the rate window, oldest first
     queue_history   by service: (when, requests waiting)
-    lookouts        by service: what looking ahead remembers
+    lookouts        by service: what looking ahead remembers; the ledger has it as of a few minutes ago
+    shown           by service: the forecasts last made for people
+    kept_at         by service: when the ledger was last handed what was learned
     resumed         the pass before was made by an earlier process: what lies between is a gap
     """
 
@@ -96,7 +120,22 @@ class Running:
     history: Mapping[str, tuple[EngineReading, ...]] = field(default_factory=dict)
     queue_history: Mapping[str, tuple[tuple[datetime, float], ...]] = field(default_factory=dict)
     lookouts: Mapping[str, Lookout] = field(default_factory=dict)
+    shown: Mapping[str, Shown] = field(default_factory=dict)
+    kept_at: Mapping[str, datetime] = field(default_factory=dict)
     resumed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ahead:
+    """What looking ahead gave in one pass. ``kept`` is for the ledger and covers the services whose turn it is;
+    ``learned`` is for people and covers all."""
+
+    outlooks: Mapping[str, Outlook]
+    lookouts: Mapping[str, Lookout]
+    shown: Mapping[str, Shown]
+    kept_at: Mapping[str, datetime]
+    kept: Learned | None
+    learned: Learned
 
 
 def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple[PassResult, Running]:
@@ -107,13 +146,10 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
     prices = shell.prices(now)
     estimates = estimate(plan.fleet, observation, history, prices, now, running.queue_history)
     pauses = shell.pauses()
-    outlooks, lookouts = _look_ahead(plan, running.lookouts, observation, estimates)
-    decisions, services = _decide(plan, running.memory, observation, estimates, prices, pauses, outlooks)
+    ahead = _look_ahead(plan, running, observation, estimates)
+    decisions, services = _decide(plan, running.memory, observation, estimates, prices, pauses, ahead.outlooks)
     steps = _alerts(plan, running.memory, estimates, decisions, now)
-    memory = Memory(
-        services=services,
-        alerts={(step.state.service, step.state.name): step.state for step in steps},
-    )
+    memory = Memory(services=services, alerts={(one.state.service, one.state.name): one.state for one in steps})
     record = PassRecord(
         at=now,
         mode=plan.mode,
@@ -123,6 +159,7 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
         marks=shell.marks(),
         memory=memory,
         gaps=_gaps(plan, running, now),
+        learned=ahead.kept,
     )
     outcomes, problems = _record_and_act(shell, plan, record, now)
     memory = _remembered(memory, decisions, outcomes, now)
@@ -138,33 +175,86 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
         sent=tuple(step.message for step in steps if step.message is not None),
         pauses=pauses,
         problems=problems,
+        learned=ahead.learned,
     )
     result = _record_outcomes(shell, result, memory)
-    shell.notify(result.sent)
-    _tell(result, running.memory)
+    _tell(shell, result)
     return result, Running(
         memory=memory,
         last_pass_at=now,
         history=history,
         queue_history=_queues(running.queue_history, estimates, now),
-        lookouts=lookouts,
+        lookouts=ahead.lookouts,
+        shown=ahead.shown,
+        kept_at=ahead.kept_at,
     )
 
 
-def _look_ahead(
-    plan: Plan, lookouts: Mapping[str, Lookout], observation: Observation, estimates: Estimates
-) -> tuple[dict[str, Outlook], dict[str, Lookout]]:
-    outlooks, after = {}, dict(lookouts)
+def _look_ahead(plan: Plan, running: Running, observation: Observation, estimates: Estimates) -> Ahead:
+    outlooks: dict[str, Outlook] = {}
+    lookouts = dict(running.lookouts)
     for name, policy in plan.policies.items():
-        outlooks[name], after[name] = looked_ahead(
+        outlooks[name], lookouts[name] = looked_ahead(
             plan.fleet.services[name],
             policy.slo,
             observation,
             estimates.services[name],
-            after.get(name) or Lookout(),
+            lookouts.get(name) or Lookout(),
             plan.interval_s,
         )
-    return outlooks, after
+    shown = _shown(plan, running.shown, lookouts, observation.at)
+    keep = _due(plan, running.kept_at, KEPT_EVERY_S, observation.at)
+    return Ahead(
+        outlooks=outlooks,
+        lookouts=lookouts,
+        shown=shown,
+        kept_at={**running.kept_at, **dict.fromkeys(keep, observation.at)},
+        kept=_learned(keep, outlooks, shown, _states(keep, lookouts)) if keep else None,
+        learned=_learned(tuple(outlooks), outlooks, shown, {}),
+    )
+
+
+def _due(plan: Plan, done_at: Mapping[str, datetime], every_s: float, now: datetime) -> tuple[str, ...]:
+    """The services whose turn it is, longest waiting first; at most a pass's share of all, so that passes stay even."""
+    share = ceil(len(plan.policies) * plan.interval_s / every_s)
+    waited_s = {name: (now - done_at[name]).total_seconds() if name in done_at else inf for name in plan.policies}
+    # Half an interval early rather than late; a clock that went back must not stop it.
+    due = [name for name, waited in waited_s.items() if waited >= every_s - plan.interval_s / 2 or waited < 0]
+    return tuple(sorted(due, key=lambda name: waited_s[name], reverse=True)[:share])
+
+
+def _shown(plan: Plan, before: Mapping[str, Shown], lookouts: Mapping[str, Lookout], now: datetime) -> dict[str, Shown]:
+    due = _due(plan, {name: one.at for name, one in before.items()}, SHOWN_EVERY_S, now)
+    made = {
+        name: Shown(
+            at=now,
+            forecasts=forecasts(lookouts[name].demand, now, HORIZONS_S),
+            accuracy=accuracy(lookouts[name].demand, name),
+        )
+        for name in due
+    }
+    return {name: one for name, one in before.items() if name in plan.policies} | made
+
+
+def _states(services: Sequence[str], lookouts: Mapping[str, Lookout]) -> dict[StateKey, str]:
+    """Half a millisecond a service."""
+    return {key: text for name in services for key, text in states_of(name, lookouts[name]).items()}
+
+
+def _learned(
+    services: Sequence[str],
+    outlooks: Mapping[str, Outlook],
+    shown: Mapping[str, Shown],
+    states: Mapping[StateKey, str],
+) -> Learned:
+    known = [name for name in services if name in shown]
+    return Learned(
+        states=states,
+        accuracy=tuple(one for name in known for one in shown[name].accuracy),
+        forecasts={name: shown[name].forecasts for name in known},
+        capacity={(name, variant): one for name in services for variant, one in outlooks[name].capacity.items()},
+        demand={name: outlooks[name].demand for name in services},
+    )
 
 
 def _decide(
@@ -282,8 +372,9 @@ def _gaps(plan: Plan, running: Running, now: datetime) -> tuple[Gap, ...]:
     return (Gap(start=last, end=now, why=why),)
 
 
-def _tell(result: PassResult, before: Memory) -> None:
-    """One line for each decision that moves or failed, one for each problem, one a pass for debugging."""
+def _tell(shell: Shell, result: PassResult) -> None:
+    """The alerts; one line for each decision that moves or failed, one for each problem, one a pass for debugging."""
+    shell.notify(result.sent)
     by_id = {outcome.decision_id: outcome for outcome in result.outcomes}
     for decision in result.decisions:
         outcome = by_id.get(decision.id)

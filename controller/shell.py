@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from math import isnan
+
+import numpy as np
 
 from controller.act.actuator import Actuator
 from controller.errors import ActError, LedgerError
+from controller.estimate.demand.history import state_from_history
+from controller.estimate.demand.state import MINUTE_S, DemandState, empty_state
+from controller.estimate.outlook import Lookout
+from controller.estimate.remembered import fitting, lookout_of
 from controller.facts.decisions import Alert, Decision, Memory, Outcome, OutcomeKind, Pause
 from controller.facts.fleet import Fleet, Variant
 from controller.facts.missing import Missing
-from controller.facts.passes import PassRecord, PassResult
+from controller.facts.passes import PassRecord, PassResult, Restored
 from controller.facts.prices import Prices
 from controller.facts.readings import CounterMark, Observation, ReplicaState
 from controller.ledger.write import Ledger
@@ -24,6 +31,15 @@ from controller.prices.resolve import resolve
 from controller.prices.source import PriceSource
 
 log = logging.getLogger("pennyweight")
+
+HISTORY = timedelta(days=28)
+"""Of minutes that a forecaster is made from: as many weeks as its shape of the week remembers well. A guess."""
+
+RELIVE_S = 20.0
+"""So long a start may take to make forecasters from minutes: 15 services with 28 days each, once. A guess."""
+
+History = Callable[[str, datetime, datetime], Sequence[float]]
+"""(service, start, end): requests/s that arrived, minute by minute from ``start`` on; nan where nobody knows."""
 
 
 class LiveShell:
@@ -47,8 +63,8 @@ class LiveShell:
         self._dispatcher = dispatcher
         self._pauses: Mapping[str, Pause] = {}
 
-    def restore(self, now: datetime) -> Running:
-        """Go on where the process before stopped.
+    def restore(self, now: datetime, history: History) -> Running:
+        """Go on where the process before stopped. ``history``: what arrived, by minute, where no forecaster was kept.
 
         Counters continue. What was begun and not finished is settled as unknown, and its count is taken as it is
         found. Every signal must be live for its whole window, and idleness be proven, anew before anything shrinks.
@@ -69,8 +85,12 @@ class LiveShell:
         }
         for decision in restored.unfinished:
             log.warning("the daemon died while acting on %s: taking the replicas as they are now", decision.id)
-        memory = replace(restored.memory, services=services)
-        return Running(memory=memory, last_pass_at=restored.last_pass_at, resumed=restored.last_pass_at is not None)
+        return Running(
+            memory=replace(restored.memory, services=services),
+            last_pass_at=restored.last_pass_at,
+            lookouts=self._lookouts(restored, history, now),
+            resumed=restored.last_pass_at is not None,
+        )
 
     def reload(self, fleet: Fleet) -> None:
         """Look at and act on ``fleet`` from the next pass on."""
@@ -129,8 +149,42 @@ class LiveShell:
     def elapsed_s(self) -> float:
         return time.monotonic()
 
+    def _lookouts(self, restored: Restored, history: History, now: datetime) -> dict[str, Lookout]:
+        """What was learned of each service; where no forecaster was kept, one from the ledger's minutes."""
+        lookouts, began_s, late = {}, self.elapsed_s(), []
+        for name, service in self._fleet.services.items():
+            lookout, problems = lookout_of(name, restored.learned.states)
+            for problem in problems:
+                log.warning("%s", problem)
+            if isnan(lookout.demand.recent.at_s) and restored.last_pass_at is not None:
+                if self.elapsed_s() - began_s < RELIVE_S:
+                    lookout = replace(lookout, demand=_relived(name, history, restored.last_pass_at, now))
+                else:
+                    late.append(name)
+            lookouts[name] = fitting(service, lookout)
+        if late:
+            log.warning("%d services forecast from nothing; reading back took over %g s: %s", len(late), RELIVE_S, late)
+        return lookouts
+
     def _replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
         try:
             return self._actuators[variant.actuator].replicas(variant, now)
         except ActError as error:
             return Missing("replicas", str(error))
+
+
+def _relived(service: str, history: History, last_pass_at: datetime, now: datetime) -> DemandState:
+    """A forecaster from the ledger's minutes up to the last pass; a new one where they cannot be read."""
+    end = min(last_pass_at, now).replace(second=0, microsecond=0)
+    start = end - HISTORY
+    try:
+        rates = np.array(history(service, start, end), dtype=np.float64)
+    except LedgerError as error:
+        log.warning("forecasts of %s start from nothing, its past minutes cannot be read: %s", service, error)
+        return empty_state()
+    known = np.flatnonzero(~np.isnan(rates))
+    if not len(known):
+        return empty_state()
+    first, last = int(known[0]), int(known[-1])
+    log.info("forecasts of %s go on from %d minutes of the ledger", service, len(known))
+    return state_from_history(start + timedelta(minutes=first), MINUTE_S, rates[first : last + 1] * MINUTE_S)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from math import nan
 
 from controller.act.actuator import Actuator
 from controller.act.dry_run import DryRunActuator
@@ -16,6 +17,7 @@ from controller.daemon import Clock, Daemon, utc_now
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
 from controller.errors import ConfigError, LedgerError, Problem
+from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
 from controller.loop import Plan
 from controller.notify.channel import Channel
@@ -136,8 +138,13 @@ def built(
     def prune(now: datetime) -> None:
         ledger.prune(now, settings.keep_minutes_s, settings.keep_decisions_s)
 
+    def history(service: str, start: datetime, end: datetime) -> list[float]:
+        with closing(LedgerReader(settings.ledger_url)) as reader:
+            minutes = reader.demand_history(service, start, end)
+        return [nan if one.arrivals_per_s is None else one.arrivals_per_s for one in minutes]
+
     try:
-        daemon = Daemon(shell, plan, shell.restore(clock()), clock=clock, reload=reloaded, prune=prune)
+        daemon = Daemon(shell, plan, shell.restore(clock(), history), clock=clock, reload=reloaded, prune=prune)
         yield Built(daemon=daemon, dispatcher=dispatcher)
     finally:
         shell.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 
@@ -34,6 +34,8 @@ DAY_S = 86_400.0
 TTFT_S, TPOT_S = 2.0, 0.05
 LONG_PROMPT_TOKENS, LONG_TTFT_S = 8000, 5.0
 """Interactive use: the first token within 2 s (5 s after a prompt of more than 8,000 tokens), 20 tokens/s after it."""
+
+WRONG_BY, BELIEF_SEED = 0.2, 7
 
 SERVEGEN_SHARE = 0.2
 """Of ServeGen's clients: whole clients are dropped, so that their burstiness stays. 39 requests/s on average."""
@@ -169,10 +171,21 @@ def policy(engine: Engine) -> ServicePolicy:
     )
 
 
-def stage(ground: Ground) -> Stage:
-    """Everything but who plays."""
+def believed(step: StepModel, seed: int) -> StepModel:
+    """What ours is told of the engine: every coefficient wrong by up to WRONG_BY."""
+    random = np.random.default_rng(seed)
+    return StepModel(
+        **{
+            field.name: getattr(step, field.name) * float(random.uniform(1 - WRONG_BY, 1 + WRONG_BY))
+            for field in fields(StepModel)
+        }
+    )
+
+
+def stage(ground: Ground, seed: int = 1) -> Stage:
+    """Everything but who plays. ``seed``: of the requests, and of what ours is told wrongly."""
     engine = ENGINES[ground.engine]
-    day = workload(ground, seed=1)
+    day = workload(ground, seed=seed)
     first, _ = day.again().until(day.start_s + 600).before(day.start_s + 600)
     shape = RequestShape(
         prompt_tokens=float(first.prompt_tokens.mean()), output_tokens=float(first.output_tokens.mean())
@@ -187,6 +200,10 @@ def stage(ground: Ground) -> Stage:
         kv_cache_dtype=engine.kv_cache_dtype,
         engine=EngineKind.VLLM,
         capacity=(Capacity(type=CapacityType.ON_DEMAND, usd_per_gpu_hour=engine.usd_per_gpu_hour),),
+        start_up_s=ground.start_up_s,
+        step=believed(engine.spec.step, seed=BELIEF_SEED + seed - 1),
+        token_budget=engine.spec.token_budget,
+        max_sequences=engine.spec.max_sequences,
     )
     service = Service(name="chat", model=find_model(engine.model), variants={variant.name: variant})
     return Stage(

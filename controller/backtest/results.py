@@ -26,6 +26,7 @@ class Backtest:
     trace, description       its name, and what is in it
     price, start_up          in words: "$4.40 per replica and hour, billed by the second", "240 s, ±20 %"
     lower_usd, upper_usd     no controller can be cheaper than the one; a clairvoyant schedule costs the other
+    engine                   in words: what a replica is, and where its speed comes from
     command                  what was typed
     made_at                  shown in the reports; None = left out, so that equal runs give equal files
     notes                    known limits and whatever else a reader must know
@@ -39,6 +40,7 @@ class Backtest:
     runs: tuple[RunScore, ...]
     lower_usd: Number = _NO_LOWER
     upper_usd: Number = _NO_UPPER
+    engine: str = ""
     command: str = ""
     made_at: datetime | None = None
     notes: tuple[str, ...] = ()

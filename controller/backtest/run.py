@@ -52,11 +52,21 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrant:
-    """Who plays. ``documented``: an opponent exactly with the numbers of its documentation."""
+    """Who plays. ``documented``: an opponent exactly with the numbers of its documentation.
+
+    label    what the score is called; "": ``name``. Two of one name need different ones
+    policy   ours: in place of the stage's
+    """
 
     name: str
     settings: Mapping[str, float] = field(default_factory=dict)
     documented: bool = False
+    label: str = ""
+    policy: ServicePolicy | None = None
+
+    @property
+    def called(self) -> str:
+        return self.label or self.name
 
 
 def play(stage: Stage, workload: BlockWorkload, entrant: Entrant, seed: int) -> RunScore:
@@ -73,11 +83,11 @@ def play(stage: Stage, workload: BlockWorkload, entrant: Entrant, seed: int) -> 
     else:
         opponent = contender.make(entrant.settings, min_replicas=low, max_replicas=high, profile=stage.profile)
     rehearse(world, opponent, entrant.name)
-    return scored(world, entrant.name, seed, settings=entrant.settings, wall_s=time.perf_counter() - began)
+    return scored(world, entrant.called, seed, settings=entrant.settings, wall_s=time.perf_counter() - began)
 
 
 def _ours(stage: Stage, world: World, entrant: Entrant, seed: int, began: float) -> RunScore:
-    policy = with_settings(stage.policy, entrant.settings)
+    policy = with_settings(entrant.policy or stage.policy, entrant.settings)
     played = rehearse_policy(
         world,
         stage.fleet,
@@ -90,7 +100,7 @@ def _ours(stage: Stage, world: World, entrant: Entrant, seed: int, began: float)
     lookout = played.running.lookouts[policy.service]
     return scored(
         world,
-        entrant.name,
+        entrant.called,
         seed,
         settings=entrant.settings,
         forecast_error_ratio=_forecast_error(lookout),

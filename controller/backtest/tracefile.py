@@ -102,9 +102,14 @@ def read_workload(path: Path, lengths: Path | None = None, *, seed: int, shown_a
     Raises ConfigError with every mistake of both files, each with its line.
     """
     trace = read_trace(path, shown_as)
+    known = read_lengths(lengths) if lengths and not isinstance(trace, Requests) else Lengths.log_normal()
+    return workload_of(trace, known, seed=seed)
+
+
+def workload_of(trace: Trace, known: Lengths | ClientLengths, *, seed: int) -> BlockWorkload:
+    """A trace as a workload; ``known`` are the lengths where it has rates only."""
     if isinstance(trace, Requests):
         return TracedWorkload(trace)
-    known = read_lengths(lengths) if lengths else Lengths.log_normal()
     if isinstance(trace, ClientTrace):
         return ClientWorkload(trace, known, seed=seed)
     if isinstance(known, ClientLengths):

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+from controller.decide.predictive import all_wishes
 from controller.decide.rules import ReplicaRule, ServicePolicy
-from controller.decide.signals import wishes
 from controller.decide.situation import ReplicaView, Situation
 from controller.facts.decisions import (
     Decision,
@@ -103,7 +103,7 @@ def recommended(memory: ServiceMemory, wanted: int, rule: ReplicaRule, now: date
 
 
 def _live(situation: Situation, policy: ServicePolicy) -> bool:
-    _, lost = wishes(situation, policy)
+    _, lost = all_wishes(situation, policy)
     return not lost and situation.signals.read_replicas >= situation.ready
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import inf
 from types import MappingProxyType
 
 from controller.decide.rules import ServicePolicy, VariantRule
@@ -67,7 +68,11 @@ def growth_order(
     allowed = [variants[name] for name in names if name in variants and offers_room(variants[name], policy)]
     units = _units(allowed, policy, capacity)
     costs = {variant.name: _next_cost(variant, policy) for variant in allowed}
-    prices = {name: cost / units.get(name, 1.0) for name, cost in costs.items() if not isinstance(cost, Missing)}
+    prices = {
+        name: cost / unit if (unit := units.get(name, 1.0)) > 0 else inf
+        for name, cost in costs.items()
+        if not isinstance(cost, Missing)
+    }
     if len(prices) == len(costs):
         allowed.sort(key=lambda variant: prices[variant.name])
     return tuple(sorted(allowed, key=lambda variant: variant.name in benched))

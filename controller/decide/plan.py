@@ -9,7 +9,7 @@ from controller.decide.memory import benched_until, overdue
 from controller.decide.placement import grown, growth_order, usd_per_hour
 from controller.decide.rules import ServicePolicy
 from controller.decide.shrink import victims
-from controller.decide.signals import Wish
+from controller.decide.signals import Wish, decisive
 from controller.decide.situation import Situation, VariantSituation
 from controller.facts.decisions import Because, Decision, ServiceMemory
 from controller.facts.missing import Missing
@@ -91,7 +91,6 @@ def _decision(
 ) -> Decision:
     gone = move.removed.get(variant.name, ())
     desired = variant.current + move.gained.get(variant.name, 0) - len(gone)
-    decisive = max(verdict.wishes, key=lambda wish: wish.wanted, default=None)
     return Decision(
         id=f"{situation.service}/{variant.name}@{situation.at.isoformat(timespec='microseconds')}",
         at=situation.at,
@@ -103,7 +102,7 @@ def _decision(
         wanted=verdict.wanted,
         because=move.because or verdict.because,
         detail="; ".join(part for part in (verdict.detail, move.note) if part),
-        signal=decisive.signal if decisive else "",
+        signal=decisive(verdict.wishes).signal if verdict.wishes else "",
         numbers=_numbers(situation, verdict),
         usd_per_hour_before=usd_per_hour(variant, policy, variant.current),
         usd_per_hour_after=usd_per_hour(variant, policy, desired),

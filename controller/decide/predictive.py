@@ -4,18 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import ceil
+from math import ceil, isfinite
 
-from controller.decide.placement import growth_order
+from controller.decide.placement import growth_order, most
 from controller.decide.rules import ForecastRule, Method, ServicePolicy
 from controller.decide.shrink import victims
-from controller.decide.signals import Wish
-from controller.decide.situation import Situation
+from controller.decide.signals import Wish, wishes
+from controller.decide.situation import Situation, VariantSituation
 from controller.facts.demand import Forecast, Outlook
-from controller.facts.missing import Missing
+from controller.facts.missing import Missing, first_missing
 from controller.facts.performance import ReplicaCapacity
 
 SIGNAL = "forecast"
+
+LEAST_SHARE = 0.02
+"""Of one replica's capacity: a forecast of less is no demand. Upper quantiles never quite reach zero, so that a service
+that may scale to zero would not. A guess: an idle hour after three at 5 requests/s leaves 0.004 requests/s."""
+
+
+def all_wishes(situation: Situation, policy: ServicePolicy) -> tuple[tuple[Wish, ...], tuple[Missing, ...]]:
+    """What the live signals want and, where there is one, what the forecast wants; what is missing that a shrink needs.
+
+    Beside a forecast the loads that the policy names are a floor, and what arrives must be known: a forecast lives on
+    after the readings stop. Latency has no wish of its own then: what is missed trims the capacity that the forecast is
+    divided by. Without a forecast the loads decide alone; where the policy names none, the forecast is what is missing.
+    """
+    found, lost = wishes(situation, policy)
+    forecast, outlook = forecast_wish(situation, policy), situation.outlook
+    if isinstance(forecast, Missing):
+        return found, lost if policy.replicas.targets.named else (*lost, forecast)
+    arriving = outlook if isinstance(outlook, Missing) else outlook.demand.requests_per_s
+    unread = (arriving,) if isinstance(arriving, Missing) else ()
+    return (*(wish for wish in found if wish.saturates), forecast), (*lost, *unread)
 
 
 def forecast_wish(situation: Situation, policy: ServicePolicy) -> Wish | Missing:
@@ -27,52 +47,103 @@ def forecast_wish(situation: Situation, policy: ServicePolicy) -> Wish | Missing
 
         need(h) = the chosen quantile of the demand at now + h  [requests/s]
         grow    to the fewest replicas that carry need(start-up) and work off what will wait by then within drain_s
-        keep    the fewest that carry the largest need(h), 0 <= h <= start-up
+        keep    the fewest that carry the largest need(h), 0 <= h <= start-up, and work off what waits now as fast
     """
     outlook = situation.outlook
     if policy.replicas.method is not Method.PREDICTIVE:
         return Missing(SIGNAL, "the policy's method is reactive")
     if isinstance(outlook, Missing):
         return outlook
-    known = {name: one for name, one in outlook.capacity.items() if not isinstance(one, Missing)}
-    for name, variant in situation.variants.items():
-        if variant.current and name not in known:
-            lost = outlook.capacity.get(name)
-            return lost if isinstance(lost, Missing) else Missing(SIGNAL, f"the capacity of {name} is not known")
-    best = next((one.name for one in growth_order(situation.variants, policy, (), known) if one.name in known), "")
-    if not best or not outlook.forecasts:
-        return Missing(SIGNAL, "no forecast yet" if best else "no variant with a known capacity may grow")
-    return _wish(situation, policy, outlook, known, best)
+    if not outlook.forecasts:
+        return Missing(SIGNAL, "no forecast yet")
+    judged = {name: _carried(name, outlook) for name in situation.variants}
+    known = {name: one for name, one in judged.items() if not isinstance(one, Missing)}
+    present = [variant for variant in situation.variants.values() if variant.current]
+    for variant in present:
+        lost = judged[variant.name]
+        if isinstance(lost, Missing):
+            return lost
+    order = [one for one in growth_order(situation.variants, policy, (), known) if one.name in known] or present
+    if not order:
+        return first_missing(*judged.values()) or Missing(SIGNAL, "no variant may grow")
+    return _wish(situation, policy, outlook, known, order)
+
+
+def _carried(name: str, outlook: Outlook) -> ReplicaCapacity | Missing:
+    """What a replica of the variant carries, where a forecast can be divided by it."""
+    capacity = outlook.capacity.get(name, Missing(SIGNAL, f"the capacity of {name} is not known"))
+    if isinstance(capacity, Missing):
+        return capacity
+    if not capacity.requests_per_s > 0:
+        return Missing(SIGNAL, f"a replica of {name} carries nothing inside the SLO")
+    if name not in outlook.start_up_s:
+        return Missing(SIGNAL, f"how long {name} takes to start is not known")
+    return capacity
 
 
 def _wish(
-    situation: Situation, policy: ServicePolicy, outlook: Outlook, known: Mapping[str, ReplicaCapacity], best: str
-) -> Wish:
-    rule, horizon_s = policy.replicas.forecast, outlook.start_up_s[best]
+    situation: Situation,
+    policy: ServicePolicy,
+    outlook: Outlook,
+    known: Mapping[str, ReplicaCapacity],
+    order: Sequence[VariantSituation],
+) -> Wish | Missing:
+    rule, best = policy.replicas.forecast, known[order[0].name]
+    horizon_s = outlook.start_up_s[order[0].name]
     supply = sum(
         known[name].requests_per_s * variant.current for name, variant in situation.variants.items() if name in known
     )
-    needs = needs_until(outlook.forecasts, rule.quantile, horizon_s)
-    grow_per_s = needs[-1] + _backlog_per_s(outlook, rule, supply, needs[-1], horizon_s)
-    keep_per_s = max(needs)
-    each = known[best].requests_per_s
-    if grow_per_s > supply:
-        wanted = situation.current + ceil(round((grow_per_s - supply) / each, 9))
-    else:
-        wanted = situation.current - _spare(situation, known, supply, max(grow_per_s, keep_per_s))
-    ready = max(situation.ready, 1)
-    per_s = grow_per_s if wanted > situation.current else max(grow_per_s, keep_per_s)
+    least_per_s = LEAST_SHARE * best.requests_per_s
+    needs = [0.0 if one < least_per_s else one for one in needs_until(outlook.forecasts, rule.quantile, horizon_s)]
+    then, now = _backlog_per_s(outlook, rule, supply, needs[-1], horizon_s)
+    if not all(map(isfinite, (*needs, then, now))):
+        return Missing(SIGNAL, "it is not a number")
+    grow = needs[-1] + then
+    keep = max(grow, max(needs) + now)
+    wanted = situation.current + _added(grow - supply, order, known, policy)
+    if grow <= supply:
+        wanted = situation.current - _spare(situation, known, supply, keep)
+    growing = wanted > situation.current
+    asked = f"in {horizon_s:.0f} s is {needs[-1]:.1f}" if growing else f"within {horizon_s:.0f} s is {max(needs):.1f}"
+    backlog = then if growing else now
+    waiting = f" and {backlog:.1f} more for what waits" if backlog > 0 else ""
     return Wish(
         signal=SIGNAL,
-        value=per_s / ready,
-        target=each,
+        value=(grow if growing else keep) / max(situation.ready, 1),
+        target=best.requests_per_s,
         wanted=wanted,
         saturates=False,
         words=(
-            f"P{rule.quantile * 100:g} of the demand in {horizon_s:.0f} s is {per_s:.1f} requests/s, "
-            f"a replica carries {each:.2f} ({known[best].source}, {known[best].binding} binds): wants {wanted}"
+            f"P{rule.quantile * 100:g} of the demand {asked} requests/s{waiting}, "
+            f"a replica carries {best.requests_per_s:.2f} ({best.source}, {best.binding} binds): wants {wanted}"
         ),
     )
+
+
+def _added(
+    missing_per_s: float,
+    order: Sequence[VariantSituation],
+    known: Mapping[str, ReplicaCapacity],
+    policy: ServicePolicy,
+) -> int:
+    """How many replicas carry ``missing_per_s`` when variants are filled in ``order``, as they will be placed.
+
+    What fits none is asked for all the same, as the first: so the decision says that capacity has run out.
+    """
+    added = 0
+    for variant in order:
+        each = known[variant.name].requests_per_s
+        room = max(0.0, most(variant, policy) - variant.current)
+        if missing_per_s <= room * each:
+            return added + _ceil(missing_per_s / each)
+        added += int(room)
+        missing_per_s -= room * each
+    return added + _ceil(missing_per_s / known[order[0].name].requests_per_s)
+
+
+def _ceil(replicas: float) -> int:
+    """Rounding first: (0.1 + 0.2) / 0.1 is 3.0000000000000004 in floats, and must not become 4 replicas."""
+    return max(0, ceil(round(replicas, 9)))
 
 
 def needs_until(forecasts: Sequence[Forecast], quantile: float, horizon_s: float) -> list[float]:
@@ -99,14 +170,17 @@ def _between(points: Sequence[tuple[float, float]], at: float) -> float:
 
 def _backlog_per_s(
     outlook: Outlook, rule: ForecastRule, supply_per_s: float, need_per_s: float, horizon_s: float
-) -> float:
-    """What must be worked off beside the demand: what waits now, and what more will wait until new replicas come."""
-    waiting = outlook.demand.waiting_requests
-    arriving = outlook.demand.requests_per_s
-    if isinstance(waiting, Missing) or isinstance(arriving, Missing):
-        return 0.0
+) -> tuple[float, float]:
+    """What must be worked off within drain_s beside the demand: what will wait when new replicas come; what waits now.
+
+    A queue that the replicas serve within a second is none.
+    """
+    waiting, arriving = outlook.demand.waiting_requests, outlook.demand.requests_per_s
+    if isinstance(waiting, Missing) or isinstance(arriving, Missing) or not waiting > supply_per_s:
+        return 0.0, 0.0
     growth_per_s = (arriving + need_per_s) / 2 - supply_per_s
-    return max(0.0, waiting + growth_per_s * horizon_s) / max(rule.drain_s, 1.0) if waiting > supply_per_s else 0.0
+    drain_s = max(rule.drain_s, 1.0)
+    return max(0.0, waiting + growth_per_s * horizon_s) / drain_s, waiting / drain_s
 
 
 def _spare(situation: Situation, known: Mapping[str, ReplicaCapacity], supply_per_s: float, need_per_s: float) -> int:

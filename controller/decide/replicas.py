@@ -9,10 +9,10 @@ from controller.decide.memory import noticed, overdue, proven_idle, recommended
 from controller.decide.placement import most
 from controller.decide.plan import Verdict, placed
 from controller.decide.predictive import SIGNAL as FORECAST
-from controller.decide.predictive import forecast_wish
+from controller.decide.predictive import all_wishes
 from controller.decide.rules import ServicePolicy
 from controller.decide.shrink import safe_count
-from controller.decide.signals import Wish, wishes
+from controller.decide.signals import Wish, decisive
 from controller.decide.situation import Situation
 from controller.decide.windows import stabilized, step_limited
 from controller.facts.decisions import Because, Decision, ServiceMemory
@@ -71,20 +71,6 @@ def _verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory)
     return judged.steady()
 
 
-def all_wishes(situation: Situation, policy: ServicePolicy) -> tuple[tuple[Wish, ...], tuple[Missing, ...]]:
-    """What the live signals want and, where there is one, what the forecast wants; the required signals that are
-    missing.
-
-    Beside a forecast the loads are only a floor: one that cannot be read does not make the decision blind. Latency has
-    no wish of its own then: what is missed trims the capacity that the forecast is divided by.
-    """
-    found, lost = wishes(situation, policy)
-    forecast = forecast_wish(situation, policy)
-    if isinstance(forecast, Missing):
-        return found, lost if found or lost else (forecast,)
-    return (*(wish for wish in found if wish.saturates), forecast), ()
-
-
 @dataclass(frozen=True, slots=True)
 class _Judged:
     """The wishes and what limits leave of them."""
@@ -104,7 +90,7 @@ class _Judged:
     @property
     def decisive(self) -> Wish:
         """The wish that wants most: the one that decided."""
-        return max(self.found, key=lambda wish: (wish.wanted, wish.value / wish.target if wish.target else 0.0))
+        return decisive(self.found)
 
     @property
     def moved_by(self) -> Because:

@@ -50,6 +50,12 @@ class Targets:
     gpu_utilization_ratio: float | None = None
     headroom_ratio: float = DEFAULT_HEADROOM_RATIO
 
+    @property
+    def named(self) -> bool:
+        """Whether any load decides."""
+        loads = (self.queue_depth, self.kv_cache_ratio, self.token_load_per_s, self.gpu_utilization_ratio)
+        return any(load is not None for load in loads)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -32,6 +33,11 @@ class Wish:
             self.words
             or f"{self.signal} {_short(self.value)} against a target of {_short(self.target)} wants {self.wanted}"
         )
+
+
+def decisive(found: Sequence[Wish]) -> Wish:
+    """The wish that decides: it wants most, and of several that do, it is furthest over its target."""
+    return max(found, key=lambda wish: (wish.wanted, wish.value / wish.target if wish.target else 0.0))
 
 
 def wishes(situation: Situation, policy: ServicePolicy) -> tuple[tuple[Wish, ...], tuple[Missing, ...]]:

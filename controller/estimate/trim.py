@@ -5,7 +5,8 @@ Both are settled by feedback, as adaptive conformal inference does it (Gibbs and
 
     log trim += rate x (allowed share of misses - share missed),   only while it tells something
 
-so that over time the share missed is the share allowed, whatever the model's error.
+so that over time the share missed is the share allowed, whatever the model's error. Half of what the SLO allows is
+spent here, on replicas that carry what they should; the other half is left for surges that no forecast saw.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ SURE_REQUESTS = 200.0
 LEAST_USE, MOST_USE = 0.75, 1.0
 """Requests met on replicas that carry less than this share of their capacity do not say that they could carry more;
 requests missed on replicas that are given more than their capacity do not say that it is smaller."""
+
+STEADY_SHARE = 0.5
+"""Of the misses that the SLO allows. A guess, between two kinds of error of which neither is rare."""
 
 LOWEST, HIGHEST = 0.5, 1.5
 
@@ -89,7 +93,7 @@ def trimmed(trim: Trim, histograms: Histograms, slo: Slo, use_ratio: float) -> T
     if judged <= 0:
         return trim
     missed = max(late / started if started else 0.0, slow / ended if ended else 0.0)
-    change = RATE * (1 - slo.attainment_ratio - missed) * judged / (judged + SURE_REQUESTS)
+    change = RATE * (STEADY_SHARE * (1 - slo.attainment_ratio) - missed) * judged / (judged + SURE_REQUESTS)
     if (change > 0 and use_ratio < LEAST_USE) or (change < 0 and use_ratio > MOST_USE):
         return trim
     factor = min(max(trim.factor * exp(change), LOWEST), HIGHEST)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from controller.facts.performance import StepModel
+
 
 class Mode(StrEnum):
     """What the daemon may do: only look, also decide and say so, or also act."""
@@ -136,6 +138,9 @@ GpuDiscovery = StaticTargets | FileSd | HttpSd | PrometheusServer | LocalNvml
 class Variant:
     """One priced way to serve a service: GPU type and count, quantization, engine settings.
 
+    start_up_s         from the order to ready, before any start was seen; None: a usual one
+    step               its measured step model, from a profile; None: worked out from the tables
+    token_budget, max_sequences   the engine's --max-num-batched-tokens and --max-num-seqs; None: its defaults
     actuator_options   the block under the actuator's name in fleet.yaml, checked: one of facts/actuators.py
     """
 
@@ -147,6 +152,10 @@ class Variant:
     kv_cache_dtype: str
     engine: EngineKind
     capacity: tuple[Capacity, ...]
+    start_up_s: float | None = None
+    step: StepModel | None = None
+    token_budget: int | None = None
+    max_sequences: int | None = None
     actuator: str = "dry_run"
     actuator_options: object = None
     discovery: tuple[Discovery, ...] = ()

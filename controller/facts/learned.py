@@ -10,7 +10,7 @@ from controller.facts.missing import Missing
 from controller.facts.performance import ReplicaCapacity
 
 StateKey = tuple[str, str, str]
-"""(kind, service, variant); kinds: "demand" (variant ""), "step", "start_up" and "profile"."""
+"""(kind, service, variant); kinds: "demand" and "shape" (variant ""), "step", "start_up", "trim" and "profile"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

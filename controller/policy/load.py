@@ -10,6 +10,7 @@ from typing import Any
 from controller.decide.rules import (
     AlertRule,
     Behaviour,
+    ForecastRule,
     ReplicaRule,
     ServicePolicy,
     Step,
@@ -28,6 +29,7 @@ from controller.policy.shape import (
     ScaleUpShape,
     ScalingShape,
     SloShape,
+    TargetsShape,
 )
 
 LATER = ("quantization", "speculative_decoding", "budget")
@@ -164,22 +166,29 @@ def _latency(shape: SloShape, latency: str) -> LatencyTarget | None:
 
 
 def _replica_rule(shape: ScalingShape) -> ReplicaRule:
-    targets = shape.targets
     return ReplicaRule(
         min_replicas=shape.min_replicas,
         max_replicas=shape.max_replicas,
-        targets=Targets(
-            queue_depth=targets.queue_depth,
-            kv_cache_ratio=targets.kv_cache,
-            token_load_per_s=targets.token_load,
-            gpu_utilization_ratio=targets.gpu_utilization,
-            headroom_ratio=targets.headroom,
-        ),
+        targets=_targets(shape.targets),
         scale_up=_behaviour(shape.scale_up),
         scale_down=_behaviour(shape.scale_down),
+        method=shape.method,
+        forecast=ForecastRule(quantile=shape.forecast.quantile, drain_s=shape.forecast.drain),
         tolerance_ratio=shape.tolerance,
         start_deadline_s=shape.start_deadline,
         foreign_hold_s=shape.foreign_hold,
+    )
+
+
+def _targets(shape: TargetsShape | None) -> Targets:
+    if shape is None:
+        return Targets()
+    return Targets(
+        queue_depth=shape.queue_depth,
+        kv_cache_ratio=shape.kv_cache,
+        token_load_per_s=shape.token_load,
+        gpu_utilization_ratio=shape.gpu_utilization,
+        headroom_ratio=shape.headroom,
     )
 
 

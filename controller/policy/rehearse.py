@@ -13,8 +13,10 @@ from controller.decide.situation import Number, ReplicaView, Signals, Situation,
 from controller.documents import Document
 from controller.errors import Problem
 from controller.facts.decisions import Decision, Outcome, OutcomeKind, ServiceMemory
+from controller.facts.demand import Demand, Forecast, Outlook
 from controller.facts.fleet import Mode
 from controller.facts.missing import Missing
+from controller.facts.performance import ReplicaCapacity, ServingPoint
 from controller.facts.readings import Phase
 from controller.policy.script import MOST_PASSES, ExpectShape, InputShape, RehearsalShape, ScriptShape
 
@@ -75,6 +77,7 @@ def _decisions(policy: ServicePolicy, test: RehearsalShape, every_s: float, pass
             mode=Mode.ACT,
             signals=_signals(test.input, step, sum(view.phase is Phase.READY for view in views)),
             variants={stage.variant: VariantSituation(name=stage.variant, replicas=views)},
+            outlook=_outlook(policy, stage.variant, test, step, now),
         )
         decisions, memory = decide_replicas(situation, policy, memory)
         outcomes = {decision.id: _done(decision) for decision in decisions if not decision.holds}
@@ -132,6 +135,40 @@ def _signals(shown: InputShape, step: int, ready: int) -> Signals:
         running=_at(shown, "running", step),
         requests_per_s=_at(shown, "requests", step),
         rejections_per_s=_at(shown, "rejections", step),
+    )
+
+
+def _outlook(policy: ServicePolicy, variant: str, test: RehearsalShape, step: int, now: datetime) -> Outlook | Missing:
+    """The same demand expected all the time until a replica ordered now is ready."""
+    expected = _at(test.input, "forecast", step)
+    if isinstance(expected, Missing):
+        return expected
+    if test.capacity is None:
+        return Missing("capacity", "the test says no capacity")
+    point = ServingPoint(
+        requests_per_s=test.capacity, running=0.0, kv_cache_ratio=0.0, busy_ratio=0.0, ttft_s=0.0, tpot_s=0.0
+    )
+    return Outlook(
+        demand=Demand(
+            requests_per_s=_at(test.input, "requests", step),
+            waiting_requests=_at(test.input, "queue_depth", step),
+            shape=Missing("shape", "a policy test has no requests"),
+        ),
+        forecasts=(
+            Forecast(
+                at=now,
+                horizon_s=test.start_after,
+                quantiles={policy.replicas.forecast.quantile: expected},
+                basis="level",
+                scored=0,
+            ),
+        ),
+        capacity={
+            variant: ReplicaCapacity(
+                requests_per_s=test.capacity, binding="throughput", at=point, source="test", band_ratio=0.0
+            )
+        },
+        start_up_s={variant: test.start_after},
     )
 
 

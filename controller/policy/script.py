@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from controller.documents import duration_s
 from controller.facts.decisions import Because
-from controller.policy.shape import Count, Name, Period, Positive, Shape, Wait
+from controller.policy.shape import Amount, Count, Name, Period, Positive, Shape, Wait
 
 MOST_PASSES = 20_000
 """A test runs no longer: a guess, about a week of passes at 30 s, done within a few seconds."""
@@ -67,6 +67,9 @@ class InputShape(Shape):
     running: Series | None = Field(default=None, description="requests being served, all replicas together")
     requests: Series | None = Field(default=None, description="requests arriving per second, all replicas together")
     rejections: Series | None = Field(default=None, description="requests refused per second, all replicas together")
+    forecast: Series | None = Field(
+        default=None, description="requests/s expected, at the policy's quantile, until a replica ordered now is ready"
+    )
 
 
 class ExpectShape(Shape):
@@ -90,6 +93,9 @@ class RehearsalShape(Shape):
     name: Name = Field(description="what it shows")
     replicas: Positive = Field(description="how many are ready at the start")
     start_after: Wait = Field(default=90.0, description="a started replica is ready after so long")
+    capacity: Amount | None = Field(
+        default=None, description="requests/s that one replica carries; left out: not known, and no forecast decides"
+    )
     input: InputShape = Field(description="what the passes see; a signal left out is missing in every pass")
     expect: tuple[ExpectShape, ...] = Field(min_length=1, description="what the decisions must be")
 

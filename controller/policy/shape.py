@@ -40,6 +40,7 @@ def _condition(value: object) -> CelCondition:
 When = Annotated[CelCondition, PlainValidator(_condition), WithJsonSchema({"type": "string", "minLength": 1})]
 
 LATENCIES = ("ttft", "tpot")
+LOADS = ("queue_depth", "kv_cache", "token_load", "gpu_utilization")
 QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 
 
@@ -93,9 +94,8 @@ class TargetsShape(Shape):
 
     @model_validator(mode="after")
     def _at_least_one(self) -> TargetsShape:
-        loads = ("queue_depth", "kv_cache", "token_load", "gpu_utilization")
-        if all(getattr(self, load) is None for load in loads):
-            raise ValueError(f"names no load; expected at least one of {', '.join(loads)}")
+        if all(getattr(self, load) is None for load in LOADS):
+            raise ValueError(f"names no load; expected at least one of {', '.join(LOADS)}")
         return self
 
 
@@ -129,12 +129,32 @@ class ScaleDownShape(Shape):
     at_most: StepShape | None = Field(default=None, description="the largest shrink in a period; left out: any")
 
 
+class ForecastShape(Shape):
+    """How careful the predictive method is."""
+
+    quantile: Annotated[RatioValue, Field(ge=0.5, le=0.995)] = Field(
+        default=rules.DEFAULT_FORECAST_QUANTILE,
+        description="enough ready replicas for this share of what the demand may turn out to be; higher costs more",
+    )
+    drain: Period = Field(
+        default=rules.DEFAULT_DRAIN_S, description="what waits is worked off within this time by the replicas added"
+    )
+
+
 class ScalingShape(Shape):
     """How many replicas, over all variants of the service."""
 
     min_replicas: Count = Field(default=1, description="never fewer; 0 allows scaling to zero when proven idle")
     max_replicas: Positive = Field(description="never more")
-    targets: TargetsShape = Field(description="what one ready replica should carry; at least one load")
+    method: rules.Method = Field(
+        default=rules.Method.PREDICTIVE,
+        description="by forecast and capacity, where both are known, or by the loads alone",
+    )
+    forecast: ForecastShape = Field(default=ForecastShape(), description="how careful the predictive method is")
+    targets: TargetsShape | None = Field(
+        default=None,
+        description="what one ready replica should carry; at least one load. Beside a forecast a floor, needed without",
+    )
     scale_up: ScaleUpShape = Field(default=ScaleUpShape(), description="how to grow")
     scale_down: ScaleDownShape = Field(default=ScaleDownShape(), description="how to shrink")
     tolerance: Annotated[RatioValue, Field(lt=1)] = Field(
@@ -151,6 +171,14 @@ class ScalingShape(Shape):
     def _ordered(self) -> ScalingShape:
         if self.min_replicas > self.max_replicas:
             raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
+        return self
+
+    @model_validator(mode="after")
+    def _something_decides(self) -> ScalingShape:
+        if self.method is rules.Method.REACTIVE and self.targets is None:
+            raise ValueError(f"method is reactive, which needs targets: at least one of {', '.join(LOADS)}")
+        if self.method is rules.Method.REACTIVE and "forecast" in self.model_fields_set:
+            raise ValueError("method is reactive, which reads no forecast; remove forecast, or make it predictive")
         return self
 
 

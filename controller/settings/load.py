@@ -30,6 +30,8 @@ from controller.facts.fleet import (
     StaticTargets,
     Variant,
 )
+from controller.facts.performance import StepModel
+from controller.facts.profile import Profile, StepFit
 from controller.settings.shapes import (
     ActuatorShape,
     CapacityShape,
@@ -202,11 +204,31 @@ class _Builder:
             kv_cache_dtype=shape.kv_cache_dtype,
             engine=shape.engine,
             capacity=self._capacity(place, shape.capacity),
+            start_up_s=shape.start_up,
+            token_budget=shape.max_num_batched_tokens,
+            max_sequences=shape.max_num_seqs,
+            step=self._step((*place, "profile"), shape.profile),
             actuator=actuator,
             actuator_options=options,
             discovery=discovery,
             gpu_discovery=self._gpu_discovery(shape.dcgm),
         )
+
+    def _step(self, place: Place, name: str | None) -> StepModel | None:
+        """The step model of the profile in the file ``name``."""
+        if name is None:
+            return None
+        try:
+            fit = Profile.from_json((self._folder / name).read_text(encoding="utf-8")).fit
+        except FileNotFoundError:
+            self._say(place, f"there is no file '{name}'; `pennyweight profile URL --out {name}` writes one")
+        except (OSError, ValueError) as error:
+            self._say(place, f"'{name}' cannot be read as a profile: {error}")
+        else:
+            if isinstance(fit, StepFit):
+                return fit.step
+            self._say(place, f"'{name}' has no step model ({fit.why}); profile with more loads, or leave it out")
+        return None
 
     def _capacity(self, place: Place, shapes: tuple[CapacityShape, ...]) -> tuple[Capacity, ...]:
         seen: set[CapacityType] = set()

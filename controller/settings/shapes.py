@@ -181,6 +181,18 @@ class VariantShape(Shape):
     quantization: Quantization = Field(default="bf16", description="of the weights, as engines name it")
     kv_cache_dtype: KvCacheDtype = Field(default="auto", description="of the KV cache")
     engine: EngineKind = Field(default=EngineKind.VLLM, description="vllm, sglang, tgi or trtllm")
+    start_up: Period | None = Field(
+        default=None, description="from the order to ready, before any start was seen; else 4m is assumed"
+    )
+    profile: str | None = Field(
+        default=None, description="a file that `pennyweight profile` wrote of this variant; else the tables are used"
+    )
+    max_num_batched_tokens: Whole | None = Field(
+        default=None, description="as the engine was started; else vLLM's default for the GPU"
+    )
+    max_num_seqs: Whole | None = Field(
+        default=None, description="as the engine was started; else vLLM's default for the GPU"
+    )
     actuator: ActuatorShape = Field(
         default=ActuatorShape(dry_run=EmptyShape()), description="what starts and stops replicas; exactly one"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,6 +168,10 @@ class SimulatedFleet:
         route_waiting(self._state, self._now_s)
         return lost
 
+    def turn_away(self) -> None:
+        """Whoever waits at the router gives up now."""
+        self.dropped += give_up(self._state, inf)
+
     def slow(self, name: str, slowness: float) -> None:
         """From now on its steps take ``slowness`` times as long."""
         self._state.engines["slowness"][self._replicas[name].row] = slowness
@@ -236,8 +241,8 @@ class SimulatedFleet:
         rows = advance(self._state, arrivals, end_s, done)
         self._now_s = end_s
         if self.unrouted:
-            route_waiting(self._state, end_s)
             self.dropped += give_up(self._state, end_s - self._give_up_s)
+            route_waiting(self._state, end_s)
         return done[:rows]
 
     def _next_event(self, until_s: float) -> float:

@@ -61,8 +61,8 @@ def scored(
         moves=moves,
         reversals=reversals(moves),
         idle_ratio=max(0.0, 1 - busy_s / billed_s) if billed_s else 0.0,
-        forecast_error_ratio=forecast_error_ratio or Missing("forecast error", "this controller forecasts nothing"),
-        pass_s=pass_s or Missing("pass time", "not measured"),
+        forecast_error_ratio=_or_missing(forecast_error_ratio, "forecast error", "this controller forecasts nothing"),
+        pass_s=_or_missing(pass_s, "pass time", "not measured"),
         wall_s=wall_s,
         series=_series(world),
     )
@@ -76,6 +76,10 @@ def reversals(moves: Sequence[Move]) -> int:
         found += move.at_s - latest[not grew] <= REVERSAL_S
         latest[grew] = move.at_s
     return found
+
+
+def _or_missing(value: Number | None, what: str, why: str) -> Number:
+    return Missing(what, why) if value is None else value
 
 
 def _series(world: World) -> Series:
@@ -113,6 +117,6 @@ def _worst(tape: Tape) -> Number:
 def _quantile(what: str, bins: NDArray[np.int64], edges: NDArray[np.float64], q: float) -> Number:
     upto = np.cumsum(bins)
     if upto[-1] == 0:
-        return Missing(what, "nothing finished")
+        return Missing(what, "nothing finished that has one")
     place = int(np.searchsorted(upto, q * upto[-1]))
     return float(edges[min(place, len(edges) - 1)])

@@ -27,6 +27,7 @@ EPOCH = datetime(2024, 5, 12, tzinfo=UTC)
 """A trace's clock starts at midnight of a Sunday, as Azure's week of 2024 does, when nothing else is said."""
 
 STARTING = Missing("metrics", "the replica is starting")
+OUTAGE = Missing("metrics", "nothing can be scraped")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +116,8 @@ class SimulatedShell:
         one = self._world.fleet.replicas[target.replica]
         if self._world.now_s < one.ready_s:
             return STARTING
+        if self._world.blind:
+            return OUTAGE
         return self._reader.read(target, now, self._epoch.timestamp())
 
     def _target(self, one: SimulatedReplica) -> Target:

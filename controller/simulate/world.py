@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from controller.facts.readings import Phase
 from controller.facts.slo import Slo
-from controller.simulate.arrivals import Workload
+from controller.simulate.arrivals import NO_REQUESTS, Workload
 from controller.simulate.fleet import Finished, SimulatedFleet, SimulatedReplica
 from controller.simulate.startup import StartUp
 from controller.simulate.stepmodel import EngineSpec
@@ -49,6 +49,22 @@ class Judge:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """What goes wrong in a stress case, in seconds of the trace's clock; None = nothing.
+
+    outage_s    from when until when nothing can be scraped
+    slow_at_s   when the steps of the oldest ready replica begin to take ``slowness`` times as long
+    """
+
+    outage_s: tuple[float, float] | None = None
+    slow_at_s: float | None = None
+    slowness: float = 2.0
+
+    def blind(self, now_s: float) -> bool:
+        return self.outage_s is not None and self.outage_s[0] <= now_s < self.outage_s[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
     """What every controller of a contest meets alike.
 
@@ -65,6 +81,7 @@ class Case:
     initial_replicas: int
     interval_s: float = 15.0
     staleness_s: float = 7.5
+    trouble: Trouble = Trouble()
 
 
 class World:
@@ -77,6 +94,7 @@ class World:
         self._workload = workload
         self._random = np.random.default_rng(seed)
         self._named = 0
+        self._slowed = False
         self.tape = Tape(case, workload.start_s, workload.end_s)
         for _ in range(case.initial_replicas):
             self._start(0.0)
@@ -84,6 +102,11 @@ class World:
     @property
     def now_s(self) -> float:
         return self.fleet.now_s
+
+    @property
+    def blind(self) -> bool:
+        """Whether nothing can be scraped now."""
+        return self.case.trouble.blind(self.now_s)
 
     @property
     def alive(self) -> list[SimulatedReplica]:
@@ -94,6 +117,7 @@ class World:
         """Let the clients ask and the engines answer until then, one interval of the series at a time."""
         while self.now_s < until_s:
             end_s = min(until_s, self.tape.next_s(self.now_s))
+            self._slow_one()
             come = self._workload.until(end_s)
             self.tape.arrived(come.arrival_s)
             self.tape.finished(self.fleet.advance(end_s, come))
@@ -123,17 +147,28 @@ class World:
             self.dismiss([one.name for one in leaving[: len(alive) - desired]], reason)
 
     def close(self) -> None:
-        """No more requests: everybody finishes what there is, at the tape's expense, and goes."""
+        """No more requests: everybody finishes what there is, at the tape's expense, and goes. Whoever still waits for
+        a replica is turned away: nobody is left to take it."""
+        self.fleet.turn_away()
         for one in self.alive:
             self.fleet.drain(one.name)
         while self.fleet.replicas:
-            self.tape.finished(self.fleet.advance(self.now_s + self.case.interval_s, self._workload.until(self.end_s)))
+            self.tape.finished(self.fleet.advance(self.now_s + self.case.interval_s, NO_REQUESTS))
 
     def _start(self, delay_s: float) -> str:
         self._named += 1
         name = f"r{self._named}"
         self.fleet.start(name, self.case.spec, delay_s)
         return name
+
+    def _slow_one(self) -> None:
+        at_s = self.case.trouble.slow_at_s
+        if at_s is None or self._slowed or self.now_s < at_s:
+            return
+        ready = [one.name for one in self.alive if one.phase(self.now_s) is Phase.READY]
+        if ready:
+            self.fleet.slow(ready[0], self.case.trouble.slowness)
+            self._slowed = True
 
     def _waiting(self) -> int:
         return self.fleet.unrouted + sum(self.fleet.level(name).waiting for name in self.fleet.replicas)
@@ -173,7 +208,7 @@ class Tape:
         return self.start_s + place * self.case.interval_s
 
     def arrived(self, at_s: NDArray[np.float64]) -> None:
-        self.come += np.bincount(self._rows(at_s), minlength=len(self.come))
+        np.add.at(self.come, self._rows(at_s), 1)
 
     def finished(self, done: Finished) -> None:
         if not len(done):
@@ -181,7 +216,7 @@ class Tape:
         in_ttft, in_tpot = self.case.judge.verdicts(done)
         rows = self._rows(done.sent_s)
         for column, inside in enumerate((in_ttft, in_tpot, in_ttft & in_tpot)):
-            self.within[:, column] += np.bincount(rows[inside], minlength=len(self.come))
+            np.add.at(self.within[:, column], rows[inside], 1)
         self.ttft_bins += np.bincount(np.searchsorted(self.edges, done.ttft_s), minlength=BINS + 2)
         gaps = done.output_tokens > 1
         self.tpot_bins += np.bincount(np.searchsorted(self.edges, done.tpot_s[gaps]), minlength=BINS + 2)

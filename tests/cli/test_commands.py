@@ -17,7 +17,7 @@ from controller.settings.load import load_settings
 from controller.wiring import built
 from tests.small_fleet import until
 
-COMMANDS = ["demo", "run", "once", "check", "schema", "status", "explain", "pause", "resume"]
+COMMANDS = ["demo", "run", "once", "check", "schema", "status", "explain", "pause", "resume", "backtest"]
 
 POLICY_TEST = """\
 policy: chat.yaml

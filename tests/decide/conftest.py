@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,8 +11,10 @@ import pytest
 from controller.decide.rules import Behaviour, ReplicaRule, ServicePolicy, Step, Targets
 from controller.decide.situation import CapacityPrice, ReplicaView, Signals, Situation, VariantSituation
 from controller.facts.decisions import Recommendation, ServiceMemory
+from controller.facts.demand import Demand, Forecast, Outlook
 from controller.facts.fleet import CapacityType, Mode
 from controller.facts.missing import Missing
+from controller.facts.performance import ReplicaCapacity, ServingPoint
 from controller.facts.readings import Phase
 from controller.facts.slo import LatencyTarget, Slo
 
@@ -99,6 +101,7 @@ class Builder:
         mode: Mode = Mode.ACT,
         paused: str = "",
         variants: tuple[VariantSituation, ...] | None = None,
+        outlook: Outlook | Missing = UNREAD,
         **signals: object,
     ) -> Situation:
         chosen = variants if variants is not None else (self.variant(ready, starting),)
@@ -110,6 +113,39 @@ class Builder:
             signals=self.signals(all_ready if read is None else read, **signals),
             variants={variant.name: variant for variant in chosen},
             paused=paused,
+            outlook=outlook,
+        )
+
+    def forecast(self, horizon_s: float, per_s: float, p50_per_s: float | None = None) -> Forecast:
+        """``per_s`` at P95; the same at the median unless that is told."""
+        middle = per_s if p50_per_s is None else p50_per_s
+        return Forecast(at=NOON, horizon_s=horizon_s, quantiles={0.5: middle, 0.95: per_s}, basis="level", scored=50)
+
+    def carries(self, requests_per_s: float) -> ReplicaCapacity:
+        point = ServingPoint(
+            requests_per_s=requests_per_s, running=8.0, kv_cache_ratio=0.5, busy_ratio=0.3, ttft_s=0.2, tpot_s=0.02
+        )
+        return ReplicaCapacity(
+            requests_per_s=requests_per_s, binding="tpot", at=point, source="learned", band_ratio=0.1
+        )
+
+    def outlook(
+        self,
+        needs: Mapping[float, float] | float,
+        *,
+        capacity: Mapping[str, float | Missing] | float = 10.0,
+        start_up_s: Mapping[str, float] | float = 240.0,
+        arriving: float | Missing = 20.0,
+        waiting: float | Missing = 0.0,
+    ) -> Outlook:
+        """``needs``: requests/s at P95 by horizon, or at every horizon."""
+        points = needs if isinstance(needs, Mapping) else {0.0: needs, 240.0: needs}
+        each = capacity if isinstance(capacity, Mapping) else {"h100": capacity}
+        return Outlook(
+            demand=Demand(requests_per_s=arriving, waiting_requests=waiting, shape=UNREAD),
+            forecasts=tuple(self.forecast(at_s, per_s) for at_s, per_s in points.items()),
+            capacity={name: one if isinstance(one, Missing) else self.carries(one) for name, one in each.items()},
+            start_up_s=start_up_s if isinstance(start_up_s, Mapping) else dict.fromkeys(each, start_up_s),
         )
 
     def memory(self, *wanted: tuple[float, int], live_s: float = 3600, **changes: object) -> ServiceMemory:

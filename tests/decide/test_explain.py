@@ -47,3 +47,15 @@ def test_a_hold_says_what_is_missing(build):
     assert "hold at 4 replicas" in told
     assert "only 2 of 4 ready replicas could be read" in told
     assert "$8.00/h, unchanged" in told
+
+
+def test_a_forecast_is_told_with_what_it_expects_and_what_becomes_of_it(build):
+    situation = build.situation(4, outlook=build.outlook(55))
+    decisions, _ = decide_replicas(situation, build.policy(), build.memory())
+    assert explain(decisions, {}, build.noon + timedelta(seconds=12)).splitlines()[2:] == [
+        f"  Because   forecast: {decisions[0].detail}.",
+        "  Numbers   queue_depth 0, target 50: wants 0",
+        "            forecast 13.75, target 10: wants 6",
+        "  Money     $8.00/h before, $12.00/h after (+4.00).",
+        "  Next      The forecast is scored when its time comes; its own errors set how much is kept in reserve.",
+    ]

@@ -5,6 +5,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from controller.decide.rules import ForecastRule, Method, Targets
 from controller.errors import ConfigError
 from controller.facts.fleet import EngineKind, Fleet, Gpu, Model, Service, Variant
 from controller.policy.load import load_policies
@@ -36,6 +37,26 @@ MISTAKES = [
     (HEAD.replace("50", ".nan"), "4:13: scaling.targets.queue_depth: expected a number, found nan"),
     (HEAD.replace("queue_depth: 50", "kv_cache: 185%"), "4:13: scaling.targets.kv_cache: input should be less than or"),
     (HEAD.replace("queue_depth: 50", "kv_cache: 85"), "4:13: scaling.targets.kv_cache: expected a share, such as 85%"),
+    (scaling("method: predictiv"), "5:3: scaling.method: 'predictiv' is not one of predictive, reactive"),
+    (
+        scaling("forecast: {quantile: 40%}"),
+        "5:14: scaling.forecast.quantile: input should be greater than or equal to 0.5",
+    ),
+    (
+        scaling("forecast: {quantile: 100%}"),
+        "5:14: scaling.forecast.quantile: input should be less than or equal to 0.995",
+    ),
+    (scaling("forecast: {quantile: 95}"), "5:14: scaling.forecast.quantile: expected a share, such as 85%"),
+    (scaling("forecast: {drain: 0s}"), "5:14: scaling.forecast.drain: input should be greater than 0"),
+    (scaling("forecast: {drains: 60s}"), "5:14: scaling.forecast.drains: unknown key 'drains'; did you mean 'drain'?"),
+    (
+        scaling("method: reactive").replace("  targets: {queue_depth: 50}\n", ""),
+        "2:1: scaling: method is reactive, which needs targets: at least one of queue_depth, kv_cache, token_load, gpu_",
+    ),
+    (
+        scaling("method: reactive\n  forecast: {quantile: 90%}"),
+        "2:1: scaling: method is reactive, which reads no forecast; remove forecast, or make it predictive",
+    ),
     (scaling("start_deadline: 600"), "5:3: scaling.start_deadline: expected a duration with its unit"),
     (scaling("start_deadline: 99999d"), "5:3: scaling.start_deadline: input should be less than or equal to"),
     (scaling("tolerance: 100%"), "5:3: scaling.tolerance: input should be less than 1"),
@@ -195,6 +216,18 @@ def test_a_policy_that_the_fleet_can_serve_loads(write, fleet):
     path = write(HEAD + "variants: {h100-fp8: {capacity_types: [reserved, spot], token_load: 6200}}\n")
     (rule,) = load_policies([path], fleet, ())["chat"].variants
     assert (rule.name, rule.capacity_types, rule.token_load_per_s) == ("h100-fp8", ("reserved", "spot"), 6200)
+
+
+def test_without_a_method_it_is_predictive_with_the_rules_own_defaults_and_needs_no_targets(write):
+    rule = load_policies([write("service: chat\nscaling: {max_replicas: 8}\n")], None, ())["chat"].replicas
+    assert (rule.method, rule.forecast, rule.targets) == (Method.PREDICTIVE, ForecastRule(), Targets())
+
+
+def test_method_and_forecast_are_read(write):
+    read = load_policies([write(scaling("forecast: {quantile: 97.5%, drain: 90s}"))], None, ())["chat"].replicas
+    assert read.forecast == ForecastRule(quantile=0.975, drain_s=90)
+    reactive = load_policies([write(scaling("method: reactive"))], None, ())["chat"].replicas
+    assert (reactive.method, reactive.targets.queue_depth) == (Method.REACTIVE, 50)
 
 
 SECONDS = st.integers(1, 3600)

@@ -92,6 +92,55 @@ def test_started_replicas_are_ready_after_their_time_and_late_ones_are_given_up(
     assert "expected scale to 6, found" in problem.message
 
 
+LOOKS_AHEAD = """\
+policy: chat.yaml
+tests:
+  - name: ahead
+    replicas: 4
+    start_after: 2m
+    CAPACITY
+    input: {requests: 30, FORECAST}
+    expect:
+"""
+
+
+def ahead(capacity, forecast):
+    return LOOKS_AHEAD.replace("CAPACITY", capacity).replace("FORECAST", forecast)
+
+
+def test_a_forecast_with_a_capacity_decides_without_targets(write):
+    policy = POLICY.replace("  targets: {queue_depth: 50}\n", "").replace("300s", "60s")
+    report = checked(
+        write,
+        [
+            "at: 45s, hold: 4, because: steady",
+            "at: 2m, scale: 6, because: forecast",
+            "at: 4m, hold: 6, because: stabilizing",
+            "at: 5m, scale: 2, because: forecast",
+        ],
+        ahead("capacity: 10", "forecast: 40x4 55x12 20"),
+        policy,
+    )
+    assert report.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("capacity", "forecast", "why"),
+    [
+        ("capacity: 10", "forecast: _", "forecast missing: the test leaves it out here"),
+        ("capacity: 10", "running: 1", "forecast missing: the test gives no input for it"),
+        ("start_after: 2m", "forecast: 90", "capacity missing: the test says no capacity"),
+    ],
+)
+def test_half_of_what_a_forecast_needs_decides_nothing_and_says_so(write, capacity, forecast, why):
+    policy = POLICY.replace("  targets: {queue_depth: 50}\n", "")
+    test = ahead(capacity, forecast)
+    test = test.replace("    start_after: 2m\n", "", 1) if capacity.startswith("start") else test
+    (problem,) = checked(write, ["at: 5m, hold: 4, because: forecast"], test, policy).problems
+    assert why in problem.message
+    assert "(blind)" in problem.message
+
+
 def test_a_signal_without_input_is_missing_and_says_so(write):
     report = checked(
         write, ["at: 0s, hold: 4, because: steady"], TEST.replace("queue_depth: 200x4 400", "kv_cache: 10%")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.decide.rules import Behaviour, Step, Targets
+from controller.decide.rules import Behaviour, ForecastRule, Method, Step, Targets
 from controller.facts.estimates import Estimate
 from controller.policy.check import check_policies
 from controller.policy.condition import VARIABLES
@@ -37,6 +37,14 @@ def test_the_reference_policy_says_what_most_guides_say():
     assert rule.targets == Targets(queue_depth=50, gpu_utilization_ratio=0.75)
     assert rule.scale_up == Behaviour(stabilization_s=60, at_most=Step(per_s=120, replicas=2))
     assert rule.scale_down == Behaviour(stabilization_s=300)
+    assert rule.method is Method.REACTIVE
+
+
+def test_the_chat_policy_looks_ahead_and_says_so():
+    text = (ROOT / "policies" / "chat.yaml").read_text(encoding="utf-8")
+    assert "  method: predictive\n" in text
+    rule = load_policies([ROOT / "policies" / "chat.yaml"], None, ("log",))["chat"].replicas
+    assert (rule.method, rule.forecast) == (Method.PREDICTIVE, ForecastRule())
 
 
 @pytest.mark.parametrize(
@@ -62,4 +70,7 @@ def test_the_schema_for_editors_knows_every_key_at_the_top_and_forbids_others():
     schema = json_schema()
     assert set(schema["properties"]) == {"service", "slo", "variants", "scaling", "capacity_mix", "alerts"}
     assert schema["additionalProperties"] is False
+    assert schema["$defs"]["Method"]["enum"] == ["predictive", "reactive"]
+    assert schema["$defs"]["ScalingShape"]["required"] == ["max_replicas"]
+    assert schema["$defs"]["ScalingShape"]["properties"]["method"]["default"] == "predictive"
     assert "for" in schema["$defs"]["AlertShape"]["properties"]

@@ -3,6 +3,7 @@
 import json
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import pytest
 
@@ -89,7 +90,8 @@ def test_what_is_expected_of_a_service_is_told_with_what_a_replica_carries(learn
     assert told["capacity"]["l4"] == {"missing": "capacity", "why": "the model is in no table"}
 
 
-def test_before_anything_was_worked_out_the_forecast_says_so(ask):
+def test_before_anything_was_worked_out_the_forecast_says_so(view, ask):
+    view.result = replace(view.result, learned=None)
     told = json.loads(ask("/api/v1/services/chat/forecast")[1])
     assert (told["forecasts"], told["accuracy"], told["capacity"]) == ([], [], {})
     assert "nothing has been worked out for this service yet" in told["demand"]["why"]

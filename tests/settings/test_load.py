@@ -1,5 +1,6 @@
 """fleet.yaml: what it means, and every mistake in it with its place."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,9 @@ import pytest
 from controller.errors import ConfigError
 from controller.facts.actuators import ProcessOptions, SystemdOptions
 from controller.facts.fleet import CapacityType, FileSd, HttpSd, LocalNvml, Mode, PrometheusServer, StaticTargets
+from controller.facts.missing import Missing
+from controller.facts.performance import StepModel
+from controller.facts.profile import Profile, StepFit
 from controller.settings.load import json_schema, load_settings
 
 DESIGN = """\
@@ -174,6 +178,56 @@ def test_reserved_capacity_must_say_how_much_is_paid_for(problems):
     assert problems(text) == [
         "8:20: services.chat.variants.l40s.capacity[0]: reserved capacity needs `replicas`: how many are paid for"
     ]
+
+
+@pytest.fixture
+def profiled(tmp_path):
+    """Writes a profile beside the fleet file, and a fleet file that names it."""
+
+    def written(fit):
+        profile = Profile(
+            server="http://10.0.0.5:8000",
+            model="llama-3.1-8b",
+            at=datetime(2026, 11, 21, tzinfo=UTC),
+            seed=1,
+            usd_per_hour=Missing("price", "none was given"),
+            price_source="",
+            points=(),
+            fit=fit,
+        )
+        (tmp_path / "l40s.json").write_text(profile.to_json(), encoding="utf-8")
+        return SMALL + "        profile: l40s.json\n"
+
+    return written
+
+
+def test_a_profile_and_a_start_up_time_are_a_variants_own(load, profiled):
+    step = StepModel(base_s=0.01, per_sequence_s=1e-4, per_kv_token_s=1e-8, per_prefill_token_s=1e-5)
+    unknown = Missing("error", "not measured")
+    fit = StepFit(
+        step=step,
+        overhead_s=0.0,
+        coefficients=(),
+        observations=1,
+        tpot_error_ratio=unknown,
+        throughput_error_ratio=unknown,
+        ttft_error_ratio=unknown,
+    )
+    variant = load(profiled(fit) + "        start_up: 2m\n").fleet.services["chat"].variants["l40s"]
+    assert (variant.step, variant.start_up_s) == (step, 120.0)
+    plain = load(SMALL).fleet.services["chat"].variants["l40s"]
+    assert (plain.step, plain.start_up_s) == (None, None)
+
+
+def test_a_profile_that_says_nothing_is_a_mistake(problems, profiled, tmp_path):
+    (told,) = problems(profiled(Missing("step model", "every request failed")))
+    assert told.startswith("8:9: services.chat.variants.l40s.profile: 'l40s.json' has no step model")
+    assert "every request failed" in told
+    (tmp_path / "l40s.json").write_text("{", encoding="utf-8")
+    (told,) = problems(SMALL + "        profile: l40s.json\n")
+    assert "'l40s.json' cannot be read as a profile: not JSON" in told
+    (told,) = problems(SMALL + "        profile: none.json\n        start_up: 240s\n")
+    assert "there is no file 'none.json'; `pennyweight profile URL --out none.json` writes one" in told
 
 
 def test_the_environment_wins_over_the_file(load):

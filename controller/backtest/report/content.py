@@ -94,6 +94,7 @@ def method(backtest: Backtest) -> list[tuple[str, str]]:
     told = [
         ("Trace", f"{backtest.trace}, {span(backtest.hours)}: {backtest.description}"),
         ("SLO", backtest.slo_text),
+        ("Engine", backtest.engine),
         ("Price", backtest.price),
         ("Start-up", backtest.start_up),
         ("Seeds", f"{seeds}.{several}"),

@@ -150,7 +150,9 @@ def limits_of(variant: Variant, model: Model, observed_kv_tokens: float | Missin
         return tokens
     large = variant.gpu.memory_bytes >= LARGE_GPU_BYTES
     return EngineLimits(
-        kv_capacity_tokens=int(tokens), token_budget=8192 if large else 2048, max_sequences=1024 if large else 256
+        kv_capacity_tokens=int(tokens),
+        token_budget=variant.token_budget or (8192 if large else 2048),
+        max_sequences=variant.max_sequences or (1024 if large else 256),
     )
 
 

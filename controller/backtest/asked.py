@@ -1,0 +1,215 @@
+"""What was typed, as values; every wrong argument becomes a mistake."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from importlib.util import find_spec
+from math import inf, isfinite
+from pathlib import Path
+
+from controller.backtest.gate import Gate, parse
+from controller.backtest.ground import Described, Priced
+from controller.backtest.mistakes import Mistakes
+from controller.documents import duration_s, nearest
+from controller.errors import ConfigError, Problem
+from controller.settings.values import ledger_url
+from controller.simulate.opponents.catalogue import OPPONENTS
+from controller.simulate.startup import PROFILES, StartUp
+
+STDOUT = "-"
+DEFAULT_AGAINST = "static,hpa-load,keda-queue"
+DEFAULT_START_UP = "cold_pod"
+ALL, NONE = "all", "none"
+LONGEST_START_UP_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A backtest as asked for.
+
+    trace, lengths      files; or ``ledger_s`` of the ledger at ``ledger`` (None: the fleet file's)
+    from_s, to_s        since the start of the trace; None: to its end
+    warm_up_s           of the trace before ``from_s`` is shown to the forecaster; infinite: all there is
+    fleet               the fleet file; None: options, or the sample fleet
+    interval_s          between passes; None: the fleet file's
+    """
+
+    policies: tuple[Path, ...]
+    against: tuple[str, ...]
+    trace: Path | None
+    lengths: Path | None
+    ledger_s: float | None
+    ledger: str | None
+    from_s: float
+    to_s: float | None
+    warm_up_s: float
+    fleet: Path | None
+    variant: str | None
+    described: Described
+    priced: Priced
+    profile: Path | None
+    token_budget: int | None
+    max_sequences: int | None
+    start_up: StartUp
+    start_up_told: str
+    seeds: tuple[int, ...]
+    interval_s: float | None
+    jobs: int
+    bracket: bool
+    gate: Gate | None
+    report: Path | None
+    json: str | None
+
+
+def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path) -> Asked:
+    """``default_fleet`` is taken where it exists and no fleet is described."""
+    start_up = mistakes.read("--start-up", arguments.start_up, _start_up)
+    described = _described(arguments)
+    usd = mistakes.read("--usd-per-gpu-hour", arguments.usd_per_gpu_hour, _amount)
+    if arguments.report is not None:
+        mistakes.tried(lambda: _check_report(arguments.report))
+    if arguments.json not in (None, STDOUT):
+        mistakes.tried(lambda: _json_writable(arguments.json))
+    return Asked(
+        policies=tuple(arguments.policy),
+        against=mistakes.read("--against", arguments.against, _against) or (),
+        trace=arguments.trace,
+        lengths=arguments.lengths,
+        ledger_s=mistakes.read("--from-ledger", arguments.from_ledger, _more_than_no_time),
+        ledger=mistakes.read("--ledger", arguments.ledger, ledger_url),
+        from_s=mistakes.read("--from", arguments.from_, duration_s) or 0.0,
+        to_s=mistakes.read("--to", arguments.to, _more_than_no_time),
+        warm_up_s=mistakes.read("--warm-up", arguments.warm_up, _warm_up) or 0.0,
+        fleet=_fleet(arguments, described, default_fleet, mistakes),
+        variant=arguments.variant,
+        described=described,
+        priced=Priced(usd_per_gpu_hour=usd, offer=arguments.offer),
+        profile=arguments.profile,
+        token_budget=arguments.token_budget,
+        max_sequences=arguments.max_sequences,
+        start_up=start_up or StartUp.fixed(0.0),
+        start_up_told=_told(arguments.start_up, start_up) if start_up else "",
+        seeds=tuple(range(arguments.seed, arguments.seed + arguments.seeds)),
+        interval_s=mistakes.read("--interval", arguments.interval, _more_than_no_time),
+        jobs=arguments.jobs,
+        bracket=mistakes.tried(lambda: _bracket(arguments.bracket)) or False,
+        gate=mistakes.tried(lambda: parse(arguments.fail_if)) if arguments.fail_if is not None else None,
+        report=arguments.report,
+        json=arguments.json,
+    )
+
+
+def _described(arguments: argparse.Namespace) -> Described:
+    return Described(
+        model=arguments.model,
+        gpu=arguments.gpu,
+        gpus_per_replica=arguments.gpus_per_replica,
+        quantization=arguments.quantization,
+        kv_cache_dtype=arguments.kv_cache_dtype,
+    )
+
+
+def _fleet(arguments: argparse.Namespace, described: Described, default: Path, mistakes: Mistakes) -> Path | None:
+    named: Path | None = arguments.fleet
+    if named is not None and described.said:
+        mistakes.wrong("--fleet", "a fleet file and --model, --gpu and so on cannot stand together; choose one of them")
+    if named is not None or described.said:
+        return named
+    return default if default.exists() else None
+
+
+# --- single arguments ------------------------------------------------------------------------------------------------
+
+
+def _against(text: str) -> tuple[str, ...]:
+    """Names, "all" or "none". The beginning of some names up to a dash means all of them: hpa."""
+    if text == NONE:
+        return ()
+    chosen: dict[str, None] = {}
+    for name in (part.strip() for part in text.split(",")):
+        found = [one for one in OPPONENTS if name in (ALL, one) or one.startswith(f"{name}-")]
+        if not found:
+            close = nearest(name, OPPONENTS)
+            raise ValueError(f"there is no '{name}'{close}; there are {', '.join(OPPONENTS)}, all and none")
+        chosen |= dict.fromkeys(found)
+    return tuple(chosen)
+
+
+def _start_up(text: str) -> StartUp:
+    if text in PROFILES:
+        return PROFILES[text]
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = _seconds(text)
+    if not 0 <= seconds <= LONGEST_START_UP_S:
+        names = ", ".join(PROFILES)
+        raise ValueError(f"expected {names}, seconds or a duration such as 4m, up to a day, found '{text}'")
+    return StartUp.around(seconds)
+
+
+def _seconds(text: str) -> float:
+    """Of a duration; below zero where it is none."""
+    try:
+        return duration_s(text)
+    except ValueError:
+        return -1.0
+
+
+def _told(text: str, start_up: StartUp) -> str:
+    name = f", {text}" if text in PROFILES else ""
+    return f"{start_up.median_s:g} s ({start_up.min_s:g} to {start_up.max_s:g} s){name}"
+
+
+def _warm_up(text: str) -> float:
+    if text in ("auto", NONE):
+        return inf if text == "auto" else 0.0
+    seconds = _seconds(text)
+    if seconds < 0:
+        raise ValueError(f"expected auto, none or a duration such as 7d, found '{text}'")
+    return seconds
+
+
+def _more_than_no_time(text: str) -> float:
+    found = duration_s(text)
+    if not found > 0:
+        raise ValueError(f"expected more than no time, found '{text}'")
+    return found
+
+
+def _amount(text: str) -> float:
+    try:
+        found = float(text.removeprefix("$"))
+    except ValueError:
+        found = 0.0
+    if not (found > 0 and isfinite(found)):
+        raise ValueError(f"expected US dollars above 0, such as 3 or 6.88, found '{text}'")
+    return found
+
+
+def _check_report(path: Path) -> None:
+    _needs("--report", "matplotlib")
+    from controller.backtest.report.write import check_path  # loads it
+
+    check_path(path)
+
+
+def _bracket(wanted: bool) -> bool:
+    if wanted:
+        _needs("--bracket", "scipy")
+    return wanted
+
+
+def _needs(option: str, package: str) -> None:
+    """Told before an hour of playing, not after it."""
+    if find_spec(package) is None:
+        message = f"needs {package}, which is not installed: pip install 'pennyweight[backtest]'"
+        raise ConfigError([Problem(option, 0, 0, "", message)])
+
+
+def _json_writable(name: str) -> None:
+    folder = Path(name).absolute().parent
+    if not folder.is_dir() or Path(name).is_dir():
+        why = "is a folder" if Path(name).is_dir() else f"cannot be written: there is no folder {folder}"
+        raise ConfigError([Problem("--json", 0, 0, "", f"{name} {why}")])

@@ -1,0 +1,72 @@
+"""The arguments of `pennyweight backtest`. Imports nothing of it: every command's help passes by here."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from controller.cli.numbers import positive, whole
+
+Option = tuple[str, Callable[[str], object], str, object, str]
+"""Name, type, placeholder, default, help."""
+
+USAGE = "pennyweight backtest --trace FILE --policy FILE [--policy FILE ...] [options]"
+"""Thirty options would hide what is wrong."""
+
+BRACKET = "also what the best possible controller would have paid: a bound and a schedule; takes some 50 runs"
+
+DESTINATIONS = {"from": "from_"}
+"""Where a name is a word of the language."""
+
+OPTIONS: Mapping[str, tuple[Option, ...]] = {
+    "what is replayed": (
+        ("lengths", Path, "FILE", None, "lengths for a trace of rates (default: log-normal)"),
+        ("ledger", str, "URL", None, "for --from-ledger (default: the fleet file's)"),
+        ("from", str, "DURATION", "0s", "replay from here on, since the trace's start"),
+        ("to", str, "DURATION", None, "and to here (default: to its end)"),
+        ("warm-up", str, "DURATION", "auto", "of the time before --from, for the forecaster; auto: all, or none"),
+        ("seed", whole, "N", 1, "the first seed: start-up times, lengths, moments (default 1)"),
+        ("seeds", positive, "N", 1, "so many seeds, one after the other (default 1)"),
+    ),
+    "who plays, on what": (
+        ("against", str, "NAMES", "static,hpa-load,keda-queue", "other autoscalers (default %(default)s), all or none"),
+        ("fleet", Path, "FILE", None, "fleet file (default fleet.yaml, else a sample fleet)"),
+        ("variant", str, "NAME", None, "of the fleet file (default: the policy's first)"),
+        ("model", str, "NAME", None, "instead of a fleet file: a row of the model table"),
+        ("gpu", str, "NAME", None, "a row of the GPU table"),
+        ("gpus-per-replica", positive, "N", None, "default: the fewest that hold the model"),
+        ("quantization", str, "NAME", None, "default fp8"),
+        ("kv-cache-dtype", str, "NAME", None, "default fp8 with fp8 weights, else auto"),
+        ("usd-per-gpu-hour", str, "USD", None, "the price; comes before the fleet file's"),
+        ("offer", str, "OFFER", None, "price book entry: provider/region/instance type"),
+        ("profile", Path, "FILE", None, "the engine's speed, from `pennyweight profile`"),
+        ("token-budget", positive, "N", None, "the engine's --max-num-batched-tokens (default: fits the SLO)"),
+        ("max-sequences", positive, "N", None, "the engine's --max-num-seqs"),
+        ("start-up", str, "TIME", "cold_pod", "warm_node, cold_pod, cold_node or seconds (default %(default)s)"),
+        ("interval", str, "DURATION", None, "between passes (default: the fleet file's, else 15s)"),
+        ("jobs", positive, "N", 1, "processes that play at once (default 1)"),
+    ),
+    "what comes of it": (
+        ("fail-if", str, "CONDITION", None, 'exit code 1 if it holds: "cost > 1200 or attainment < 99%%"'),
+        ("report", Path, "FILE", None, "write a report: .html or .md"),
+        ("json", str, "FILE", None, "write the numbers; - prints only them"),
+    ),
+}
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """All of them, in groups."""
+    parser.usage = USAGE
+    parser.add_argument(
+        "--policy", type=Path, action="append", required=True, metavar="FILE", help="may be given several times"
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--trace", type=Path, metavar="FILE", help="CSV of requests or rates, gzip or not")
+    source.add_argument("--from-ledger", metavar="DURATION", help="what the ledger recorded lately, such as 7d")
+    for title, options in OPTIONS.items():
+        group = parser.add_argument_group(title)
+        for name, kind, metavar, default, text in options:
+            where = DESTINATIONS.get(name, name.replace("-", "_"))
+            group.add_argument(f"--{name}", dest=where, type=kind, metavar=metavar, default=default, help=text)
+    parser.add_argument("--bracket", action="store_true", help=BRACKET)

@@ -1,0 +1,335 @@
+"""`pennyweight backtest` as a user types it, on a trace of ten minutes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from controller.__main__ import main
+from controller.backtest.results import QUANTITIES
+from controller.cli.backtest_arguments import OPTIONS
+from controller.simulate.opponents.catalogue import OPPONENTS
+
+POLICY = """\
+service: chat
+slo: {ttft_p95: 2s, tpot_p95: 50ms, attainment: 90%}
+scaling:
+  min_replicas: 1
+  max_replicas: 6
+  targets: {queue_depth: 10, kv_cache: 80%}
+  scale_up:   {stabilization: 0s}
+  scale_down: {stabilization: 60s}
+"""
+FLEET = """\
+services:
+  chat:
+    model: llama-3.1-70b
+    variants:
+      h100-fp8:
+        gpu: H100-80GB-SXM
+        gpus_per_replica: 2
+        quantization: fp8
+        kv_cache_dtype: fp8
+        scrape: {static: ["http://127.0.0.1:1"]}
+        capacity: [{type: on_demand%s}]
+"""
+ROWS = ["arrival_s,prompt_tokens,output_tokens"]
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def words(self) -> str:
+        return " ".join(self.out.split())
+
+
+Typed = Callable[..., Said]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ten minutes of a service whose load triples half-way, and one policy."""
+    random = np.random.default_rng(4)
+    at = np.sort(np.concatenate([random.uniform(0, 600, 900), random.uniform(300, 600, 898), [0.2, 599.9]]))
+    lengths = zip(random.integers(50, 2500, len(at)), random.integers(5, 300, len(at)), strict=True)
+    rows = [f"{time:.3f},{prompt},{output}" for time, (prompt, output) in zip(at, lengths, strict=True)]
+    (tmp_path / "trace.csv").write_text("\n".join([*ROWS, *rows]) + "\n")
+    (tmp_path / "chat.yaml").write_text(POLICY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("PENNYWEIGHT_LEDGER", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def backtest(folder: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Types the command in that folder: --trace and --policy are there unless others are given."""
+
+    def typed(*more: str) -> Said:
+        given = list(more)
+        if "--trace" not in given and "--from-ledger" not in given:
+            given += ["--trace", "trace.csv"]
+        if "--policy" not in given:
+            given += ["--policy", "chat.yaml"]
+        try:
+            code = main(["backtest", *given])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    return typed
+
+
+def numbers(said: Said) -> dict[str, Any]:
+    """What --json - printed, less what differs from run to run: how long things took."""
+    found: dict[str, Any] = json.loads(said.out)
+    for one in found["controllers"]:
+        for place in (one, *one["runs"]):
+            del place["pass"]
+    for key in ("made_at", "command"):
+        del found[key]
+    return found
+
+
+def test_a_trace_and_a_policy_are_enough_and_every_default_is_said(backtest):
+    said = backtest()
+    assert said.code == 0
+    for told in (
+        "1,800 requests", "llama-3.1-70b", "2 x H100-SXM", "1 to 6 replicas", "the sample fleet", "--token-budget",
+        "$13.76 per replica and hour", "price book", "cold_pod", "the forecaster has seen nothing",
+        "against static, hpa-load, keda-queue; seed 1",
+    ):  # fmt: skip
+        assert told in said.words
+    table = said.out.split("controller ")[1]
+    rows = [line.split()[0] for line in table.split("\n\n")[0].splitlines()[1:]]
+    assert rows == ["pennyweight", "static", "hpa-load", "keda-queue"]
+    assert max(map(len, said.out.splitlines())) <= 80
+    assert "…" not in said.out
+
+
+def test_without_a_terminal_a_log_gets_a_line_a_run_on_stderr(backtest):
+    said = backtest("--against", "static")
+    lines = said.err.splitlines()
+    assert [line.split(",")[0] for line in lines if " of 2: " in line] == ["1 of 2: pennyweight", "2 of 2: static"]
+
+
+def test_the_json_holds_what_the_table_shows_and_nothing_else_is_on_stdout(backtest):
+    said = backtest("--against", "none", "--json", "-")
+    found = json.loads(said.out)
+    one = found["controllers"][0]
+    assert (one["name"], len(found["controllers"])) == ("pennyweight", 1)
+    assert one["cost"]["mean"] == one["runs"][0]["cost"] > 0
+    assert found["lower_usd"]["why"] == "the lower bound was not asked for"
+    assert found["command"].startswith("pennyweight backtest --against none --json -")
+    assert "kept the SLO" in said.err
+
+
+@pytest.mark.parametrize(
+    ("condition", "code", "told"),
+    [
+        ("cost > 100000 or attainment < 1%", 0, "gate passed"),
+        ("cost > 0.01 or attainment < 1%", 1, "cost > 0.01: cost is $"),
+        ("dropped > 5 or idle < 100%", 1, "idle < 100%: idle is"),
+        ("regret > 10%", 1, "unknown, and so not fine"),
+    ],
+)
+def test_the_gate_sets_the_exit_code_and_tells_each_clause_that_failed(backtest, condition, code, told):
+    said = backtest("--against", "none", "--fail-if", condition)
+    assert said.code == code
+    assert told in said.words
+
+
+def test_the_gate_judges_the_first_policy_and_not_the_others(backtest, folder):
+    (folder / "tiny.yaml").write_text(POLICY.replace("max_replicas: 6", "max_replicas: 1"))
+    typed = ("--against", "none", "--fail-if", "replica_hours > 0.2")
+    assert backtest(*typed, "--policy", "tiny.yaml", "--policy", "chat.yaml").code == 0
+    assert backtest(*typed, "--policy", "chat.yaml", "--policy", "tiny.yaml").code == 1
+
+
+def test_several_policies_are_told_apart_by_their_files(backtest, folder):
+    (folder / "wide.yaml").write_text(POLICY.replace("min_replicas: 1", "min_replicas: 4"))
+    said = backtest("--policy", "chat.yaml", "--policy", "wide.yaml", "--against", "none", "--json", "-")
+    chat, wide = json.loads(said.out)["controllers"]
+    assert (chat["name"], wide["name"]) == ("pennyweight chat", "pennyweight wide")
+    assert wide["cost"]["mean"] > chat["cost"]["mean"], "each plays with its own limits"
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(backtest):
+    first, again = (numbers(backtest("--against", "hpa-load", "--json", "-")) for _ in range(2))
+    other = numbers(backtest("--against", "hpa-load", "--json", "-", "--seed", "2"))
+    assert first == again
+    assert other["controllers"] != first["controllers"]
+
+
+def test_two_processes_find_what_one_finds(backtest):
+    typed = ("--against", "static,hpa-load", "--seeds", "2", "--json", "-")
+    here, elsewhere = (numbers(backtest(*typed, "--jobs", jobs)) for jobs in ("1", "2"))
+    assert [run["seed"] for run in here["controllers"][0]["runs"]] == [1, 2]
+    assert here == elsewhere
+
+
+def test_a_part_is_replayed_and_what_was_before_is_shown_to_the_forecaster(backtest):
+    found = json.loads(backtest("--from", "5m", "--to", "10m", "--against", "none", "--json", "-").out)
+    assert found["hours"] == pytest.approx(5 / 60, rel=0.01)
+    assert "has seen the 5 min before" in found["description"]
+    blind = json.loads(backtest("--from", "5m", "--warm-up", "none", "--against", "none", "--json", "-").out)
+    assert "has seen nothing" in blind["description"]
+
+
+def test_rates_take_their_lengths_from_a_file(backtest, folder):
+    (folder / "rates.csv").write_text("time_s,requests\n" + "".join(f"{60 * i},{30 + i}\n" for i in range(10)))
+    (folder / "lengths.csv").write_text("percentile,prompt_tokens,output_tokens\n0,100,10\n50,100,10\n100,100,10\n")
+    typed = ("--trace", "rates.csv", "--lengths", "lengths.csv", "--against", "none", "--json", "-")
+    found = json.loads(backtest(*typed).out)
+    assert "100 prompt and 10 output tokens" in found["description"]
+
+
+def test_a_markdown_report_is_written_with_its_pictures(backtest, folder):
+    said = backtest("--against", "static", "--report", "out.md")
+    page = (folder / "out.md").read_text()
+    assert said.code == 0
+    assert "report: out.md" in said.out
+    for told in ("# Backtest of trace.csv", "fitted to NVIDIA AIConfigurator", "No replica fails", "out-replicas.svg"):
+        assert told.replace("_", "\\_") in page
+    assert (folder / "out-replicas.svg").read_text().startswith("<?xml")
+
+
+def test_the_fleet_file_gives_the_price_the_variant_and_the_engine(backtest, folder):
+    (folder / "fleet.yaml").write_text(FLEET % ", usd_per_gpu_hour: 2.5")
+    said = backtest("--against", "none", "--token-budget", "512", "--max-sequences", "64")
+    assert said.code == 0
+    for told in ("fleet.yaml: chat/h100-fp8", "$5.00 per replica and hour (2 GPUs at $2.50)", "512 tokens and 64 seq"):
+        assert told in said.words
+
+
+def test_a_price_in_the_options_comes_before_all_others(backtest):
+    one, two = (
+        json.loads(backtest("--against", "none", "--json", "-", "--usd-per-gpu-hour", usd).out)["controllers"][0]
+        for usd in ("1", "2")
+    )
+    assert two["cost"]["mean"] == pytest.approx(2 * one["cost"]["mean"])
+
+
+def test_an_engine_without_a_fit_is_worked_out_and_its_error_is_said(backtest):
+    described = ("--model", "llama-3.1-8b", "--gpu", "A10G", "--quantization", "int8", "--usd-per-gpu-hour", "1")
+    said = backtest(*described, "--against", "none")
+    assert said.code == 0, said.err
+    assert "roofline" in said.words
+    assert "typical error" in said.words
+
+
+def test_the_best_possible_is_told_when_asked_for(backtest):
+    found = json.loads(backtest("--against", "none", "--bracket", "--json", "-").out)
+    assert 0 < found["lower_usd"] <= found["upper_usd"]
+    assert found["controllers"][0]["cost"]["mean"] >= found["lower_usd"]
+
+
+@pytest.mark.parametrize(
+    "told", [*OPPONENTS, *QUANTITIES, *(f"--{name}" for some in OPTIONS.values() for name, *_ in some)]
+)
+def test_the_docs_name_every_opponent_quantity_and_option(repository, told):
+    page = (repository / "docs" / "backtest.md").read_text(encoding="utf-8")
+    assert f"`{told}" in page or f"{told}`" in page or f" {told} " in page
+
+
+# --- wrong input -----------------------------------------------------------------------------------------------------
+
+
+def test_every_mistake_is_told_at_once_before_anything_runs(backtest, folder):
+    (folder / "bad.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,10,5\n-1,20,5\n2,x,5\n")
+    (folder / "bad.yaml").write_text(POLICY.replace("max_replicas", "max_replica"))
+    said = backtest(
+        *("--trace", "bad.csv", "--policy", "bad.yaml", "--policy", "none.yaml", "--start-up", "slow", "--from", "3"),
+        *("--against", "hpaa", "--fail-if", "cots > 5", "--report", "x.pdf", "--usd-per-gpu-hour", "0"),
+        *("--json", "nowhere/x.json", "--warm-up", "some", "--interval", "0s"),
+    )
+    assert said.code == 2
+    assert said.out == ""
+    for told in (
+        "bad.csv:3:1: arrival_s: must be at least 0, found -1",
+        "bad.csv:4:3: prompt_tokens: expected a number, found 'x'",
+        "did you mean 'max_replicas'?",
+        "none.yaml: cannot be read",
+        "--start-up: expected warm_node, cold_pod, cold_node, seconds",
+        "--from: expected a duration with its unit",
+        "--against: there is no 'hpaa'; did you mean 'hpa-load'?",
+        "--fail-if:1:1: unknown name 'cots'; did you mean 'cost'?",
+        "x.pdf: a report's name ends in .html or .md",
+        "--usd-per-gpu-hour: expected US dollars above 0",
+        "--json: nowhere/x.json cannot be written",
+        "--warm-up: expected auto, none or a duration",
+        "--interval: expected more than no time",
+        "problems; nothing was started or changed",
+    ):
+        assert told in said.err
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["--from", "2h"], "--from: nothing is left from 2h on: the trace lasts 10 min"),
+        (["--from", "5m", "--to", "4m"], "--from: nothing is left from 5m to 4m"),
+        (["--gpu", "L40S"], "L40S has no price. Give --usd-per-gpu-hour USD, or --offer"),
+        (["--gpu", "H100"], "--gpu: 'H100' is not one row of the GPU table; it may be"),
+        (["--model", "lama-3.1-70b"], "--model: 'lama-3.1-70b' is not in the model table; did you mean llama-3.1-70b"),
+        (["--quantization", "fp7"], "--quantization: 'fp7' is not known"),
+        (["--model", "llama-3.1-8b", "--fleet", "fleet.yaml"], "--fleet: a fleet file and --model"),
+        (["--variant", "h100"], "--variant: chooses one of a fleet file's variants"),
+        (["--max-sequences", "9000"], "--max-sequences: 9000 sequences leave no room for prompts"),
+        (["--lengths", "trace.csv"], "--lengths: trace.csv tells the lengths of every request itself"),
+        (["--profile", "chat.yaml"], "chat.yaml: cannot be used as a profile"),
+        (["--offer", "aws/us-east-1/p5.48xlarg", "--gpu", "H100-SXM"], "did you mean aws/us-east-1/p5.48xlarge"),
+        (["--from-ledger", "7d"], "--from-ledger: which ledger? Give --ledger URL"),
+        (["--from-ledger", "7d", "--ledger", "mysql://x"], "--ledger: expected sqlite:///FILE"),
+        (["--seed", "-1"], "--seed: expected a whole number of 0 or more, found '-1'"),
+        (["--jobs", "0"], "--jobs: expected a whole number of 1 or more, found '0'"),
+    ],
+)
+def test_a_wrong_argument_says_what_is_expected(backtest, typed, told):
+    said = backtest(*typed)
+    assert said.code == 2
+    assert told in said.err
+
+
+def test_a_fleet_without_a_price_says_how_to_give_one(backtest, folder):
+    (folder / "fleet.yaml").write_text(FLEET % "")
+    said = backtest()
+    assert said.code == 2
+    assert "usd_per_gpu_hour" in said.err
+    assert "Give --usd-per-gpu-hour USD" in said.err
+
+
+def test_policies_of_two_services_are_not_compared(backtest, folder):
+    (folder / "other.yaml").write_text(POLICY.replace("service: chat", "service: other"))
+    said = backtest("--policy", "chat.yaml", "--policy", "other.yaml")
+    assert said.code == 2
+    assert "other.yaml: is about the service 'other', chat.yaml is about 'chat'" in said.err
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "is empty"),
+        (b"arrival_s,prompt_tokens\n1,5\n", "output_tokens: the column is missing"),
+        (gzip.compress(b"arrival_s,prompt_tokens,output_tokens\n1,5,5\n" * 400)[:-20], "the gzip data ends early"),
+        (b"arrival_s,prompt_tokens,output_tokens\n1700000000000,5,5\n", "expected seconds; are these milliseconds"),
+    ],
+)
+def test_a_bad_trace_names_the_file_and_the_mistake(backtest, folder, content, told):
+    (folder / "bad.csv").write_bytes(content)
+    said = backtest("--trace", "bad.csv")
+    assert said.code == 2
+    assert "bad.csv" in said.err
+    assert told in said.err

@@ -1,0 +1,301 @@
+"""The contest's arithmetic, its sweeps and its memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import exp, log
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmarks.contest.bracket import Bounds
+from benchmarks.contest.cases import Ground
+from benchmarks.contest.frontier import Cost, Point, cost_at, frontier
+from benchmarks.contest.play import Contest, Sweep, first_share
+from benchmarks.contest.players import MAIN, PLAYERS
+from benchmarks.contest.report import HEADING, results_text, with_section
+from benchmarks.contest.results import SCORED, Result, Store, Task, code_of, read_line
+from benchmarks.contest.standings import arenas, below_bound, cost_ratio, ratio_of
+from benchmarks.contest.stress import STRESSES
+from benchmarks.contest.sweep import TARGETS, sweep
+from benchmarks.contest.tune import Search, draws, freeze, frozen
+from controller.backtest.run import OURS, Entrant
+from controller.facts.missing import Missing
+from controller.simulate.opponents.catalogue import OPPONENTS
+
+GROUND = Ground(trace="azure2024", day=3, engine="70b-2xh100", start_up_s=240.0)
+
+
+def a_result(
+    name: str = "kpa", share: float | None = 0.5, usd: float = 100.0, attainment: float = 0.99, *, day: int = 3
+) -> Result:
+    values: dict[str, float | None] = dict.fromkeys(SCORED, 1.0)
+    values |= {"usd": usd, "requests": 100_000.0, "within_slo": attainment * 100_000, "moves": 4.0, "pass_s": None}
+    settings = {} if share is None else {"load_ratio": share}
+    entrant = Entrant(name=name, settings=settings, documented=share is None and name != OURS)
+    task = Task(ground=replace(GROUND, day=day), entrant=entrant, seed=1, share=share)
+    return Result(task=task, values=values, code=code_of(name))
+
+
+# --- the frontier ----------------------------------------------------------------------------------------------------
+
+
+def test_the_frontier_leaves_out_what_another_run_beats_in_both() -> None:
+    cheap, beaten, dear = (
+        Point(attainment=0.95, usd=80),
+        Point(attainment=0.96, usd=120),
+        Point(attainment=0.99, usd=100),
+    )
+    assert frontier([dear, beaten, cheap]) == (cheap, dear)
+
+
+def test_a_cost_is_interpolated_over_the_logarithm_of_what_is_missed() -> None:
+    points = [Point(attainment=0.9, usd=100), Point(attainment=0.999, usd=200)]
+    found = cost_at(points, 0.99)
+    assert isinstance(found, Cost)
+    assert found.usd == pytest.approx(150)  # 0.01 is half way from 0.1 to 0.001
+
+
+def test_a_controller_that_never_reaches_it_says_how_far_it_came() -> None:
+    found = cost_at([Point(attainment=0.9, usd=10), Point(attainment=0.97, usd=20)], 0.99)
+    assert isinstance(found, Missing)
+    assert "97.00 % for $20.00" in found.why
+
+
+def test_when_even_the_cheapest_run_is_better_its_bill_is_the_cost() -> None:
+    found = cost_at([Point(attainment=0.995, usd=10), Point(attainment=0.999, usd=20)], 0.99)
+    assert found == Cost(usd=10, below=None, above=Point(attainment=0.995, usd=10))
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.5, 1.0), st.floats(1, 1000)), min_size=1, max_size=12),
+    st.floats(0.5, 0.999),
+    st.floats(0.5, 0.999),
+)
+def test_more_attainment_never_costs_less(runs: list[tuple[float, float]], one: float, other: float) -> None:
+    points = [Point(attainment=attainment, usd=usd) for attainment, usd in runs]
+    low, high = cost_at(points, min(one, other)), cost_at(points, max(one, other))
+    if isinstance(low, Missing):
+        assert isinstance(high, Missing)
+    elif not isinstance(high, Missing):
+        assert low.usd <= high.usd * (1 + 1e-9)
+
+
+# --- the sweep -------------------------------------------------------------------------------------------------------
+
+
+def swept(answer: Callable[[float], Point], budget: int, first: float = 0.5) -> list[Point]:
+    points: list[Point] = []
+    asking = sweep(budget, first)
+    share = next(asking, None)
+    while share is not None:
+        assert 0 <= share <= 1
+        points.append(answer(share))
+        try:
+            share = asking.send(points[-1])
+        except StopIteration:
+            break
+    return points
+
+
+@pytest.mark.parametrize("first", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("reach", [0.25, 0.5, 0.8])
+def test_six_runs_price_99_percent_within_two_percent(first: float, reach: float) -> None:
+    """A smooth knob: the share missed falls tenfold per fifth of the range, the bill doubles over it."""
+
+    def answer(share: float) -> Point:
+        return Point(attainment=1 - min(1.0, 0.01 * 10 ** ((reach - share) / 0.2)), usd=100 * exp(share * log(2)))
+
+    points = swept(answer, 6, first)
+    found = cost_at(points, 0.99)
+    assert len(points) <= 6
+    assert isinstance(found, Cost)
+    assert found.usd == pytest.approx(answer(reach).usd, rel=0.02)
+
+
+def test_a_knob_that_never_reaches_it_is_tried_to_its_end() -> None:
+    points = swept(lambda share: Point(attainment=0.5 + 0.3 * share, usd=100 + share), 8)
+    assert max(point.attainment for point in points) == pytest.approx(0.8)
+
+
+def test_a_fleet_that_thrashes_on_the_cheap_side_is_still_searched() -> None:
+    points = swept(
+        lambda share: Point(attainment=0.7, usd=290) if share < 0.6 else Point(attainment=0.9999, usd=100 * share), 6
+    )
+    assert min(point.usd for point in points if point.attainment > 0.99) < 66
+
+
+# --- how sure --------------------------------------------------------------------------------------------------------
+
+
+def test_with_few_days_there_is_a_ratio_but_no_interval() -> None:
+    found = ratio_of({3: [(90.0, 100.0)]})
+    assert found.mean == pytest.approx(0.9)
+    assert isinstance(found.interval, Missing)
+    assert not found.sure
+
+
+def test_a_steady_lead_over_many_days_is_sure_and_a_mixed_one_is_not() -> None:
+    steady = ratio_of({day: [(90.0 + day % 3, 100.0)] for day in range(10)})
+    mixed = ratio_of({day: [(80.0 if day % 2 else 118.0, 100.0)] for day in range(10)})
+    assert steady.sure
+    assert not isinstance(steady.interval, Missing)
+    assert 0.9 <= steady.interval[0] < steady.mean < steady.interval[1] <= 0.92
+    assert not mixed.sure
+
+
+def test_the_interval_is_the_same_every_time() -> None:
+    days = {day: [(90.0 + day, 100.0 + 2 * day)] for day in range(6)}
+    assert ratio_of(days) == ratio_of(days)
+
+
+def test_ours_is_compared_with_an_opponent_day_by_day() -> None:
+    results = [a_result(OURS, usd=80, day=day) for day in (1, 2, 3, 4)]
+    results += [a_result("kpa", usd=100, day=day) for day in (1, 2, 3, 4)]
+    (arena,) = arenas(results)
+    found = cost_ratio(arena, "kpa", 0.99)
+    assert arena.best_opponent(0.99) == "kpa"
+    assert not isinstance(found, Missing)
+    assert found.interval == (pytest.approx(0.8), pytest.approx(0.8))
+
+
+def test_one_day_on_which_it_is_not_reached_leaves_no_cost() -> None:
+    (arena,) = arenas([a_result(usd=100), a_result(usd=100, attainment=0.9, day=4)])
+    assert isinstance(arena.usd_per_day("kpa", 0.99), Missing)
+
+
+def test_a_run_below_the_lower_bound_is_called_a_mistake() -> None:
+    fine, wrong = a_result(usd=100), a_result("skyserve", usd=60)
+    cheap_but_late = a_result("hpa-load", usd=10, attainment=0.5)
+    known = {(GROUND, 1): Bounds(lower_usd=70, upper_usd=90)}
+    told = below_bound([fine, wrong, cheap_but_late], known)
+    assert len(told) == 1
+    assert "skyserve" in told[0]
+    assert "Something is wrong" in results_text([fine, wrong], known, "x")
+
+
+# --- what is kept ----------------------------------------------------------------------------------------------------
+
+
+def test_a_result_is_read_back_as_it_was_written() -> None:
+    result = a_result(share=0.1 + 0.2)
+    assert read_line(result.line) == result
+
+
+def test_a_contest_goes_on_after_the_last_complete_line(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    store = Store(path)
+    done, torn = a_result(share=0.4), a_result(share=0.6)
+    store.add(done)
+    path.write_text(path.read_text() + torn.line[:50])
+    again = Store(path)
+    assert again.find(done.task) == done
+    assert again.find(torn.task) is None
+    again.add(torn)
+    assert Store(path).find(torn.task) == torn
+
+
+def test_runs_of_other_code_count_only_when_asked(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    old = replace(a_result(), code="of last week")
+    path.write_text(old.line + "\n")
+    assert (Store(path).find(old.task), Store(path).stale) == (None, 1)
+    assert Store(path, any_code=True).find(old.task) == old
+
+
+def test_what_is_in_the_store_is_not_run_again(tmp_path: Path) -> None:
+    ground = replace(GROUND, hours=0.1)
+    path = tmp_path / "runs.jsonl"
+
+    def play() -> int:
+        store = Store(path)
+        asked = Sweep(ground=ground, name="static", seed=1, budget=2, tuned={}).asked()
+        Contest(store, 1, 3.0).run([(asked, 3.0)])
+        return len(path.read_text().splitlines())
+
+    first = play()
+    assert first >= 2
+    assert play() == first
+
+
+def test_a_sweep_that_was_stopped_begins_where_it_began(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs.jsonl")
+    other_day, first, best = (
+        a_result(share=0.7, day=2),
+        a_result(share=0.3, attainment=0.9),
+        a_result(share=0.6),
+    )
+    assert first_share(store, "kpa", {"kpa": 0.2}, (GROUND, 1)) == 0.2
+    store.add(other_day)
+    assert first_share(store, "kpa", {"kpa": 0.2}, (GROUND, 1)) == 0.7
+    store.add(first)
+    store.add(best)
+    assert first_share(store, "kpa", {}, (GROUND, 1)) == 0.3
+
+
+# --- who plays -------------------------------------------------------------------------------------------------------
+
+
+def test_everybody_of_the_catalogue_can_play() -> None:
+    assert set(PLAYERS) == {OURS, *OPPONENTS}
+    assert set(MAIN) <= set(OPPONENTS)
+
+
+@pytest.mark.parametrize("name", sorted(OPPONENTS))
+def test_the_top_of_the_range_is_the_dear_end(name: str) -> None:
+    knob = OPPONENTS[name].knob
+    dear, cheap = (PLAYERS[name].at(share, {})[knob.name] for share in (1.0, 0.0))
+    assert (dear > cheap) == (knob.dearer == "higher")
+
+
+def test_ours_is_asked_for_more_the_further_its_knob_is_turned() -> None:
+    settings = [PLAYERS[OURS].at(share, {}) for share in (0.0, 0.5, 1.0)]
+    assert [one["attainment"] for one in settings] == sorted(one["attainment"] for one in settings)
+    assert [one["quantile"] for one in settings] == sorted(one["quantile"] for one in settings)
+
+
+# --- tuning ----------------------------------------------------------------------------------------------------------
+
+
+def test_everybody_gets_the_same_number_of_settings_and_the_documented_ones_first() -> None:
+    assert [len(draws(PLAYERS[name], 12)) for name in ("kpa", OURS)] == [12, 12]
+    assert draws(PLAYERS["kpa"], 12)[0] == {}
+    assert draws(PLAYERS["static"], 12) == [{}]
+
+
+def test_tuning_freezes_the_cheapest_setting(tmp_path: Path) -> None:
+    search = Search(player=PLAYERS["kpa"], grounds=[GROUND], budget=4, first=0.5)
+    asking = search.asked()
+    task: Task | None = next(asking)
+    while task is not None:
+        usd = 100 + abs(task.entrant.settings.get("stable_s", 900.0) - 60)
+        knob = task.share or 0.0
+        try:
+            task = asking.send(a_result(usd=usd * (1 + knob), attainment=0.9 + 0.0999 * knob))
+        except StopIteration:
+            task = None
+    path = tmp_path / "settings.json"
+    freeze([search], path)
+    best = min(search.tried, key=lambda one: abs(one.settings.get("stable_s", 900.0) - 60))
+    assert frozen(path).settings["kpa"] == best.settings
+
+
+# --- telling ---------------------------------------------------------------------------------------------------------
+
+
+def test_only_the_contest_s_section_of_the_benchmarks_is_replaced() -> None:
+    text = f"# B\n\n## A\n\na\n\n{HEADING}\n\nold\n\n## Z\n\nz\n"
+    new = with_section(text, f"{HEADING}\n\nnew\n")
+    assert new == f"# B\n\n## A\n\na\n\n{HEADING}\n\nnew\n\n## Z\n\nz\n"
+    assert with_section(new, f"{HEADING}\n\nnew\n") == new
+    assert with_section("# B\n", f"{HEADING}\n\nnew\n") == f"# B\n\n{HEADING}\n\nnew\n"
+
+
+def test_the_report_shows_who_never_reaches_it_and_every_stress_case_has_words() -> None:
+    text = results_text([a_result(OURS, usd=80), a_result("wva-v2", attainment=0.93)], {}, "play")
+    assert "never (93.00 %)" in text
+    assert all(stress.told for stress in STRESSES.values())
+    assert max(TARGETS) == 0.999

@@ -1,0 +1,431 @@
+"""What the forecast decides, and when it leaves the decision to the loads."""
+
+from dataclasses import replace
+from math import inf, nan
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.decide.placement import growth_order
+from controller.decide.predictive import forecast_wish, needs_until
+from controller.decide.replicas import decide_replicas
+from controller.decide.rules import ForecastRule, Method, Targets, VariantRule
+from controller.facts.decisions import Because, ServiceMemory
+from controller.facts.fleet import CapacityType, Mode
+from controller.facts.missing import Missing
+
+NO_LOADS = Targets()
+GONE = Missing("requests_per_s", "vllm-0:8000 timed out after 2 s")
+
+
+def one(decisions):
+    (decision,) = decisions
+    return decision
+
+
+def decided(build, outlook, ready=4, starting=0, *, memory=None, signals=None, **rule):
+    situation = build.situation(ready, starting, outlook=outlook, **(signals or {}))
+    policy = build.policy(**({"targets": NO_LOADS} | rule))
+    return one(decide_replicas(situation, policy, memory or build.memory())[0])
+
+
+@pytest.mark.parametrize(
+    ("case", "needs", "ready", "starting", "desired", "because"),
+    [
+        ("more is expected when a replica ordered now is ready", {0: 30, 240: 55}, 4, 0, 6, Because.FORECAST),
+        ("what is expected fits exactly", {0: 40, 240: 40}, 4, 0, 4, Because.STEADY),
+        ("starting replicas are supply", {0: 30, 240: 55}, 4, 2, 6, Because.STARTING),
+        ("less is expected all the time", {0: 18, 240: 15}, 4, 0, 2, Because.FORECAST),
+        ("a lull shorter than a start-up keeps what comes after it", {0: 10, 120: 5, 240: 40}, 4, 0, 4, Because.STEADY),
+        ("a peak before a new one is ready keeps what there is", {0: 38, 240: 5}, 4, 0, 4, Because.STEADY),
+        ("a peak nearer than a start-up orders nothing", {0: 10, 120: 90, 240: 20}, 4, 0, 4, Because.STEADY),
+        ("a peak later than a start-up orders nothing yet", {0: 40, 240: 40, 600: 90}, 4, 0, 4, Because.STEADY),
+        ("a lull later than a start-up keeps nothing", {0: 10, 240: 10, 600: 40}, 4, 0, 1, Because.FORECAST),
+        ("nobody is expected", {0: 0, 240: 0}, 4, 0, 1, Because.FORECAST),
+        ("more than the limit is expected", {0: 40, 240: 4000}, 4, 0, 8, Because.FORECAST),
+        ("the limit is reached", {0: 40, 240: 4000}, 8, 0, 8, Because.LIMIT),
+        ("below the minimum comes back at once", {0: 0, 240: 0}, 0, 0, 1, Because.LIMIT),
+    ],
+)
+def test_replicas_follow_the_forecast(build, case, needs, ready, starting, desired, because):
+    decision = decided(build, build.outlook(needs), ready, starting)
+    assert (decision.desired, decision.because) == (desired, because), case
+
+
+def test_the_demand_at_the_start_up_time_is_read_off_between_two_horizons(build):
+    outlook = build.outlook({0: 20, 120: 40, 360: 80}, start_up_s=180)
+    # Half a minute's quarter of the way from 40 at 120 s to 80 at 360 s.
+    assert needs_until(outlook.forecasts, 0.95, 180) == [20, 40, 50]
+    assert decided(build, outlook).desired == 5
+
+
+def test_beyond_the_last_horizon_the_last_forecast_holds(build):
+    assert needs_until(build.outlook({0: 20, 120: 40}).forecasts, 0.95, 600) == [20, 40, 40]
+
+
+def test_a_more_careful_quantile_orders_more(build):
+    outlook = build.outlook(0.0)
+    outlook = replace(outlook, forecasts=tuple(build.forecast(at_s, 60, p50_per_s=42) for at_s in (0, 240)))
+    wanted = {
+        quantile: decided(build, outlook, forecast=ForecastRule(quantile=quantile)).desired
+        for quantile in (0.5, 0.725, 0.95, 0.99)
+    }
+    # Straight lines between the quantiles that are told, the outermost beyond them.
+    assert wanted == {0.5: 5, 0.725: 6, 0.95: 6, 0.99: 6}
+
+
+def test_what_waits_is_worked_off_beside_the_demand(build):
+    # 240 s from now 600 + (40 + 40) / 2 x 240 - 40 x 240 = 600 wait; in a minute that is 10 requests/s.
+    outlook = build.outlook(40, arriving=40.0, waiting=600.0)
+    assert decided(build, outlook).desired == 5
+    assert decided(build, outlook, forecast=ForecastRule(drain_s=20)).desired == 7
+    assert (
+        "P95 of the demand in 240 s is 40.0 requests/s and 10.0 more for what waits" in decided(build, outlook).detail
+    )
+
+
+@pytest.mark.parametrize("waiting", [0.0, 39.0, Missing("queue_depth", "not exported"), nan])
+def test_a_moments_queue_and_an_unknown_one_order_nothing(build, waiting):
+    assert decided(build, build.outlook(40, arriving=40.0, waiting=waiting)).desired == 4
+
+
+def test_what_waits_keeps_replicas_that_the_demand_alone_would_let_go(build):
+    assert decided(build, build.outlook(10, arriving=10.0)).desired == 1
+    # Four would have worked off the 900 by the time a new one came; one would not: 10 + 900 / 60 needs three.
+    fewer = decided(build, build.outlook(10, arriving=10.0, waiting=900.0))
+    assert (fewer.desired, fewer.because) == (3, Because.FORECAST)
+    assert "is 10.0 requests/s and 15.0 more for what waits" in fewer.detail
+
+
+# --- when the forecast has nothing to say ---------------------------------------------------------------------------
+
+
+def without_start_up(build):
+    return replace(build.outlook(90), start_up_s={})
+
+
+def without_forecast(build):
+    return replace(build.outlook(90), forecasts=())
+
+
+UNKNOWN = Missing("capacity", "no request has finished yet")
+
+SILENT = [
+    ("no outlook", lambda build: Missing("outlook", "nothing has been forecast"), "nothing has been forecast"),
+    ("no forecast", without_forecast, "no forecast yet"),
+    ("no capacity", lambda build: build.outlook(90, capacity={"h100": UNKNOWN}), "no request has finished yet"),
+    (
+        "another variant's capacity",
+        lambda build: build.outlook(90, capacity={"l40s": 5}),
+        "capacity of h100 is not known",
+    ),
+    ("a capacity of nothing", lambda build: build.outlook(90, capacity=0.0), "h100 carries nothing inside the SLO"),
+    ("a capacity that is no number", lambda build: build.outlook(90, capacity=nan), "carries nothing inside the SLO"),
+    ("no start-up time", without_start_up, "how long h100 takes to start is not known"),
+    ("a demand that is no number", lambda build: build.outlook({0: 10, 240: nan}), "it is not a number"),
+    ("a nearer one that is none", lambda build: build.outlook({0: 10, 120: nan, 240: 10}), "it is not a number"),
+    ("a demand without bound", lambda build: build.outlook(inf), "it is not a number"),
+]
+
+
+@pytest.mark.parametrize(("outlook", "why"), [case[1:] for case in SILENT], ids=[case[0] for case in SILENT])
+@pytest.mark.parametrize("ready", [0, 4])
+def test_without_a_usable_forecast_the_loads_decide_as_if_the_method_were_reactive(build, outlook, why, ready):
+    policy = build.policy(min_replicas=0, targets=Targets(queue_depth=50, headroom_ratio=0))
+    reactive = build.policy(min_replicas=0, targets=policy.replicas.targets, method=Method.REACTIVE)
+    for queue in (0.0, 260.0):
+        situation = build.situation(ready, queue_depth=queue, outlook=outlook(build))
+        found = decide_replicas(situation, policy, build.memory())
+        assert found == decide_replicas(situation, reactive, build.memory())
+
+
+@pytest.mark.parametrize(("outlook", "why"), [case[1:] for case in SILENT], ids=[case[0] for case in SILENT])
+def test_without_a_usable_forecast_and_without_loads_it_holds_and_says_why(build, outlook, why):
+    decision = decided(build, outlook(build))
+    assert (decision.desired, decision.because) == (4, Because.BLIND)
+    assert why in decision.detail
+
+
+def test_a_latency_alone_never_lets_starting_replicas_go_for_want_of_a_forecast(build):
+    decision = decided(build, Missing("outlook", "nothing"), 4, 2, signals={"ttft_s": 0.95}, slo=build.slo(ttft_s=1.0))
+    assert (decision.desired, decision.because) == (6, Because.BLIND)
+
+
+def test_the_reactive_method_reads_no_forecast(build):
+    decision = decided(build, build.outlook(400), targets=Targets(queue_depth=50), method=Method.REACTIVE)
+    assert decision.because is not Because.FORECAST
+    assert decision.desired < 4
+
+
+# --- the loads as a floor -------------------------------------------------------------------------------------------
+
+
+def test_never_fewer_than_the_loads_ask_for(build):
+    targets = Targets(queue_depth=50, headroom_ratio=0)
+    decision = decided(build, build.outlook(10), targets=targets, signals={"queue_depth": 300.0})
+    assert (decision.desired, decision.because, decision.signal) == (6, Because.DEMAND, "queue_depth")
+
+
+def test_rejected_requests_ask_for_one_more_beside_a_forecast_too(build):
+    decision = decided(build, build.outlook(10), signals={"rejections_per_s": 0.5})
+    assert (decision.desired, decision.because) == (5, Because.DEMAND)
+
+
+def test_a_broken_latency_is_left_to_the_trim_of_the_capacity(build):
+    decision = decided(build, build.outlook(40), signals={"ttft_s": 3.0}, slo=build.slo(ttft_s=1.0))
+    assert (decision.desired, decision.because) == (4, Because.STEADY)
+
+
+def test_headroom_holds_on_the_loads_when_the_forecast_would_let_go(build):
+    targets = Targets(kv_cache_ratio=0.8, headroom_ratio=0.15)
+    decision = decided(build, build.outlook(10), targets=targets, signals={"kv_cache_ratio": 0.6})
+    assert (decision.desired, decision.because) == (4, Because.HEADROOM)
+
+
+# --- blind ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("case", "arriving", "signals", "why"),
+    [
+        ("what arrives is unknown", GONE, {}, "vllm-0:8000 timed out"),
+        ("a replica was not read", 20.0, {"read": 3}, "only 3 of 4 ready replicas could be read"),
+        ("a named load is missing", 20.0, {"kv_cache_ratio": GONE}, "vllm-0:8000 timed out"),
+    ],
+)
+def test_nothing_shrinks_blind_and_growing_needs_no_more_than_the_forecast(build, case, arriving, signals, why):
+    rule = {"targets": Targets(kv_cache_ratio=0.8)}
+    signals = {"kv_cache_ratio": 0.1} | signals
+    fewer = decided(build, build.outlook(10, arriving=arriving), signals=signals, **rule)
+    assert (fewer.desired, fewer.because) == (4, Because.BLIND), case
+    assert why in fewer.detail
+    more = decided(build, build.outlook(60, arriving=arriving), signals=signals, **rule)
+    assert (more.desired, more.because) == (6, Because.FORECAST), case
+
+
+def test_the_forecast_and_what_arrives_must_have_been_there_for_the_whole_window_before_anything_goes(build):
+    policy = build.policy(targets=NO_LOADS, scale_down=build.behaviour(300))
+    seen = build.situation(4, outlook=build.outlook(10))
+    young = one(decide_replicas(seen, policy, build.memory((300, 1), (150, 1), live_s=285))[0])
+    assert (young.desired, young.because) == (4, Because.BLIND)
+    assert one(decide_replicas(seen, policy, build.memory((300, 1), (150, 1)))[0]).desired == 1
+    for gap in (build.outlook(10, arriving=GONE), without_forecast(build)):
+        _, memory = decide_replicas(build.situation(4, outlook=gap), policy, build.memory((300, 1), (150, 1)))
+        assert memory.live_since is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "because"),
+    [({"paused": "paused by ann"}, Because.PAUSED), ({"mode": Mode.OBSERVE}, Because.OBSERVING)],
+)
+def test_an_operator_or_the_mode_stops_the_forecast_too(build, changes, because):
+    situation = build.situation(4, outlook=build.outlook(400), **changes)
+    decision = one(decide_replicas(situation, build.policy(), build.memory())[0])
+    assert (decision.desired, decision.because) == (4, because)
+
+
+# --- zero -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_forecast_wakes_a_service_at_zero_in_its_very_first_pass(build):
+    situation = build.situation(0, outlook=build.outlook(25, arriving=GONE))
+    policy = build.policy(min_replicas=0, targets=NO_LOADS)
+    decision = one(decide_replicas(situation, policy, ServiceMemory())[0])
+    assert (decision.desired, decision.because, decision.signal) == (3, Because.FORECAST, "forecast")
+    assert decision.numbers["forecast"] == 25
+
+
+def test_at_zero_with_nothing_expected_it_stays_there(build):
+    policy = build.policy(min_replicas=0, targets=NO_LOADS)
+    decision = one(decide_replicas(build.situation(0, outlook=build.outlook(0.1)), policy, ServiceMemory())[0])
+    assert decision.desired == 0
+
+
+def test_a_trace_of_demand_in_the_forecast_does_not_keep_an_idle_service_up(build):
+    policy = build.policy(min_replicas=0, targets=NO_LOADS)
+    quiet = {"queue_depth": 0.0, "running": 0.0, "requests_per_s": 0.0, "token_load_per_s": 0.0}
+    idle = build.situation(1, outlook=build.outlook(0.1, arriving=0.0), **quiet)
+    decision = one(decide_replicas(idle, policy, build.memory())[0])
+    assert (decision.desired, decision.because) == (0, Because.IDLE)
+    asked = build.situation(1, outlook=build.outlook(0.3, arriving=0.0), **quiet)
+    assert one(decide_replicas(asked, policy, build.memory())[0]).desired == 1
+
+
+def test_zero_must_be_proven_even_if_nothing_is_expected(build):
+    decision = decided(build, build.outlook(0, arriving=0.0), 1, min_replicas=0)
+    assert (decision.desired, decision.because) == (1, Because.NOT_PROVEN_IDLE)
+
+
+# --- several variants -----------------------------------------------------------------------------------------------
+
+
+def mixed(build, small=2, large=2, *, small_bound=None, **changes):
+    """h100 at $6/h carries 20 requests/s: 0.30; l40s at $2/h carries 5: 0.40 $/h per request/s."""
+    changes = {"capacity": {"h100": 20.0, "l40s": 5.0}} | changes
+    return build.situation(
+        variants=(
+            build.variant(small, name="l40s", price=2.0, bound=small_bound),
+            build.variant(large, name="h100", price=6.0, bound=changes.pop("large_bound", None)),
+        ),
+        outlook=build.outlook(changes.pop("needs"), **changes),
+    )
+
+
+def counts(build, situation, **rule):
+    policy = build.policy(**({"targets": NO_LOADS, "max_replicas": 20} | rule))
+    decisions, _ = decide_replicas(situation, policy, build.memory())
+    return {decision.variant: decision.desired for decision in decisions}
+
+
+def test_growth_goes_where_a_request_costs_least_not_where_a_replica_does(build):
+    assert counts(build, mixed(build, needs=90.0)) == {"l40s": 2, "h100": 4}
+
+
+def test_where_the_best_runs_out_the_rest_is_counted_in_what_the_next_carries(build):
+    # 50 carried, 30 short: one h100 leaves 10, which is two l40s.
+    assert counts(build, mixed(build, needs=80.0, large_bound=3)) == {"l40s": 4, "h100": 3}
+
+
+def test_what_goes_is_counted_by_what_each_carries(build):
+    # The dearest goes first: an h100 less leaves 30, another less 10, then the l40s 5 each.
+    assert counts(build, mixed(build, needs=30.0)) == {"l40s": 2, "h100": 1}
+    assert counts(build, mixed(build, needs=29.0)) == {"l40s": 2, "h100": 1}
+    assert counts(build, mixed(build, needs=10.0)) == {"l40s": 2, "h100": 0}
+    assert counts(build, mixed(build, needs=5.0)) == {"l40s": 1, "h100": 0}
+
+
+def test_one_present_variant_of_unknown_capacity_leaves_everything_to_the_loads(build):
+    unknown = {"h100": 20.0, "l40s": Missing("capacity", "l40s is in no table")}
+    wish = forecast_wish(mixed(build, needs=90.0, capacity=unknown), build.policy(targets=NO_LOADS))
+    assert wish == Missing("capacity", "l40s is in no table")
+
+
+def test_an_absent_variant_of_unknown_capacity_hinders_nobody(build):
+    unknown = {"h100": 20.0, "l40s": Missing("capacity", "l40s is in no table")}
+    wish = forecast_wish(mixed(build, 0, 2, needs=90.0, capacity=unknown), build.policy(targets=NO_LOADS))
+    assert wish.wanted == 5
+
+
+def test_when_no_variant_has_room_the_forecast_still_keeps_and_says_what_it_lacks(build):
+    full = {"large_bound": 2, "small_bound": 2}
+    assert counts(build, mixed(build, needs=50.0, **full)) == {"l40s": 2, "h100": 2}
+    decisions, _ = decide_replicas(
+        mixed(build, needs=90.0, **full), build.policy(targets=NO_LOADS, max_replicas=20), build.memory()
+    )
+    assert {decision.because for decision in decisions} == {Because.INFEASIBLE}
+    assert counts(build, mixed(build, needs=30.0, **full)) == {"l40s": 2, "h100": 1}
+
+
+def test_variants_that_may_not_be_bought_order_nothing_for_a_service_at_zero(build):
+    spot = build.variant(0, bought=CapacityType.SPOT)
+    situation = build.situation(variants=(spot,), outlook=build.outlook(30))
+    assert forecast_wish(situation, build.policy(targets=NO_LOADS)) == Missing("forecast", "no variant may grow")
+
+
+@pytest.mark.parametrize(
+    ("case", "capacity", "first"),
+    [
+        ("dollars per request/s", {"h100": 20.0, "l40s": 5.0}, "h100"),
+        ("the cheap one carries enough", {"h100": 20.0, "l40s": 8.0}, "l40s"),
+        ("one capacity is unknown: dollars per replica", {"h100": 20.0}, "l40s"),
+        ("one that carries nothing comes last", {"h100": 20.0, "l40s": 0.0}, "h100"),
+        ("nothing is known", {}, "l40s"),
+    ],
+)
+def test_the_order_of_growth_weighs_price_by_what_a_replica_carries(build, case, capacity, first):
+    variants = {
+        "l40s": build.variant(1, name="l40s", price=2.0),
+        "h100": build.variant(1, name="h100", price=6.0),
+    }
+    known = {name: build.carries(per_s) for name, per_s in capacity.items()}
+    assert growth_order(variants, build.policy(), (), known)[0].name == first, case
+    assert growth_order(variants, build.policy(), {first}, known)[-1].name == first, "benched ones come last"
+
+
+def test_an_unknown_price_leaves_the_policys_order_whatever_the_capacity(build):
+    unknown = Missing("price", "in no price book")
+    variants = {name: build.variant(1, name=name, price=price) for name, price in (("a", unknown), ("b", 1.0))}
+    known = {"a": build.carries(1.0), "b": build.carries(50.0)}
+    policy = build.policy(variants=(VariantRule(name="a"), VariantRule(name="b")))
+    assert [one.name for one in growth_order(variants, policy, (), known)] == ["a", "b"]
+
+
+# --- words ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_move_says_what_is_expected_when_and_what_a_replica_carries(build):
+    decision = decided(build, build.outlook(55))
+    assert str(decision) == (
+        "chat/h100: scale up 4 -> 6 (forecast): P95 of the demand in 240 s is 55.0 requests/s, "
+        "a replica carries 10.00 (learned, tpot binds): wants 6; $8.00/h -> $12.00/h"
+    )
+    assert (decision.numbers["forecast"], decision.numbers["forecast_target"]) == (55 / 4, 10)
+    assert decision.signal == "forecast"
+
+
+def test_a_shrink_says_the_most_that_is_expected_meanwhile(build):
+    decision = decided(build, build.outlook({0: 18, 240: 15}))
+    assert decision.detail.startswith("P95 of the demand within 240 s is 18.0 requests/s, a replica carries 10.00")
+
+
+# --- for all --------------------------------------------------------------------------------------------------------
+
+rates = st.floats(0, 200)
+
+
+def wanted(build, outlook, quantile=0.95, ready=4, starting=0):
+    situation = build.situation(ready, starting, outlook=outlook)
+    return forecast_wish(situation, build.policy(forecast=ForecastRule(quantile=quantile))).wanted
+
+
+@given(
+    needs=st.lists(rates, min_size=1, max_size=5),
+    more=st.lists(rates, min_size=5, max_size=5),
+    ready=st.integers(0, 8),
+    starting=st.integers(0, 4),
+    waiting=st.floats(0, 2000),
+    each=st.floats(0.1, 50),
+)
+def test_more_demand_never_wants_fewer(build, needs, more, ready, starting, waiting, each):
+    low, high = (
+        build.outlook(
+            {60.0 * index: need + extra * up for index, (need, extra) in enumerate(zip(needs, more, strict=False))},
+            capacity=each,
+            waiting=waiting,
+        )
+        for up in (0, 1)
+    )
+    assert wanted(build, low, ready=ready, starting=starting) <= wanted(build, high, ready=ready, starting=starting)
+
+
+@given(
+    values=st.lists(rates, min_size=5, max_size=5).map(sorted),
+    pair=st.tuples(st.floats(0.5, 0.995), st.floats(0.5, 0.995)).map(sorted),
+    ready=st.integers(0, 8),
+)
+def test_a_higher_quantile_never_wants_fewer(build, values, pair, ready):
+    quantiles = dict(zip((0.5, 0.8, 0.9, 0.95, 0.99), values, strict=True))
+    outlook = build.outlook(0.0)
+    outlook = replace(outlook, forecasts=tuple(replace(one, quantiles=quantiles) for one in outlook.forecasts))
+    low, high = (wanted(build, outlook, quantile, ready) for quantile in pair)
+    assert low <= high
+
+
+@given(
+    needs=st.lists(rates, min_size=1, max_size=5),
+    small=st.integers(0, 5),
+    large=st.integers(0, 5),
+    bound=st.integers(5, 9),
+)
+def test_what_is_decided_carries_what_is_expected_wherever_there_is_room(build, needs, small, large, bound):
+    situation = mixed(build, small, large, large_bound=bound, needs={60.0 * at: one for at, one in enumerate(needs)})
+    after = counts(build, situation, min_replicas=0, max_replicas=99)
+    before = {"l40s": small, "h100": large}
+    carried = {name: 20.0 * count["h100"] + 5.0 * count["l40s"] for name, count in (("a", after), ("b", before))}
+    at_start_up = needs_until(situation.outlook.forecasts, 0.95, 240)
+    if sum(after.values()) > sum(before.values()):
+        assert carried["a"] >= at_start_up[-1] - 1e-6
+        assert carried["b"] < at_start_up[-1]
+    elif sum(after.values()) < sum(before.values()):
+        assert carried["a"] >= max(at_start_up) - 1e-6 or max(at_start_up) < 0.4
