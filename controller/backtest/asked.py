@@ -18,8 +18,6 @@ from controller.simulate.opponents.catalogue import OPPONENTS
 from controller.simulate.startup import PROFILES, StartUp
 
 STDOUT = "-"
-DEFAULT_AGAINST = "static,hpa-load,keda-queue"
-DEFAULT_START_UP = "cold_pod"
 ALL, NONE = "all", "none"
 LONGEST_START_UP_S = 86_400.0
 
@@ -32,6 +30,7 @@ class Asked:
     from_s, to_s        since the start of the trace; None: to its end
     warm_up_s           of the trace before ``from_s`` is shown to the forecaster; infinite: all there is
     fleet               the fleet file; None: options, or the sample fleet
+    start_up            None: the fleet file's, else a pod with cold caches
     interval_s          between passes; None: the fleet file's
     """
 
@@ -51,8 +50,7 @@ class Asked:
     profile: Path | None
     token_budget: int | None
     max_sequences: int | None
-    start_up: StartUp
-    start_up_told: str
+    start_up: StartUp | None
     seeds: tuple[int, ...]
     interval_s: float | None
     jobs: int
@@ -64,7 +62,6 @@ class Asked:
 
 def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path) -> Asked:
     """``default_fleet`` is taken where it exists and no fleet is described."""
-    start_up = mistakes.read("--start-up", arguments.start_up, _start_up)
     described = _described(arguments)
     usd = mistakes.read("--usd-per-gpu-hour", arguments.usd_per_gpu_hour, _amount)
     if arguments.report is not None:
@@ -88,8 +85,7 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
         profile=arguments.profile,
         token_budget=arguments.token_budget,
         max_sequences=arguments.max_sequences,
-        start_up=start_up or StartUp.fixed(0.0),
-        start_up_told=_told(arguments.start_up, start_up) if start_up else "",
+        start_up=mistakes.read("--start-up", arguments.start_up, _start_up),
         seeds=tuple(range(arguments.seed, arguments.seed + arguments.seeds)),
         interval_s=mistakes.read("--interval", arguments.interval, _more_than_no_time),
         jobs=arguments.jobs,
@@ -155,11 +151,6 @@ def _seconds(text: str) -> float:
         return duration_s(text)
     except ValueError:
         return -1.0
-
-
-def _told(text: str, start_up: StartUp) -> str:
-    name = f", {text}" if text in PROFILES else ""
-    return f"{start_up.median_s:g} s ({start_up.min_s:g} to {start_up.max_s:g} s){name}"
 
 
 def _warm_up(text: str) -> float:

@@ -124,11 +124,14 @@ def believed(step: StepModel) -> StepModel:
 
 
 def speed_of(model: Model, variant: Variant) -> Speed | Missing:
-    """The fit of exactly this model, GPU, count, precision and KV cache; else what the roofline says of it."""
+    """The fleet file's profile; else the fit of exactly this model, GPU, count, precision and KV cache; else what the
+    roofline says of it."""
     fit = _fits().get(_key(model.name, variant))
-    if fit is not None:
+    if fit is not None and variant.step is None:
         return fit
     prior, tokens = step_prior(model, variant), kv_capacity_tokens(model, variant)
+    if variant.step is not None and not isinstance(tokens, Missing):
+        return Speed(step=variant.step, kv_tokens=tokens, told="measured: the fleet file's profile")
     if isinstance(prior, Missing):
         return prior
     if isinstance(tokens, Missing):

@@ -27,6 +27,7 @@ from controller.simulate.opponents.catalogue import OPPONENTS
 from controller.simulate.opponents.profile import ReplicaProfile, profile_engine
 from controller.simulate.opponents.static import replicas_for_peak
 from controller.simulate.shell import Seat
+from controller.simulate.startup import PROFILES, StartUp
 from controller.simulate.world import Case, Judge
 
 INTERVAL_S = 15.0
@@ -45,6 +46,7 @@ SIZING_LOAD = 0.75
 arrivals queue."""
 
 STATIC = "static"
+START_UP = "cold_pod"
 CHANNELS = ("log", "slack")
 
 LIMITS = (
@@ -104,6 +106,12 @@ class Prepared:
     slo: Slo
     rented: Rented
     notes: tuple[str, ...]
+
+    @property
+    def start_up_told(self) -> str:
+        found = self.stage.case.start_up
+        name = next((f", {name}" for name, one in PROFILES.items() if one == found), "")
+        return f"{found.median_s:g} s ({found.min_s:g} to {found.max_s:g} s){name}"
 
     @property
     def fleet_told(self) -> str:
@@ -230,11 +238,17 @@ def _engine(asked: Asked, ground: Ground, slo: Slo, played: Played) -> Engine:
     return engine_of(model, variant, speed, said)
 
 
+def _start_up(ground: Ground) -> StartUp:
+    said = ground.variant.start_up_s
+    return StartUp.around(said) if said is not None else PROFILES[START_UP]
+
+
 def _stage(
     asked: Asked, settings: FleetSettings | None, policy: ServicePolicy, played: Played, rented: Rented
 ) -> Stage:
     engine, ground = rented.engine, rented.ground
-    variant = replace(rented.variant, start_up_s=ground.variant.start_up_s or asked.start_up.median_s)
+    start_up = asked.start_up or _start_up(ground)
+    variant = replace(rented.variant, start_up_s=ground.variant.start_up_s or start_up.median_s)
     interval_s = asked.interval_s or (settings.interval_s if settings else INTERVAL_S)
     profile = profile_engine(
         engine.spec.step,
@@ -248,7 +262,7 @@ def _stage(
     case = Case(
         name=played.name,
         spec=engine.spec,
-        start_up=asked.start_up,
+        start_up=start_up,
         judge=Judge.of(policy.slo),
         usd_per_replica_hour=rented.usd_per_replica_hour,
         initial_replicas=min(max(needed, limits.min_replicas), limits.max_replicas),
@@ -284,7 +298,7 @@ def _notes(asked: Asked, policies: Sequence[ServicePolicy]) -> Iterator[str]:
     if len(policies) > 1 and asked.against:
         yield "The others keep the first policy's limits."
     if STATIC in asked.against:
-        yield "static is sized for the busiest minute at what a replica carries inside the SLO: nobody knows it beforehand."
+        yield "static is sized for the busiest minute, which nobody knows beforehand."
     for name in asked.against:
         told = OPPONENTS[name].translation
         if told and name != STATIC:

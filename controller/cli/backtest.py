@@ -77,7 +77,7 @@ def _setting(ready: Prepared) -> Table:
         "fleet": ready.fleet_told,
         "engine": f"{ready.rented.engine.told}; {ready.rented.engine.settings}",
         "price": ready.rented.price_told,
-        "start-up": asked.start_up_told,
+        "start-up": ready.start_up_told,
         "warm-up": played.warm_up_told,
     }
     table = Table.grid(padding=(0, 2))
@@ -152,7 +152,7 @@ def _found(ready: Prepared, runs: tuple[RunScore, ...], typed: list[str]) -> Bac
         engine=f"{rented.replica_told}; {rented.engine.told}; {rented.engine.settings}",
         slo=ready.slo,
         price=rented.price_told,
-        start_up=ready.asked.start_up_told,
+        start_up=ready.start_up_told,
         runs=runs,
         command=f"pennyweight {shlex.join(typed)}",
         made_at=utc_now(),

@@ -25,6 +25,8 @@ services:
         gpus_per_replica: 2
         quantization: fp8
         engine: vllm
+        max_num_batched_tokens: 512
+        max_num_seqs: 256
         scrape: {{{{file_sd: [targets/{SERVICE}.json]}}}}
         actuator: {{{{emulated: {{{{}}}}}}}}
         capacity:
@@ -41,10 +43,12 @@ slo: {{ttft_p95: {TTFT_P95_S:g}s, tpot_p95: {TPOT_P95_S * 1000:g}ms, attainment:
 scaling:
   min_replicas: {MIN_REPLICAS}
   max_replicas: {MAX_REPLICAS}
-  # token_load: computed prompt + output tokens/s that one replica carries within the SLO, measured on this engine.
-  targets: {{queue_depth: 20, kv_cache: 85%, token_load: 6200, headroom: 10%}}
-  scale_up:   {{stabilization: 60s,  at_most: {{replicas: 2, per: 120s}}}}
-  scale_down: {{stabilization: 600s, at_most: {{replicas: 1, per: 120s}}}}
+  # Enough replicas for the demand that is forecast for the moment when a new one would be ready; what one carries within
+  # the SLO is learned. The targets are a floor, and decide alone until both are known.
+  method: predictive
+  targets: {{queue_depth: 20, kv_cache: 85%, headroom: 10%}}
+  scale_up:   {{stabilization: 30s,  at_most: {{replicas: 3, per: 120s}}}}
+  scale_down: {{stabilization: 300s, at_most: {{replicas: 1, per: 60s}}}}
   start_deadline: 10m
 """
 

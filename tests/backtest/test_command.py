@@ -214,6 +214,17 @@ def test_the_fleet_file_gives_the_price_the_variant_and_the_engine(backtest, fol
         assert told in said.words
 
 
+def test_what_the_fleet_file_says_of_the_engine_is_simulated(backtest, folder):
+    engine = (
+        "kv_cache_dtype: fp8\n        start_up: 150s\n        max_num_batched_tokens: 1024\n        max_num_seqs: 96"
+    )
+    (folder / "fleet.yaml").write_text(FLEET.replace("kv_cache_dtype: fp8", engine) % ", usd_per_gpu_hour: 2.5")
+    said = backtest("--against", "none")
+    assert "1,024 tokens and 96 sequences" in said.words
+    assert "150 s (112.5 to 187.5 s)" in said.words
+    assert "75 s (60 to 90 s), warm_node" in backtest("--against", "none", "--start-up", "warm_node").words
+
+
 def test_a_price_in_the_options_comes_before_all_others(backtest):
     one, two = (
         json.loads(backtest("--against", "none", "--json", "-", "--usd-per-gpu-hour", usd).out)["controllers"][0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -114,6 +114,12 @@ def test_a_profile_gives_the_speed_it_measured(model, tmp_path: Path):
     found = speed_of_profile(tmp_path / "one.json", model, variant())
     assert found.step == STEP
     assert found.told == "measured: one.json, llama at http://10.0.0.5:8000, 2026-03-01"
+
+
+def test_the_fleet_files_profile_comes_before_the_tables(model):
+    found = speed_of(model, replace(variant(), step=STEP))
+    assert isinstance(found, Speed)
+    assert (found.step, found.told) == (STEP, "measured: the fleet file's profile")
 
 
 def test_a_file_that_is_no_profile_is_named(model, tmp_path: Path):
