@@ -43,8 +43,8 @@ slo: {{ttft_p95: {TTFT_P95_S:g}s, tpot_p95: {TPOT_P95_S * 1000:g}ms, attainment:
 scaling:
   min_replicas: {MIN_REPLICAS}
   max_replicas: {MAX_REPLICAS}
-  # Enough replicas for the demand that is forecast for the moment when a new one would be ready; what one carries within
-  # the SLO is learned. The targets are a floor, and decide alone until both are known.
+  # Enough replicas for the demand that is forecast for the moment when a new one would be ready; what one carries
+  # within the SLO is learned. The targets are a floor, and decide alone until both are known.
   method: predictive
   targets: {{queue_depth: 20, kv_cache: 85%, headroom: 10%}}
   scale_up:   {{stabilization: 30s,  at_most: {{replicas: 3, per: 120s}}}}
