@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -27,6 +28,8 @@ from controller.simulate.workload.lengths import Lengths
 from controller.simulate.workload.modifiers import between
 from controller.simulate.workload.rates import RateTrace, RateWorkload
 from controller.simulate.world import Case, Judge
+
+T = TypeVar("T")
 
 TRACES = Path(__file__).parent.parent / "traces"
 DAY_S = 86_400.0
@@ -142,7 +145,8 @@ def earlier(ground: Ground) -> Floats:
     if isinstance(rates, RateTrace):
         per_minute = round(60 / rates.bin_s)
         bins = rates.requests[: int(ground.day * DAY_S / rates.bin_s)]
-        return bins[: len(bins) // per_minute * per_minute].reshape(-1, per_minute).sum(axis=1)
+        minutes: Floats = bins[: len(bins) // per_minute * per_minute].reshape(-1, per_minute).sum(axis=1)
+        return minutes
     whole = workload(replace(ground, day=0, hours=24.0 * ground.day), seed=0)
     counts = np.zeros(int(ground.day * DAY_S / 60))
     for part in whole.blocks():
@@ -171,6 +175,12 @@ def policy(engine: Engine) -> ServicePolicy:
     )
 
 
+def _found(row: T | None, name: str) -> T:
+    if row is None:
+        raise ValueError(f"{name} is not in the shipped tables")
+    return row
+
+
 def believed(step: StepModel, seed: int) -> StepModel:
     """What ours is told of the engine: every coefficient wrong by up to WRONG_BY."""
     random = np.random.default_rng(seed)
@@ -194,7 +204,7 @@ def stage(ground: Ground, seed: int = 1) -> Stage:
     variant = Variant(
         service="chat",
         name=ground.engine,
-        gpu=find_gpu(engine.gpu),
+        gpu=_found(find_gpu(engine.gpu), engine.gpu),
         gpus_per_replica=engine.gpus_per_replica,
         quantization=engine.quantization,
         kv_cache_dtype=engine.kv_cache_dtype,
@@ -205,7 +215,9 @@ def stage(ground: Ground, seed: int = 1) -> Stage:
         token_budget=engine.spec.token_budget,
         max_sequences=engine.spec.max_sequences,
     )
-    service = Service(name="chat", model=find_model(engine.model), variants={variant.name: variant})
+    service = Service(
+        name="chat", model=_found(find_model(engine.model), engine.model), variants={variant.name: variant}
+    )
     return Stage(
         case=Case(
             name=ground.name,
