@@ -117,6 +117,7 @@ class LiveShell:
             gpus=seen.gpus,
             replicas=replicas,
             discovery_problems=seen.problems,
+            gateway=seen.gateway,
         )
 
     def prices(self, now: datetime) -> Prices:

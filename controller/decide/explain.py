@@ -22,8 +22,8 @@ NEXT = {
     Because.HEADROOM: "A replica goes when the load is low enough for the others to carry it with headroom.",
     Because.STARTING: "The starting replicas get until their start deadline; then another way is tried.",
     Because.START_FAILED: "The variant rests, longer after each failure; the replica's log says what went wrong.",
-    Because.IDLE: "A forecast of demand brings replicas back. Requests that come while there is none are seen by "
-    "nobody: keep min_replicas at 1 where they must be served.",
+    Because.IDLE: "A forecast of demand brings replicas back, and so do requests that wait at the gateway, where the "
+    "fleet file names one.",
     Because.NOT_PROVEN_IDLE: "Zero follows once every replica has reported no request for the whole window.",
     Because.INFEASIBLE: "Nothing is changed until the policy's minimum and the fleet file's capacity agree.",
     Because.FOREIGN_CHANGE: "It stands down for a while; find out who else scales this target, or pause the service.",

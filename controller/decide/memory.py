@@ -64,8 +64,9 @@ def proven_idle(situation: Situation) -> bool:
     seen = situation.signals
     facts = (seen.running, seen.queue_depth, seen.requests_per_s, seen.token_load_per_s)
     refused = 0.0 if isinstance(seen.rejections_per_s, Missing) else seen.rejections_per_s
+    outside = 0.0 if isinstance(seen.gateway_waiting, Missing) else seen.gateway_waiting
     everyone_read = situation.ready > 0 and seen.read_replicas >= situation.ready
-    return everyone_read and refused == 0 and all(fact == 0 for fact in facts)
+    return everyone_read and refused == outside == 0 and all(fact == 0 for fact in facts)
 
 
 def remember(

@@ -49,9 +49,9 @@ def wishes(situation: Situation, policy: ServicePolicy) -> tuple[tuple[Wish, ...
     requests there is none. Rejected requests are demand that no queue shows: one replica more while there are any.
     """
     ready = situation.ready
-    if ready == 0:
-        return (), (Missing("signals", "no replica is ready"),)
     seen = situation.signals
+    if ready == 0:
+        return _waking(situation), (Missing("signals", "no replica is ready"),)
     rule = policy.replicas
     found = [
         wish
@@ -67,6 +67,15 @@ def wishes(situation: Situation, policy: ServicePolicy) -> tuple[tuple[Wish, ...
     if not isinstance(seen.rejections_per_s, Missing) and seen.rejections_per_s > 0:
         found.append(Wish(signal="rejections_per_s", value=seen.rejections_per_s, target=0.0, wanted=ready + 1))
     return tuple(found), tuple(lost)
+
+
+def _waking(situation: Situation) -> tuple[Wish, ...]:
+    """One replica, for requests that wait at the gateway while there is none."""
+    waiting = situation.signals.gateway_waiting
+    if isinstance(waiting, Missing) or waiting <= 0:
+        return ()
+    words = f"{waiting:.0f} requests wait at the gateway and no replica is ready: wants {max(1, situation.current)}"
+    return (Wish(signal="gateway_waiting", value=waiting, target=0.0, wanted=max(1, situation.current), words=words),)
 
 
 def _loads(seen: Signals, targets: Targets, ready: int) -> tuple[tuple[str, Number, float | None], ...]:

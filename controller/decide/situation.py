@@ -62,6 +62,9 @@ class VariantSituation:
         return len(self.in_phase(Phase.READY))
 
 
+NO_GATEWAY = Missing("gateway_waiting", "the fleet file names no gateway")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signals:
     """Totals and means over the service's ready replicas.
@@ -72,6 +75,7 @@ class Signals:
     ttft_s, tpot_s            the SLO's quantiles; Missing when nothing finished
     requests_per_s, rejections_per_s, running   totals
     read_replicas             how many ready replicas these come from
+    gateway_waiting           requests outside the engines, which no replica has yet
     """
 
     read_replicas: int
@@ -84,6 +88,7 @@ class Signals:
     running: Number
     requests_per_s: Number
     rejections_per_s: Number
+    gateway_waiting: Number = NO_GATEWAY
 
 
 NO_OUTLOOK = Missing("outlook", "nothing has been forecast")
@@ -135,14 +140,16 @@ def situation_of(
         service=service.name,
         at=observation.at,
         mode=mode,
-        signals=_signals(estimates.services[service.name], policy.slo),
+        signals=_signals(
+            estimates.services[service.name], policy.slo, observation.gateway.get(service.name, NO_GATEWAY)
+        ),
         variants=variants,
         paused=paused,
         outlook=outlook,
     )
 
 
-def _signals(seen: Estimate, slo: Slo) -> Signals:
+def _signals(seen: Estimate, slo: Slo, gateway_waiting: Number) -> Signals:
     waiting = seen.queue_depth if isinstance(seen.queue_depth_capacity, Missing) else seen.queue_depth_capacity
     computed, output = seen.computed_prompt_tokens_per_s, seen.output_tokens_per_s
     load = first_missing(computed, output)
@@ -157,6 +164,7 @@ def _signals(seen: Estimate, slo: Slo) -> Signals:
         running=seen.running,
         requests_per_s=seen.requests_per_s,
         rejections_per_s=seen.rejections_per_s,
+        gateway_waiting=gateway_waiting,
     )
 
 

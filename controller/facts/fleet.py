@@ -163,12 +163,21 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Gateway:
+    """Where requests wait that no replica has yet: a Prometheus server, and a query whose values add up to them."""
+
+    url: str
+    query: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """One model behind one endpoint."""
 
     name: str
     model: Model
     variants: Mapping[str, Variant] = field(default_factory=dict)
+    gateway: Gateway | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

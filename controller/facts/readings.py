@@ -205,6 +205,7 @@ class Observation:
     targets    every replica that discovery names
     engines    by target url: its reading, or why there is none
     gpus       by (service, variant): readings of the GPUs behind it, or why there are none
+    gateway    by service, where one is named: requests that wait outside the engines
     replicas   by (service, variant): what its actuator knows; Missing when it cannot (then the targets are the count)
     """
 
@@ -214,3 +215,4 @@ class Observation:
     gpus: Mapping[tuple[str, str], tuple[GpuReading, ...] | Missing]
     replicas: Mapping[tuple[str, str], tuple[ReplicaState, ...] | Missing]
     discovery_problems: tuple[Missing, ...] = ()
+    gateway: Mapping[str, float | Missing] = field(default_factory=dict)

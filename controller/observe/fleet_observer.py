@@ -44,6 +44,7 @@ class Seen:
     engines: Mapping[str, EngineReading | Missing]
     gpus: Mapping[Owner, GpuReadings]
     problems: tuple[Missing, ...]
+    gateway: Mapping[str, float | Missing]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -117,6 +118,9 @@ class FleetObserver:
         ends = monotonic() + self._deadline_s
         variants = self._fleet.variants()
         self._start_asking(variants, now)
+        gateways = {name: service.gateway for name, service in self._fleet.services.items() if service.gateway}
+        for name, gateway in gateways.items():
+            self._ask(("gateway", name), self._prometheus.total, gateway)
         self._discoverer.refresh(variants, now)
         seen = _Pass(now=now)
         scraped = [(target, variant.engine) for variant in variants for target in self._targets(variant, seen)]
@@ -128,9 +132,14 @@ class FleetObserver:
         for variant in variants:
             self._add_served(variant, seen, ends)
         gpus = {_owner(variant): self._gpus(variant, exporters[_owner(variant)], seen, ends) for variant in variants}
+        waiting = {name: self._answer(("gateway", name), ends) for name in gateways}
         self._forget(seen)
         return Seen(
-            targets=tuple(seen.targets.values()), engines=seen.engines, gpus=gpus, problems=tuple(seen.problems)
+            targets=tuple(seen.targets.values()),
+            engines=seen.engines,
+            gpus=gpus,
+            problems=tuple(seen.problems),
+            gateway=waiting,
         )
 
     # who is there

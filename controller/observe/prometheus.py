@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from math import fsum, isfinite
 from typing import Any
 
 import requests
@@ -19,7 +20,7 @@ from prometheus_api_client.exceptions import PrometheusApiClientException
 from urllib3.util.retry import Retry
 
 from controller.errors import ObserveError
-from controller.facts.fleet import PrometheusServer
+from controller.facts.fleet import Gateway, PrometheusServer
 from controller.facts.missing import Missing
 from controller.observe.dcgm import Sample
 from controller.observe.discovery import without_secrets
@@ -115,6 +116,19 @@ class PrometheusReader:
             why = f"has no series for {{{_matchers(server.selector)}}}; check the selector and the server's targets"
             return Missing("prometheus", f"{without_secrets(server.url)}: {why}")
         return tuple(self._target(key, found) for key, found in targets.items())
+
+    def total(self, gateway: Gateway) -> float | Missing:
+        """The sum of what the gateway's query answers."""
+        try:
+            answer = self._query(PrometheusServer(url=gateway.url, selector=""), gateway.query)
+            values = [float(entry["value"][1]) for entry in answer]
+        except ObserveError as error:
+            return Missing("gateway", f"{without_secrets(gateway.url)}: {error}")
+        except (KeyError, ValueError, TypeError, IndexError):
+            return Missing("gateway", f"{without_secrets(gateway.url)}: answers, but not with an instant vector")
+        if not values or not all(map(isfinite, values)):
+            return Missing("gateway", f"{without_secrets(gateway.url)}: has no number for {gateway.query}")
+        return fsum(values)
 
     def close(self) -> None:
         for connection in self._connections.values():

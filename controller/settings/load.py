@@ -19,6 +19,7 @@ from controller.facts.fleet import (
     Discovery,
     FileSd,
     Fleet,
+    Gateway,
     Gpu,
     GpuDiscovery,
     HttpSd,
@@ -176,7 +177,8 @@ class _Builder:
     def _service(self, name: str, shape: ServiceShape) -> Service:
         place: Place = ("services", name)
         variants = {key: self._variant(place, name, key, one, shape) for key, one in shape.variants.items()}
-        return Service(name=name, model=self._model(shape.model), variants=variants)
+        gateway = Gateway(url=shape.gateway.prometheus, query=shape.gateway.query) if shape.gateway else None
+        return Service(name=name, model=self._model(shape.model), variants=variants, gateway=gateway)
 
     def _model(self, shape: str | ModelShape) -> Model:
         found = _own_model(shape) if isinstance(shape, ModelShape) else find_model(shape)

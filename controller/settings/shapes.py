@@ -212,11 +212,21 @@ class VariantShape(Shape):
         raise ValueError("no target to read in `scrape`; expected static, file_sd, http_sd or prometheus")
 
 
+class GatewayShape(Shape):
+    """What tells how many requests wait outside the engines."""
+
+    prometheus: str = Field(description="the address of a Prometheus server that scrapes the gateway")
+    query: str = Field(description="PromQL whose values add up to the requests that wait there")
+
+
 class ServiceShape(Shape):
     """One model behind one endpoint."""
 
     model: ModelRow | ModelShape = Field(description="a row of the model table, or its numbers")
     variants: dict[Name, VariantShape] = Field(min_length=1, description="the priced ways to serve it")
+    gateway: GatewayShape | None = Field(
+        default=None, description="where requests wait while no replica is there: what wakes a service at zero"
+    )
 
 
 class SlackShape(Shape):

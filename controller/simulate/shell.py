@@ -70,6 +70,7 @@ class SimulatedShell:
             engines={target.url: self._read(target, now) for target in targets.values()},
             gpus={key: Missing("gpus", "the simulation has no GPU exporter")},
             replicas={key: tuple(self._state(one) for one in replicas)},
+            gateway={self._seat.service: float(self._world.fleet.unrouted)},
         )
 
     def prices(self, now: datetime) -> Prices:

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from controller.facts.fleet import EngineKind, PrometheusServer
+from controller.facts.fleet import EngineKind, Gateway, PrometheusServer
 from controller.facts.missing import Missing
 from controller.facts.readings import EngineReading, Target
 from controller.observe import dcgm
@@ -407,3 +407,17 @@ def test_gpus_behind_a_real_server_keep_their_owner_and_not_the_exporters(
     assert not isinstance(gpus, Missing)
     owners = sorted(gpu.pod for gpu in gpus)
     assert owners == ["", "runai-reservation-gpu-qa-mig-worker-gpu-1-kvltw"]
+
+
+@pytest.mark.parametrize(("values", "total"), [(["3", "4.5"], 7.5), (["0"], 0.0), ([], None), (["NaN"], None)], ids=str)
+def test_what_waits_at_a_gateway_is_the_sum_of_its_query_and_no_answer_is_not_none_waiting(
+    api: Api, reader: PrometheusReader, values: list[str], total: float | None
+) -> None:
+    api.raw = [{"metric": {"pod": str(place)}, "value": [1.0, value]} for place, value in enumerate(values)]
+    found = reader.total(Gateway(url=api.url, query="gateway_pending_requests"))
+    if total is None:
+        assert isinstance(found, Missing)
+        assert "has no number for gateway_pending_requests" in found.why
+    else:
+        assert found == total
+    assert api.queries == ["gateway_pending_requests"]

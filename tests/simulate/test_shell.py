@@ -184,3 +184,17 @@ def test_victims_that_went_by_themselves_are_not_dismissed_again(bench: Any, pla
     shell.settle()
     assert [one.name for one in world.alive] == ["r1"]
     assert [(before, after) for _, before, after, _ in world.tape.moves] == [(1, 3), (3, 2), (2, 1)]
+
+
+def test_a_service_at_zero_is_woken_by_what_waits_at_the_router(bench: Any, plan: Plan) -> None:
+    chat = plan.policies["chat"]
+    to_zero = replace(plan, policies={"chat": replace(chat, replicas=replace(chat.replicas, min_replicas=0))})
+    rows = [(float(at_s), 400, 40, 0) for at_s in (*range(240), *range(1500, 2100))]
+    world = bench.world(rows, 2100.0, spec=SPEC, start_up=StartUp.fixed(30.0))
+    results, score = play(world, to_zero)
+    ready = score.series.ready.tolist()
+    assert min(ready) == 0
+    assert ready[-1] > 0
+    woken = next(one for result in results for one in result.decisions if one.signal == "gateway_waiting")
+    assert (woken.current, woken.desired) == (0, 1)
+    assert score.dropped == 0
