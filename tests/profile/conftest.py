@@ -40,6 +40,7 @@ class Behaviour:
     refuse_ignore_eos: bool = False
     stalled: bool = False
     fail_after: int | None = None
+    breaks_above: int | None = None  # requests at once; from then on it is dead
     metrics: bool = True
     cached_tokens: int = 0
     asked: list[dict] = field(default_factory=list)
@@ -161,6 +162,9 @@ class FakeServer:
         )
         return web.Response(text="\n".join(lines) + "\n")
 
+    def _inside(self) -> int:
+        return len(self.engine.running) + len(self.engine.waiting)
+
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         refusal = self._refusal(request)
         if refusal is not None:
@@ -169,6 +173,8 @@ class FakeServer:
         behaviour.asked.append(body)
         if behaviour.refuse_ignore_eos and "ignore_eos" in body:
             return web.json_response({"error": {"message": "unknown field ignore_eos"}}, status=400)
+        if behaviour.breaks_above is not None and self._inside() > behaviour.breaks_above:
+            behaviour.fail_after = 0
         if behaviour.fail_after is not None and len(behaviour.asked) > behaviour.fail_after:
             return web.json_response({"detail": "the engine is dead"}, status=500)
         chat = "messages" in body

@@ -170,11 +170,8 @@ def test_an_address_where_nobody_listens(typed, unused_port):
     assert "nothing was measured" in said.err
 
 
-def test_a_server_that_dies_midway_leaves_what_was_measured(server, typed, later):
-    def die() -> None:
-        server.behaviour.fail_after = 0
-
-    later(lambda: len(server.engine.running) + len(server.engine.waiting) > 4, die)  # at the second point
+def test_a_server_that_dies_midway_leaves_what_was_measured(server, typed):
+    server.behaviour.breaks_above = 4  # at the second point
     said = typed(server.url, "--concurrency", "2,16", *SHORT, "--out", "profile.json")
     assert said.code == 1
     profile = kept()
