@@ -64,7 +64,7 @@ def upper_usd(
     *,
     rounds: int = ROUNDS,
 ) -> Number:
-    """The best schedule that the search finds in ``rounds`` of at most six replays, after eight that size it; Missing
+    """The best schedule that the search finds in ``rounds`` of at most five replays, after some ten; Missing
     when none reaches ``alpha``."""
 
     def replay(wanted: Counts) -> RunScore:
@@ -82,6 +82,7 @@ def upper_usd(
             capacity_per_s=stage.profile.requests_per_s,
             least=max(1, stage.policy.replicas.min_replicas),
             rounds=rounds,
+            lead_s=stage.case.start_up.max_s,
         )
     except ValueError as error:
         return Missing("clairvoyant schedule", str(error))

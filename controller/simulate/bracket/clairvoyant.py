@@ -1,18 +1,22 @@
 """U: a schedule made with tomorrow's paper, and feasible because it was replayed. The optimum lies between L and it.
 
-First as many replicas a slot as the slot's own demand asks for at one capacity for all, the highest that reaches the
-attainment. Then a search by blocks of ten minutes: a replica less where few would miss for it, one more where many do,
-every step replayed, kept only when the attainment still holds and the bill is smaller.
+First as many replicas a slot as the slot's own demand asks for at one capacity for all, for several capacities around
+the highest that reaches the attainment. Then by blocks of ten minutes: every replay tells how many requests of each
+block missed with the replicas that the block had, so the cheapest way through all blocks that spends the allowed misses
+where they save most is a shortest path. It is replayed, which tells more; so do replays with one replica fewer, or one
+more, in every third block of the best. Only what was replayed and reached the attainment counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.simulate.bracket.blocks import BLOCK_SLOTS, Blocks
 from controller.simulate.score import RunScore
 from controller.simulate.sight import Sight
 
@@ -20,7 +24,6 @@ Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 SLOT_S = 60.0
-BLOCK_SLOTS = 10
 
 Replay = Callable[[Counts], RunScore]
 """The score of a schedule: ready replicas wanted, by slot."""
@@ -31,7 +34,7 @@ class Schedule:
 
     def __init__(self, wanted: Counts, *, start_s: float, lead_s: float) -> None:
         self._wanted, self._start_s = wanted, start_s
-        self._lead = int(np.ceil(lead_s / SLOT_S))
+        self._lead = ceil(lead_s / SLOT_S)
 
     @property
     def sync_s(self) -> float:
@@ -52,98 +55,130 @@ class Clairvoyant:
 
 
 def clairvoyant(
-    arrivals_per_s: Floats, replay: Replay, *, alpha: float, capacity_per_s: float, least: int, rounds: int = 12
+    arrivals_per_s: Floats,
+    replay: Replay,
+    *,
+    alpha: float,
+    capacity_per_s: float,
+    least: int,
+    rounds: int = 12,
+    lead_s: float = 0.0,
 ) -> Clairvoyant:
-    """The cheapest schedule found that reaches ``alpha``. ValueError when even a quarter of the capacity is too much.
+    """The cheapest schedule found that reaches ``alpha``: some ten replays, and five a round at most. ValueError when
+    even a quarter of the capacity is too much.
 
     arrivals_per_s   by slot
     capacity_per_s   where to start looking: requests/s of one replica
+    lead_s           how long before its slot the replay orders a replica
     """
-    search = _Search(replay, alpha)
-    low, high = capacity_per_s / 4, capacity_per_s * 1.5  # what is surely enough, what surely is not
-    wanted = _sized(arrivals_per_s, low, least)
-    if not search.tried(wanted):
-        raise ValueError(f"no schedule reaches {alpha:.1%}: at {low:.2f} requests/s a replica too many requests miss")
-    for _ in range(7):
-        middle = (low * high) ** 0.5
-        low, high = (middle, high) if search.tried(_sized(arrivals_per_s, middle, least)) else (low, middle)
+    search = _Search(replay, alpha, least, Blocks(len(arrivals_per_s), ceil(lead_s / SLOT_S)))
+    _size(search, arrivals_per_s, capacity_per_s)
+    search.join()
     stale = 0
     for number in range(rounds):
-        stale = 0 if search.traded(least, share=0.3 / (1 + number % 4)) else stale + 1
+        before = search.score.usd
+        search.probe(-1 if number % 2 == 0 else 1)
+        search.join()
+        stale = 0 if search.score.usd < before * (1 - WORTH_RATIO) else stale + 1
         if stale == 3:
             break
     return Clairvoyant(wanted=search.best, score=search.score, replays=search.replays)
 
 
-def _sized(arrivals_per_s: Floats, capacity_per_s: float, least: int) -> Counts:
-    """Enough for each slot and the one after it: what is cut in a slot is missed in the next."""
-    ahead = np.maximum(arrivals_per_s, np.append(arrivals_per_s[1:], arrivals_per_s[-1]))
-    wanted: Counts = np.maximum(np.ceil(ahead / capacity_per_s).astype(np.int64), least)
+WORTH_RATIO = 5e-4
+"""A round that saves less brought nothing. A guess: a tenth of what tells two controllers apart."""
+
+FACTOR = 1.12
+"""Between two capacities that are tried. A guess: about one replica in nine."""
+
+
+def _size(search: _Search, arrivals_per_s: Floats, capacity_per_s: float) -> None:
+    """Try capacities until one reaches the attainment and the next does not."""
+
+    def reached(capacity: float) -> bool:
+        return search.tried(_sized(arrivals_per_s, capacity, search.least))
+
+    low, high, lowest = capacity_per_s, capacity_per_s, capacity_per_s / 4
+    if reached(capacity_per_s):
+        while high < 4 * capacity_per_s and reached(high := high * FACTOR):
+            low = high
+    else:
+        step = FACTOR
+        while high > lowest and not reached(low := max(lowest, high / step)):
+            high, step = low, step * FACTOR
+        if not hasattr(search, "score"):
+            raise ValueError(
+                f"no schedule reaches {search.alpha:.1%}: at {lowest:.2f} requests/s a replica too many requests miss"
+            )
+    while high > low * FACTOR * 1.01:
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if reached(middle) else (low, middle)
+    reached((low * high) ** 0.5)
+    search.tried(_sized(arrivals_per_s, low, search.least, ahead=0))  # the blocks may choose from all of them
+
+
+def _sized(arrivals_per_s: Floats, capacity_per_s: float, least: int, *, ahead: int = 1) -> Counts:
+    """Enough for each slot and the next, as what is cut in a slot is missed in the next; ``ahead`` = 0: for itself."""
+    most = np.maximum(arrivals_per_s, np.append(arrivals_per_s[ahead:], arrivals_per_s[len(arrivals_per_s) - ahead :]))
+    wanted: Counts = np.maximum(np.ceil(most / capacity_per_s).astype(np.int64), least)
     return wanted
 
 
 class _Search:
-    """The best schedule so far."""
-
-    def __init__(self, replay: Replay, alpha: float) -> None:
-        self._replay, self._alpha = replay, alpha
-        self.replays = 0
+    """The best schedule so far, and what every replay told about the blocks."""
 
     best: Counts
     score: RunScore
 
+    def __init__(self, replay: Replay, alpha: float, least: int, blocks: Blocks) -> None:
+        self.alpha, self.least, self.replays = alpha, least, 0
+        self._replay, self._blocks = replay, blocks
+        self._trust = 1.0
+
     def tried(self, wanted: Counts) -> bool:
         """Whether ``wanted`` reaches the attainment; the best so far is kept."""
         score = self._scored(wanted)
-        if _slack(score, self._alpha) < 0:
+        self._blocks.saw(wanted, _misses(score, len(wanted)))
+        if score.within_slo < self.alpha * score.requests:
             return False
         if not hasattr(self, "score") or score.usd < self.score.usd:
             self.best, self.score = wanted, score
         return True
 
-    def traded(self, least: int, share: float) -> bool:
-        """One more replica where most miss, one fewer in ``share`` of the blocks where fewest do; then as many of these
-        as the attainment allows. Whether that was cheaper."""
-        before = self.score.usd
-        misses = _misses(self.score, len(self.best))
-        more = self.best.copy()
-        for block in np.argsort(-misses)[: max(1, round(0.03 * len(misses)))]:
-            more[_slots(int(block), len(more))] += 1
-        for start in (more, self.best):
-            base = self._scored(start)
-            calm = _misses(base, len(start))
-            chosen = [int(block) for block in np.argsort(calm)[: max(1, round(share * len(calm)))]]
-            trial = _fewer(start, chosen, least)
-            cost = _misses(self._scored(trial), len(start)) - calm
-            cost[:-1] += np.maximum(cost[1:], 0)  # what a block cannot serve, the next one misses too
-            kept, slack = [], _slack(base, self._alpha)
-            for block in sorted(chosen, key=lambda one: cost[one]):
-                slack -= max(float(cost[block]), 0.0)
-                if slack < 0:
-                    break
-                kept.append(block)
-            self.tried(_fewer(start, kept, least))
-        return self.score.usd < before
+    def probe(self, more: int) -> None:
+        """One replica more or fewer in every third block: what a block cannot serve, the two after it miss too."""
+        start, usual = self.best, _misses(self.score, len(self.best))
+        for phase in range(3):
+            trial = start.copy()
+            chosen = range(phase, self._blocks.count, 3)
+            for block in chosen:
+                trial[self._blocks.slots(block)] += more
+            trial = np.maximum(trial, self.least)
+            score = self._scored(trial)
+            misses = _misses(score, len(trial))
+            for block in chosen:
+                after = slice(block + 1, block + 3)
+                carried = float((misses[after] - usual[after]).sum())
+                self._blocks.saw_one(trial, block, max(float(misses[block]) + carried, 0.0))
+            if score.within_slo >= self.alpha * score.requests and score.usd < self.score.usd:
+                self.best, self.score = trial, score
+
+    def join(self) -> None:
+        """The best of what is known of every block; what is expected is trusted as far as it came true before."""
+        allowed = (1 - self.alpha) * self.score.requests
+        for _ in range(2):
+            wanted, expected = self._blocks.cheapest(allowed * self._trust)
+            if np.array_equal(wanted, self.best):
+                self._trust = min(self._trust * 1.1, 1.5)
+                continue
+            reached = self.tried(wanted)
+            missed = float(self._last.requests - self._last.within_slo)
+            self._trust = float(np.clip(max(expected, 1.0) / max(missed, 1.0), 0.5, 1.5)) * (1.0 if reached else 0.98)
 
     def _scored(self, wanted: Counts) -> RunScore:
         self.replays += 1
-        return self._replay(wanted)
-
-
-def _fewer(wanted: Counts, blocks: list[int], least: int) -> Counts:
-    fewer = wanted.copy()
-    for block in blocks:
-        fewer[_slots(block, len(wanted))] -= 1
-    return np.maximum(fewer, least)
-
-
-def _slots(block: int, slots: int) -> slice:
-    return slice(block * BLOCK_SLOTS, min((block + 1) * BLOCK_SLOTS, slots))
-
-
-def _slack(score: RunScore, alpha: float) -> float:
-    """Requests that may still miss."""
-    return score.within_slo - alpha * score.requests
+        self._last = self._replay(wanted)
+        return self._last
 
 
 def _misses(score: RunScore, slots: int) -> Floats:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from controller.facts.performance import StepModel
 from controller.simulate.bracket.bound import SHARES, Bound, Load, load_of, lower_bound, tightest, work_s
@@ -74,6 +76,93 @@ def test_every_way_of_sharing_the_steps_is_a_bound_and_the_largest_is_taken(benc
         assert (work >= spec.step.per_prefill_token_s * np.array([900, 50])).all()
     bounds = [bound(load([float(by[shared_by].sum())]), initial_replicas=1) for shared_by in SHARES]
     assert tightest(bounds).usd == max(one.usd for one in bounds)
+
+
+def test_with_speculation_a_request_costs_no_more_than_its_steps(bench: Any) -> None:
+    requests = bench.requests([(0.0, 100, 101, 0)])
+    spec = replace(LLAMA_70B_FP8_2XH100, draft_tokens=4, acceptance_ratio=1.0, token_budget=8192)
+    read = sum(100 + 5 * step for step in range(20))
+    step = spec.step
+    least = step.per_prefill_token_s * 100 + step.per_prefill_pair_s * 100**2 + step.per_kv_token_s * read
+    kv_cache = least + 20 * step.per_sequence_s + step.base_s * read / spec.kv_capacity_tokens
+    assert work_s(requests, spec, "kv_cache") == pytest.approx(kv_cache)
+
+
+def test_where_the_host_is_slower_than_the_gpu_its_tokens_are_the_bound(bench: Any) -> None:
+    requests = bench.requests([(0.0, 20, 500, 0)])
+    quick = StepModel(base_s=3e-3, per_sequence_s=1e-5, per_kv_token_s=2e-8, per_prefill_token_s=1e-5)
+    spec = replace(LLAMA_70B_FP8_2XH100, step=quick, token_budget=8192)
+    by = {shared_by: float(work_s(requests, spec, shared_by)[0]) for shared_by in SHARES}
+    assert max(by, key=lambda name: by[name]) == "host"
+    assert by["host"] == pytest.approx(20e-5 + 2e-8 * (499 * 20 + 499 * 498 / 2) + 499 / 15_000)
+
+
+def test_work_that_has_longer_than_the_run_costs_its_own_time(bench: Any) -> None:
+    requests = bench.requests([(10.0, 500, 8000, 0)])
+    one = load_of([requests], LLAMA_70B_FP8_2XH100, Judge(ttft_s=2.0, tpot_s=0.05), 0.99, (0.0, 120.0), "kv_cache")
+    assert bound(one).replica_hours * 3600 == pytest.approx(float(one.work_s.sum()))
+
+
+@pytest.mark.parametrize("judge", [Judge(ttft_s=2.0, tpot_s=None), Judge(ttft_s=None, tpot_s=0.05)])
+def test_without_one_of_the_targets_there_is_no_deadline(bench: Any, judge: Judge) -> None:
+    requests = bench.requests([(1.0, 500, 1, 0), (2.0, 500, 90, 0)])
+    one = load_of([requests], LLAMA_70B_FP8_2XH100, judge, 0.99, (0.0, 600.0), "kv_cache")
+    assert one.windows == (10,)
+    assert bound(one).replica_hours * 3600 == pytest.approx(float(one.work_s.sum()))
+
+
+def test_long_prompts_have_the_same_deadline_unless_they_have_their_own(bench: Any) -> None:
+    requests = bench.requests([(1.0, 9000, 1, 0)])
+    judge = Judge(ttft_s=200.0, tpot_s=0.05, long_prompt_tokens=8000)
+    for own_s, window in ((None, 4), (400.0, 7)):
+        one = replace(judge, long_ttft_s=own_s)
+        assert load_of([requests], LLAMA_70B_FP8_2XH100, one, 0.99, (0.0, 900.0), "host").windows == (window,)
+
+
+def test_the_least_fleet_is_billed_even_while_it_starts_but_not_beyond_the_end() -> None:
+    nothing = load([0.0] * 10)
+    assert slots(bound(nothing, initial_replicas=1, min_replicas=1)) == pytest.approx(9)
+    assert slots(bound(nothing, initial_replicas=1, min_replicas=2)) == pytest.approx(18)
+
+
+def test_what_is_still_late_at_the_end_costs_its_time_and_no_launch() -> None:
+    burst = load([0.0] * 9 + [6000.0], late_s=6000.0)
+    assert slots(bound(burst, initial_replicas=1)) == pytest.approx(100)
+
+
+Toy = tuple[list[int], list[int], int, int, int]
+"""Arrivals and ready replicas by slot; start-up and window in slots; replicas at the start."""
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(1, 12).flatmap(
+        lambda size: st.tuples(
+            st.lists(st.integers(0, 4), min_size=size, max_size=size),
+            st.lists(st.integers(0, 4), min_size=size, max_size=size),
+            st.integers(0, 4),
+            st.integers(0, 3),
+            st.integers(0, 3),
+        )
+    )
+)
+def test_no_feasible_schedule_of_whole_replicas_is_below_the_bound(toy: Toy) -> None:
+    """A replica does two requests of 30 s a slot, first come first served; after the last slot the rest is worked off."""
+    arrivals, wanted, delta, window, initial = toy
+    ready, before = [], initial
+    for slot, count in enumerate(wanted):  # nobody is ready before a start-up has gone by
+        before = min(count, before) if slot < delta else count
+        ready.append(before)
+    queue: list[int] = []
+    late = 0
+    for slot, count in enumerate(ready):
+        queue += [slot] * arrivals[slot]
+        served, queue = queue[: 2 * count], queue[2 * count :]
+        late += sum(slot - came > window for came in served)
+    rises = sum(max(0, after - one) for one, after in zip([initial, *ready], ready, strict=False))
+    bill = sum(ready) + delta * rises + len(queue) / 2
+    one = load([30.0 * count for count in arrivals], window=window, late_s=30.0 * (late + len(queue)))
+    assert slots(bound(one, start_up_min_s=60.0 * delta, initial_replicas=initial)) <= bill + 1e-6
 
 
 SMALL = EngineSpec(
