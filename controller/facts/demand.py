@@ -29,7 +29,7 @@ class Demand:
 class Forecast:
     """Requests/s expected at ``at`` + ``horizon_s``.
 
-    quantiles   by probability (0.5, 0.9, 0.95, 0.99 …), ascending; 0.5 is the point forecast after its bias correction
+    quantiles   by probability (0.5, 0.9, 0.95, 0.99 …), ascending; 0.5 is the point forecast
     basis       what the history supports: "level", "trend", "day" or "week"
     scored      how many of its own past forecasts at this horizon set the band; 0: the band is a stated guess
     """
