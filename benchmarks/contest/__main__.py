@@ -1,6 +1,6 @@
 """``python -m benchmarks.contest [play report ...]``: our policy and the autoscalers that people run.
 
-    tune      the same budget of random settings for everybody, on --tune-days; the best are frozen in settings.json
+    tune      the same budget of random settings for every opponent, on --tune-days; the best are in settings.json
     play      everybody's knob over the days that are judged
     stress    what goes wrong: short cases, everybody as documented or shipped
     bracket   the lower bound and the clairvoyant schedule of every day that is judged
@@ -28,7 +28,7 @@ from benchmarks.contest import report
 from benchmarks.contest.bracket import Bounds, BoundsFile, bracket_with
 from benchmarks.contest.cases import ENGINES, Ground
 from benchmarks.contest.play import WEIGHT_OF_OURS, Asked, Contest, Sweep, first_share
-from benchmarks.contest.players import FIRST_OF_OURS, MAIN, PLAYERS, documented
+from benchmarks.contest.players import MAIN, PLAYERS, documented
 from benchmarks.contest.results import Store, Task
 from benchmarks.contest.standings import below_bound
 from benchmarks.contest.stress import HOURS, STRESSES
@@ -133,15 +133,15 @@ def _grounds(args: argparse.Namespace, days: Sequence[int], start_ups: Sequence[
 
 
 def _tune(args: argparse.Namespace, store: Store) -> None:
-    """One start-up time is enough to tune on: the first that was asked for."""
+    """The opponents; ours plays with the settings that it ships. One start-up time is enough: the first asked for."""
     grounds = _grounds(args, args.tune_days, args.start_ups[:1])
-    first = {OURS: FIRST_OF_OURS}
     searches = [
-        Search(player=PLAYERS[name], grounds=grounds, budget=args.settings, first=first.get(name, 0.5))
+        Search(player=PLAYERS[name], grounds=grounds, budget=args.settings, first=0.5)
         for name in _names(args)
+        if name != OURS
     ]
-    costs = [search.runs * (WEIGHT_OF_OURS if search.player.name == OURS else 1.0) for search in searches]
-    Contest(store, args.jobs, sum(costs)).run([(one.asked(), cost) for one, cost in zip(searches, costs, strict=True)])
+    asked = [(search.asked(), float(search.runs)) for search in searches]
+    Contest(store, args.jobs, sum(cost for _, cost in asked)).run(asked)
     freeze(searches, args.frozen)
     print(f"{args.frozen}: {args.settings} settings each, {KNOB_RUNS} values of the knob, {len(grounds)} grounds")
 

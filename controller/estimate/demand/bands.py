@@ -11,7 +11,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from controller.estimate.demand.state import ERRORS, PROBABILITIES, Floats, Integers, guessed_offsets
+from controller.estimate.demand.state import (
+    ERRORS,
+    PROBABILITIES,
+    Floats,
+    Integers,
+    guessed_offsets,
+    scales_of,
+)
 
 HALF_LIFE = 480.0
 """Scored forecasts after which an error counts half: eight hours of minutes."""
@@ -37,6 +44,23 @@ def corrected(alphas: Floats, missed: Floats) -> Floats:
     """``alphas`` after one more forecast per row, of which ``missed`` (1: failed, 0: held, ALPHAS: not judged)."""
     moved = alphas + STEP * ALPHAS * (ALPHAS - missed)
     return np.minimum(np.maximum(moved, _LEAST_ALPHAS), _MOST_ALPHAS)
+
+
+def bounded(combined: Floats, offsets: Floats, lifts: Floats | None) -> Floats:
+    """The quantiles of forecasts: a row a horizon, a column a probability.
+
+    Scheduled steps (``lifts``, see schedule.py) carry the middle by their own middle. Above it the band holds, or what
+    the steps alone would make of today, whichever is more.
+    """
+    if lifts is None:
+        lifted = combined
+        least = np.zeros_like(offsets)
+    else:
+        lifted = combined * np.exp(lifts[:, 0])
+        least = combined[:, None] * np.exp(lifts)
+    bounds = np.maximum(lifted[:, None] + offsets * scales_of(lifted)[:, None], least)
+    ascending: Floats = np.maximum.accumulate(bounds, axis=1)
+    return ascending
 
 
 def offsets_of(errors: Floats, scored: Integers, alphas: Floats) -> Floats:

@@ -12,8 +12,10 @@ from math import isnan
 
 import numpy as np
 
+from controller.estimate.demand.bands import bounded
 from controller.estimate.demand.experts import basis_of, combined_of, predictions
-from controller.estimate.demand.state import HORIZONS_S, PROBABILITIES, DemandState, Floats, Integers, scales_of
+from controller.estimate.demand.schedule import lifts
+from controller.estimate.demand.state import HORIZONS_S, MINUTE_S, PROBABILITIES, DemandState, Floats, Integers
 from controller.facts.demand import Forecast
 
 _LOG_HORIZONS: Floats = np.log(np.array(HORIZONS_S))
@@ -33,8 +35,8 @@ def forecasts(state: DemandState, now: datetime, horizons_s: Sequence[float]) ->
     weights = _mixed(record.weights, lower, upper, share)
     table = predictions(state, now.timestamp(), wanted)
     combined = combined_of(table, weights)
-    bounds = combined[:, None] + _mixed(record.offsets, lower, upper, share) * scales_of(combined)[:, None]
-    bounds = np.maximum.accumulate(np.maximum(bounds, 0.0), axis=1)
+    steps = lifts(state.schedule, now.timestamp(), now.timestamp() + wanted + MINUTE_S)
+    bounds = bounded(combined, _mixed(record.offsets, lower, upper, share), steps)
     scored = np.minimum(record.scored[lower], record.scored[upper])
     return tuple(
         Forecast(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from math import nan
@@ -9,8 +10,9 @@ from math import nan
 import numpy as np
 
 from controller.estimate.demand.observe import LEAST_COVERED, observed
-from controller.estimate.demand.season import learned
-from controller.estimate.demand.state import MINUTE_S, SLOT_S, DemandState, Floats, empty_state
+from controller.estimate.demand.schedule import learned as schedule_learned
+from controller.estimate.demand.season import learned as season_learned
+from controller.estimate.demand.state import FIVE_S, MINUTE_S, SLOT_S, DemandState, Floats, empty_state
 
 LIVED_S = 86_400.0
 """How much of the end is lived again, minute by minute: as many errors as are kept."""
@@ -53,15 +55,24 @@ def _known_mean(rows: Floats) -> Floats:
 
 
 def _shaped(state: DemandState, since: float, bin_s: float, rates: Floats) -> DemandState:
-    """``state`` with the shapes of the half hours that ``rates`` fill."""
-    slots = np.floor((since + (np.arange(len(rates)) + 0.5) * bin_s) / SLOT_S).astype(np.int64)
+    """``state`` with what the half hours and the five minutes that ``rates`` fill teach of the day."""
+    season, schedule = state.season, state.schedule
+    for slot, requests, seconds in _filled(since, bin_s, rates, SLOT_S):
+        season = season_learned(season, slot, requests / seconds)
+    if bin_s <= FIVE_S:
+        for five, requests, seconds in _filled(since, bin_s, rates, FIVE_S):
+            schedule = schedule_learned(schedule, five, requests, seconds)
+    return replace(state, season=season, schedule=schedule)
+
+
+def _filled(since: float, bin_s: float, rates: Floats, slot_s: float) -> Iterator[tuple[int, float, float]]:
+    """The slots of ``slot_s`` (numbered since 1970) that were observed enough: their requests and seconds."""
+    slots = np.floor((since + (np.arange(len(rates)) + 0.5) * bin_s) / slot_s).astype(np.int64)
     if not len(slots):
-        return state
+        return
     known = ~np.isnan(rates)
     places = slots - slots[0]
     seconds = np.bincount(places[known], minlength=int(places[-1]) + 1) * bin_s
     requests = np.bincount(places[known], weights=rates[known], minlength=len(seconds)) * bin_s
-    season = state.season
-    for place in np.flatnonzero(seconds >= LEAST_COVERED * SLOT_S):
-        season = learned(season, int(slots[0] + place), float(requests[place] / seconds[place]))
-    return replace(state, season=season)
+    for place in np.flatnonzero(seconds >= LEAST_COVERED * slot_s):
+        yield int(slots[0] + place), float(requests[place]), float(seconds[place])

@@ -9,13 +9,16 @@ from math import floor, isfinite, isnan
 
 import numpy as np
 
-from controller.estimate.demand.bands import ALPHAS, corrected, offsets_of
+from controller.estimate.demand.bands import ALPHAS, bounded, corrected, offsets_of
 from controller.estimate.demand.experts import combined_of, predictions, weights_of
 from controller.estimate.demand.levels import followed
-from controller.estimate.demand.season import learned
+from controller.estimate.demand.schedule import learned as schedule_learned
+from controller.estimate.demand.schedule import lifts
+from controller.estimate.demand.season import learned as season_learned
 from controller.estimate.demand.state import (
     ERRORS,
     EXPERTS,
+    FIVE_S,
     HORIZON_MINUTES,
     HORIZONS_S,
     MINUTE_S,
@@ -67,7 +70,7 @@ def observed(state: DemandState, at: datetime, requests_per_s: float, over_s: fl
 
 def _set_back(state: DemandState, now: float) -> DemandState:
     """The clock went back: what it said of the open minute, and of forecasts that wait, is worth nothing."""
-    recent = replace(state.recent, at_s=now - FIRST_PASS_S, minute=(0.0, 0.0), slot=(0.0, 0.0))
+    recent = replace(state.recent, at_s=now - FIRST_PASS_S, minute=(0.0, 0.0), five=(0.0, 0.0), slot=(0.0, 0.0))
     record = replace(state.record, issued_minute=np.full(PENDING, -1, dtype=np.int64))
     return replace(state, recent=recent, record=record)
 
@@ -86,6 +89,7 @@ def _advanced(state: DemandState, start: float, end: float, rate: float, unseen:
             recent,
             at_s=until,
             minute=(recent.minute[0] + requests, recent.minute[1] + seconds),
+            five=(recent.five[0] + requests, recent.five[1] + seconds),
             slot=(recent.slot[0] + requests, recent.slot[1] + seconds),
         )
         state = _closed(replace(state, recent=recent), at, until, issues=end - until < MINUTE_S)
@@ -94,12 +98,12 @@ def _advanced(state: DemandState, start: float, end: float, rate: float, unseen:
 
 
 def _closed(state: DemandState, start: float, until: float, *, issues: bool) -> DemandState:
-    """``state`` with the minute and the half hour closed that ``start`` lies in, when ``until`` is beyond them.
+    """``state`` with the minute, five and half hour closed that ``start`` lies in, when ``until`` is after them.
 
     issues   the minute's end makes forecasts: not in the middle of a long observation, where the levels already know
              the rest of it, nor after a time that nobody saw
     """
-    minute, slot = floor(start / MINUTE_S), floor(start / SLOT_S)
+    minute = floor(start / MINUTE_S)
     recent = state.recent
     if floor(until / MINUTE_S) > minute:
         requests, seconds = recent.minute
@@ -109,11 +113,22 @@ def _closed(state: DemandState, start: float, until: float, *, issues: bool) -> 
             state = replace(state, record=_scored(state.record, minute, requests / seconds))
         if issues:
             state = replace(state, record=_issued(state, floor(until / MINUTE_S) - 1, until))
+    return _shaped(state, start, until)
+
+
+def _shaped(state: DemandState, start: float, until: float) -> DemandState:
+    """``state`` with what closed five minutes and half hours teach."""
+    five, slot = floor(start / FIVE_S), floor(start / SLOT_S)
+    if floor(until / FIVE_S) > five:
+        requests, seconds = state.recent.five
+        if seconds >= LEAST_COVERED * FIVE_S:
+            state = replace(state, schedule=schedule_learned(state.schedule, five, requests, seconds))
+        state = replace(state, recent=replace(state.recent, five=(0.0, 0.0)))
     if floor(until / SLOT_S) > slot:
-        requests, seconds = recent.slot
+        requests, seconds = state.recent.slot
         if seconds >= LEAST_COVERED * SLOT_S:
-            state = replace(state, season=learned(state.season, slot, requests / seconds))
-        state = replace(state, recent=replace(recent, slot=(0.0, 0.0)))
+            state = replace(state, season=season_learned(state.season, slot, requests / seconds))
+        state = replace(state, recent=replace(state.recent, slot=(0.0, 0.0)))
     return state
 
 
@@ -122,10 +137,10 @@ def _issued(state: DemandState, minute: int, now: float) -> Record:
     record = state.record
     table = predictions(state, now, _HORIZONS)
     combined = combined_of(table, record.weights)
-    bounds = np.maximum(combined[:, None] + record.offsets * scales_of(combined)[:, None], 0.0)
+    bounds = bounded(combined, record.offsets, lifts(state.schedule, now, now + _HORIZONS + MINUTE_S))
     issued, issued_minute = record.issued.copy(), record.issued_minute.copy()
     row = minute % PENDING
-    issued[row] = np.concatenate((table, combined[:, None], bounds), axis=1)
+    issued[row] = np.concatenate((table, bounds[:, :1], bounds), axis=1)
     issued_minute[row] = minute
     return replace(record, issued=issued, issued_minute=issued_minute)
 

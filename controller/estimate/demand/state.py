@@ -32,6 +32,12 @@ EXPERTS = (*(("level",) * len(LEVELS_S)), "trend", "trend", "day", "day", "week"
 DAY_SLOTS, WEEK_SLOTS, SLOT_S = 48, 336, 1800.0
 """Half hours: long enough to average the noise away; straight lines between their middles keep the slope."""
 
+FIVE_S, DAY_FIVES = 300.0, 288
+"""Five minutes, and how many a day has: what runs by the clock mostly begins at such a time."""
+
+KEPT_DAYS = 14
+"""Days whose steps are remembered: twice every day of the week."""
+
 ERRORS = 1440
 """Scored forecasts kept per horizon: one a minute for a day."""
 
@@ -60,6 +66,20 @@ class Season:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Sharp steps of the rate between five minutes and the next, by day (modulo KEPT_DAYS) and time of day.
+
+    jumps         log(rate / rate of the five minutes before); 0: none that was sharp; nan: never seen
+    before        rate of the newest five minutes that are over, requests/s; nan: none
+    before_five   which those were, since 1970
+    """
+
+    jumps: Floats
+    before: float
+    before_five: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recent:
     """The last seconds to hours.
 
@@ -68,7 +88,7 @@ class Recent:
     levels         exponentially weighted mean rates, by LEVELS_S
     noise_ratio    mean |rate of a pass - level| / scale: what is noise, and so what is a jump
     surprise       the rate of the pass before, when that was a surprise; else nan
-    minute, slot   sums of requests and seconds of the minute and the half hour that are not over yet
+    minute, five, slot   sums of requests and seconds of the minute, the five minutes, the half hour not over yet
     """
 
     at_s: float
@@ -77,6 +97,7 @@ class Recent:
     noise_ratio: float
     surprise: float
     minute: tuple[float, float]
+    five: tuple[float, float]
     slot: tuple[float, float]
 
 
@@ -111,6 +132,7 @@ class DemandState:
 
     recent: Recent
     season: Season
+    schedule: Schedule
     record: Record
 
 
@@ -140,6 +162,7 @@ def empty_state() -> DemandState:
             noise_ratio=NOISE_GUESS,
             surprise=nan,
             minute=(0.0, 0.0),
+            five=(0.0, 0.0),
             slot=(0.0, 0.0),
         ),
         season=Season(
@@ -148,6 +171,7 @@ def empty_state() -> DemandState:
             week=np.full(WEEK_SLOTS, nan),
             week_seen=np.zeros(WEEK_SLOTS, dtype=np.int64),
         ),
+        schedule=Schedule(jumps=np.full((KEPT_DAYS, DAY_FIVES), nan), before=nan, before_five=nan),
         record=Record(
             issued=np.zeros((PENDING, rows, experts + 1 + quantiles)),
             issued_minute=np.full(PENDING, -1, dtype=np.int64),

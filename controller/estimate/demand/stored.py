@@ -7,23 +7,24 @@ from collections.abc import Mapping
 from dataclasses import fields, replace
 from math import isnan, nan
 from typing import Any
+from zlib import compress, decompress
 
 import numpy as np
 
 from controller.estimate.demand.experts import weights_of
 from controller.estimate.demand.state import DemandState, Record, empty_state
 
-VERSION = 1
+VERSION = 2
 """Of the layout. Whoever changes the experts, horizons or probabilities counts it up: other versions start afresh."""
 
 FORGOTTEN = ("issued", "issued_minute", "weights")
 """Forecasts that wait to be scored are not stored (half an hour of scores is lost), and weights follow from losses."""
 
-PARTS = ("recent", "season", "record")
+PARTS = ("recent", "season", "schedule", "record")
 
 
 def state_to_json(state: DemandState) -> dict[str, Any]:
-    """About 45 kB of text. Arrays are base64 of little-endian 32-bit floats (counts: integers)."""
+    """About 45 kB of text. Arrays are base64 of deflated little-endian 32-bit floats (counts: integers)."""
     stored: dict[str, Any] = {"version": VERSION}
     for part in PARTS:
         values = getattr(state, part)
@@ -52,7 +53,7 @@ def state_from_json(stored: Mapping[str, Any]) -> DemandState:
 def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         kind = "<i4" if value.dtype.kind == "i" else "<f4"
-        return b64encode(value.astype(kind).tobytes()).decode("ascii")
+        return b64encode(compress(value.astype(kind).tobytes())).decode("ascii")
     if isinstance(value, tuple):
         return [_plain(one) for one in value]
     return None if isnan(value) else value
@@ -62,7 +63,7 @@ def _typed(value: Any, like: Any) -> Any:
     """``value`` as the type and shape of ``like``."""
     if isinstance(like, np.ndarray):
         kind = "<i4" if like.dtype.kind == "i" else "<f4"
-        return np.frombuffer(b64decode(value), dtype=kind).reshape(like.shape).astype(like.dtype)
+        return np.frombuffer(decompress(b64decode(value)), dtype=kind).reshape(like.shape).astype(like.dtype)
     if isinstance(like, tuple):
         return tuple(float(one) for one in value)
     return nan if value is None else float(value)
