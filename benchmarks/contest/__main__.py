@@ -26,7 +26,7 @@ from pathlib import Path
 
 from benchmarks.contest import report
 from benchmarks.contest.bracket import Bounds, BoundsFile, bracket_with
-from benchmarks.contest.cases import ENGINES, Ground
+from benchmarks.contest.cases import ENGINES, Ground, workload
 from benchmarks.contest.play import WEIGHT_OF_OURS, Asked, Contest, Sweep, first_share
 from benchmarks.contest.players import MAIN, PLAYERS, documented
 from benchmarks.contest.results import Store, Task
@@ -116,8 +116,21 @@ def _mistakes(args: argparse.Namespace) -> list[str]:
     both = sorted(set(args.days) & set(args.tune_days))
     if "tune" in args.actions and both:
         told.append(f"day {', '.join(map(str, both))} is both tuned and judged on: choose other --tune-days")
+    if not told:
+        told += _absent(args)
     least = {"seeds": args.seeds, "budget": args.budget, "settings": args.settings, "jobs": args.jobs}
     return told + [f"--{name} is {value}: 1 is the least" for name, value in least.items() if value < 1]
+
+
+def _absent(args: argparse.Namespace) -> list[str]:
+    """Days that a trace does not have."""
+    told = []
+    for ground in _grounds(args, sorted({*args.days, *args.tune_days}), [0.0]):
+        try:
+            workload(ground, seed=1)
+        except ValueError as error:
+            told.append(f"{ground.trace} has no day {ground.day}: {error}")
+    return told
 
 
 def _names(args: argparse.Namespace) -> list[str]:
