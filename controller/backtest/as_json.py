@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from controller.backtest.gate import Failed, Gate
@@ -62,7 +63,11 @@ def _standing(one: Standing) -> dict[str, Any]:
         "settings": dict(one.runs[0].settings),
         **{name: _spread(one.value(name)) for name in QUANTITIES},
         "runs": [
-            {"seed": run.seed, **{name: _number(value(run, one.backtest)) for name, value in QUANTITIES.items()}}
+            {
+                "seed": run.seed,
+                **{name: _number(value(run, one.backtest)) for name, value in QUANTITIES.items()},
+                "paid": [asdict(paid) for paid in run.paid],
+            }
             for run in one.runs
         ],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import inf, isfinite
 from pathlib import Path
@@ -11,15 +11,33 @@ from pathlib import Path
 from controller.backtest.gate import Gate, parse
 from controller.backtest.ground import Described, Priced
 from controller.backtest.mistakes import Mistakes
-from controller.documents import duration_s, nearest
+from controller.documents import duration_s, nearest, ratio_value
 from controller.errors import ConfigError, Problem
 from controller.settings.values import ledger_url
+from controller.simulate.failures import NO_FAILURES, PUBLISHED, Failures
 from controller.simulate.opponents.catalogue import OPPONENTS
+from controller.simulate.spot import NOTICE_S
 from controller.simulate.startup import PROFILES, StartUp
 
 STDOUT = "-"
-ALL, NONE = "all", "none"
+ALL, NONE, PUBLISHED_RATE = "all", "none", "published"
 LONGEST_START_UP_S = 86_400.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpotAsked:
+    """The spot market, as far as it was said. ``zones``: names, or how they begin."""
+
+    trace: Path | None = None
+    seed: int | None = None
+    zones: tuple[str, ...] = ()
+    notice_s: float | None = None
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The options that were given."""
+        given = {"trace": self.trace, "seed": self.seed, "zones": self.zones or None, "notice": self.notice_s}
+        return tuple(f"--spot-{name}" for name, value in given.items() if value is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +72,8 @@ class Asked:
     seeds: tuple[int, ...]
     interval_s: float | None
     jobs: int
+    failures: Failures
+    spot: SpotAsked
     bracket: bool
     gate: Gate | None
     report: Path | None
@@ -89,11 +109,31 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
         seeds=tuple(range(arguments.seed, arguments.seed + arguments.seeds)),
         interval_s=mistakes.read("--interval", arguments.interval, _more_than_no_time),
         jobs=arguments.jobs,
+        failures=_failures(arguments, mistakes),
+        spot=SpotAsked(
+            trace=arguments.spot_trace,
+            seed=arguments.spot_seed,
+            zones=_zones(arguments, mistakes),
+            notice_s=mistakes.read("--spot-notice", arguments.spot_notice, _notice),
+        ),
         bracket=mistakes.tried(lambda: _bracket(arguments.bracket)) or False,
         gate=mistakes.tried(lambda: parse(arguments.fail_if)) if arguments.fail_if is not None else None,
         report=arguments.report,
         json=arguments.json,
     )
+
+
+def _failures(arguments: argparse.Namespace, mistakes: Mistakes) -> Failures:
+    crashes = mistakes.read("--failures", arguments.failures, _crashes) or NO_FAILURES
+    share = mistakes.read("--failed-starts", arguments.failed_starts, _share)
+    return replace(crashes, failed_start_ratio=share or 0.0)
+
+
+def _zones(arguments: argparse.Namespace, mistakes: Mistakes) -> tuple[str, ...]:
+    if arguments.spot_seed is not None and arguments.spot_trace is not None:
+        mistakes.wrong("--spot-seed", "draws a market, and --spot-trace is one; choose one of them")
+    named = (part.strip() for part in (arguments.spot_zones or "").split(","))
+    return tuple(name for name in named if name)
 
 
 def _described(arguments: argparse.Namespace) -> Described:
@@ -151,6 +191,34 @@ def _seconds(text: str) -> float:
         return duration_s(text)
     except ValueError:
         return -1.0
+
+
+def _crashes(text: str) -> Failures:
+    if text == PUBLISHED_RATE:
+        return PUBLISHED
+    seconds = _seconds(text)
+    if not seconds > 0:
+        raise ValueError(
+            f"expected published, or the time between two crashes of a replica such as 30d, found '{text}'"
+        )
+    return Failures(mean_s=seconds)
+
+
+def _share(text: str) -> float:
+    try:
+        share = ratio_value(text if text.endswith("%") else float(text))
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise ValueError(f"expected a share from 0% to 100%, such as 2%, found '{text}'")
+    return share
+
+
+def _notice(text: str) -> float:
+    seconds = NOTICE_S.get(text, _seconds(text))
+    if seconds < 0:
+        raise ValueError(f"expected {', '.join(NOTICE_S)} or a duration such as 30s, found '{text}'")
+    return seconds
 
 
 def _warm_up(text: str) -> float:

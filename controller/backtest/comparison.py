@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.table import Table
 from rich.text import Text
 
-from controller.backtest.results import Backtest, Standing, standings
+from controller.backtest.results import Backtest, Standing, standings, worth_showing
 from controller.backtest.words import UNKNOWN, Verdict, change, shown_spread, span, verdict
 from controller.facts.missing import Missing
 
@@ -24,11 +24,12 @@ Cell = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """``rank``: 1 is kept longest. ``heading``: one or two lines."""
+    """``rank``: 1 is kept longest. ``heading``: one or two lines. ``quantity``: what must be worth showing."""
 
     rank: int
     heading: str
     cell: Callable[[Standing, Standing], Cell]
+    quantity: str = ""
 
     def width(self, cells: Sequence[Cell]) -> int:
         parts = [*self.heading.split("\n"), *(part for cell in cells for part in cell)]
@@ -66,6 +67,17 @@ COLUMNS = (
     Column(13, "reversals\na day", _of("reversals_per_day")),
     Column(14, "forecast\nerror", _of("forecast_error")),
     Column(15, "pass", _of("pass")),
+    *(
+        Column(rank, heading, _of(quantity), quantity)
+        for rank, heading, quantity in (
+            (5, "interrup-\ntions", "interruptions"),
+            (5, "failures", "failures"),
+            (5, "requests\nlost", "lost"),
+            (6, "reserved", "usd_reserved"),
+            (6, "on demand", "usd_on_demand"),
+            (6, "spot", "usd_spot"),
+        )
+    ),
 )
 
 
@@ -75,6 +87,7 @@ class Comparison:
     def __init__(self, backtest: Backtest) -> None:
         self._backtest = backtest
         self._standings = standings(backtest)
+        self._columns = [one for one in COLUMNS if worth_showing(backtest, one.quantity)]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         found = verdict(self._backtest)
@@ -104,14 +117,14 @@ class Comparison:
         longest = max(len(one.name) for one in self._standings) + GAP
         left = width - min(longest, NARROWEST_NAME + GAP)
         kept: list[Column] = []
-        for column in sorted(COLUMNS, key=lambda column: column.rank):
+        for column in sorted(self._columns, key=lambda column: column.rank):
             cells = self._cells(column)
             if column.rank > 2 and all(mean == UNKNOWN for mean, _ in cells):
                 continue
             if column.width(cells) <= left:
                 left -= column.width(cells)
                 kept.append(column)
-        return sorted(kept, key=COLUMNS.index)
+        return sorted(kept, key=self._columns.index)
 
     def _table(self, kept: Sequence[Column], found: Verdict) -> Table:
         table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False)
@@ -125,7 +138,7 @@ class Comparison:
         return table
 
     def _left_out(self, kept: Sequence[Column]) -> list[str]:
-        names = [_named(column) for column in COLUMNS if column not in kept and not self._all_unknown(column)]
+        names = [_named(column) for column in self._columns if column not in kept and not self._all_unknown(column)]
         return [f"Not shown at this width: {', '.join(names)}."] if names else []
 
     def _all_unknown(self, column: Column) -> bool:
@@ -134,7 +147,7 @@ class Comparison:
     def _unknown(self, kept: Sequence[Column]) -> list[str]:
         """Why something is unknown, once a reason."""
         told: dict[str, list[str]] = {}
-        for column in COLUMNS:
+        for column in self._columns:
             if column not in kept and not self._all_unknown(column):
                 continue
             for one in self._standings:

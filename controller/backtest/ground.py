@@ -62,15 +62,16 @@ class Priced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ground:
-    """One service, one variant. ``told``: where it was found."""
+    """One service and its first variant. ``told``: where it was found; ``others``: further ones that may be rented."""
 
     service: str
     model: Model
     variant: Variant
     told: str
+    others: tuple[Variant, ...] = ()
 
     def fleet(self) -> Fleet:
-        """Nothing else exists in a rehearsal."""
+        """Of the first variant alone."""
         service = Service(name=self.service, model=self.model, variants={self.variant.name: self.variant})
         return Fleet(services={self.service: service})
 
@@ -84,21 +85,22 @@ def settings_at(path: Path) -> Settings:
 
 
 def ground_in(settings: Settings, policies: Sequence[ServicePolicy], wanted: str | None) -> Ground:
-    """The policies' service in a fleet file, and its variant ``wanted``: else the first that a policy names, else the
-    file's first. Raises ConfigError."""
+    """The policies' service in a fleet file, and its variant ``wanted`` alone: else all of them, the first that a
+    policy names before the others, else as in the file. Raises ConfigError."""
     service = settings.fleet.services[policies[0].service]
     named = wanted or next((rule.name for policy in policies for rule in policy.variants), None)
     name = named or next(iter(service.variants))
     if name not in service.variants:
         message = f"{settings.file}: service '{service.name}' has no variant '{name}'"
         raise ConfigError([Problem("--variant", 0, 0, "", message + did_you_mean(name, service.variants))])
-    others = len(service.variants) - 1
-    more = f" (its {others} other variants are left out)" if others else ""
+    others = tuple(one for one in service.variants.values() if one.name != name)
+    more = f" (its {len(others)} other variants are left out)" if others and wanted else ""
     return Ground(
         service=service.name,
         model=service.model,
         variant=service.variants[name],
         told=f"{settings.file}: {service.name}/{name}{more}",
+        others=() if wanted else others,
     )
 
 

@@ -9,17 +9,18 @@ from math import ceil
 from pathlib import Path
 
 from controller.backtest.asked import Asked
-from controller.backtest.engines import BELIEF_RATIO, Engine, Settings, believed, engine_of, speed_of, speed_of_profile
+from controller.backtest.choice import Rented, Rig, Wares, fleet_of, plain, wanted_others, wares_of
+from controller.backtest.engines import BELIEF_RATIO, Engine, Settings, engine_of, speed_of, speed_of_profile
 from controller.backtest.ground import Ground, ground_in, ground_of, price_of, settings_at
 from controller.backtest.mistakes import Mistakes
+from controller.backtest.perils import failures_told, market_of, spot_told
 from controller.backtest.run import OURS, Entrant, Stage
 from controller.backtest.trace import MINUTE_S, Played, played_of, whole_of
 from controller.decide.rules import ServicePolicy
 from controller.errors import ConfigError, Problem
 from controller.estimate.performance.capacity import capacity
-from controller.facts.fleet import Capacity, CapacityType, Variant
+from controller.facts.fleet import CapacityType, Variant
 from controller.facts.missing import Missing
-from controller.facts.prices import Price
 from controller.facts.slo import LatencyTarget, Slo
 from controller.policy.load import load_policies
 from controller.settings.load import Settings as FleetSettings
@@ -27,6 +28,7 @@ from controller.simulate.opponents.catalogue import OPPONENTS
 from controller.simulate.opponents.profile import ReplicaProfile, profile_engine
 from controller.simulate.opponents.static import replicas_for_peak
 from controller.simulate.shell import Seat
+from controller.simulate.spot import SpotDraw, SpotMarket
 from controller.simulate.startup import PROFILES, StartUp
 from controller.simulate.world import Case, Judge
 
@@ -49,50 +51,22 @@ STATIC = "static"
 START_UP = "cold_pod"
 CHANNELS = ("log", "slack")
 
-LIMITS = (
-    "One variant is simulated, and every replica is bought alike: nothing is reserved or on spot.",
-    "No replica fails, and no client gives up or asks again.",
-    f"Our policy starts with step times that are wrong by up to {BELIEF_RATIO:.0%}, and learns from what it reads.",
+BRACKET_KNOWS = (
+    "the bound and the schedule know one variant, bought on demand; give --usd-per-gpu-hour, which makes it so"
+)
+SPOT_SHARED = (
+    "All variants find the same zones open. Who is warned takes no new request; what it has not finished"
+    " by the deadline is lost and sent again."
+)
+OTHERS_RENT = (
+    "The others rent the first variant only: what is reserved of it, then on demand, as much as they want. What is"
+    " reserved is paid for by everybody, used or not."
 )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rented:
-    """One replica: where it is found, how fast it is, what it costs."""
-
-    ground: Ground
-    engine: Engine
-    price: Price
-
-    @property
-    def usd_per_replica_hour(self) -> float:
-        return self.price.usd_per_gpu_hour * self.ground.variant.gpus_per_replica
-
-    @property
-    def variant(self) -> Variant:
-        """As the policy's fleet file would have it, one way of buying, its engine's settings and a first belief of its
-        speed."""
-        usd, spec = self.price.usd_per_gpu_hour, self.engine.spec
-        return replace(
-            self.ground.variant,
-            capacity=(Capacity(type=CapacityType.ON_DEMAND, usd_per_gpu_hour=usd),),
-            step=believed(spec.step),
-            token_budget=spec.token_budget,
-            max_sequences=spec.max_sequences,
-        )
-
-    @property
-    def price_told(self) -> str:
-        gpus, usd = self.ground.variant.gpus_per_replica, self.price.usd_per_gpu_hour
-        of = f" ({gpus} GPUs at ${usd:.2f})" if gpus > 1 else ""
-        return f"${usd * gpus:.2f} per replica and hour{of}, billed by the second; {self.price.source}"
-
-    @property
-    def replica_told(self) -> str:
-        variant = self.ground.variant
-        kv = "" if variant.kv_cache_dtype == "auto" else f", KV cache in {variant.kv_cache_dtype}"
-        gpus = f"{variant.gpus_per_replica} x {variant.gpu.name}"
-        return f"{self.ground.model.name} in {variant.quantization}{kv} on {gpus}"
+LIMITS = (
+    "No client gives up or asks again by itself.",
+    f"Our policy starts with step times that are wrong by up to {BELIEF_RATIO:.0%}, and learns from what it reads.",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,15 +83,29 @@ class Prepared:
 
     @property
     def start_up_told(self) -> str:
-        found = self.stage.case.start_up
-        name = next((f", {name}" for name, one in PROFILES.items() if one == found), "")
-        return f"{found.median_s:g} s ({found.min_s:g} to {found.max_s:g} s){name}"
+        """Of each variant, where they differ."""
+        told = {rig.variant.name: _start_up_told(rig.start_up) for rig in self.rented.rigs}
+        if len(set(told.values())) == 1:
+            return next(iter(told.values()))
+        return "; ".join(f"{name}: {words}" for name, words in told.items())
+
+    @property
+    def perils_told(self) -> dict[str, str]:
+        """What may go wrong, by name; empty: nothing."""
+        case = self.stage.case
+        told = {"failures": failures_told(case.failures), "spot": spot_told(self.asked.spot, case.spot)}
+        return {name: words for name, words in told.items() if words}
 
     @property
     def fleet_told(self) -> str:
         limits, at_first = self.stage.policy.replicas, self.stage.case.initial_replicas
         counts = f"{limits.min_replicas} to {limits.max_replicas} replicas, {at_first} at first"
         return f"{self.rented.replica_told}; {counts}; {self.rented.ground.told}"
+
+
+def _start_up_told(found: StartUp) -> str:
+    name = next((f", {name}" for name, one in PROFILES.items() if one == found), "")
+    return f"{found.median_s:g} s ({found.min_s:g} to {found.max_s:g} s){name}"
 
 
 def prepared(asked: Asked, mistakes: Mistakes, now: datetime) -> Prepared:
@@ -131,22 +119,27 @@ def prepared(asked: Asked, mistakes: Mistakes, now: datetime) -> Prepared:
     ground = mistakes.tried(lambda: _ground(asked, settings, policies)) if policies and (settings or not file) else None
     price = mistakes.tried(lambda: price_of(ground, asked.priced, now)) if ground else None
     slo = _slo(policies)
-    engine = mistakes.tried(lambda: _engine(asked, ground, slo, played)) if ground and played else None
+    wares = mistakes.tried(lambda: wares_of(ground, price, asked.priced, policies, now)) if ground and price else None
+    engines = _engines(asked, ground, policies, slo, played, mistakes) if ground and played else {}
+    spot = mistakes.tried(lambda: market_of(asked.spot, wares, policies, played.span_s)) if wares and played else None
+    if wares and asked.bracket and not plain(wares):
+        mistakes.wrong("--bracket", BRACKET_KNOWS)
     mistakes.finish()
     assert ground is not None, "else there was a mistake"
     assert played is not None
     assert price is not None
-    assert engine is not None
-    judged = replace(policies[0], slo=slo)
-    stage = _stage(asked, settings, judged, played, Rented(ground=ground, engine=engine, price=price))
+    assert wares is not None
+    rigs = tuple(_rig(asked, one, engines[one.variant.name]) for one in wares)
+    rented = Rented(ground=ground, price=price, rigs=rigs)
+    stage = _stage(asked, settings, replace(policies[0], slo=slo), played, rented, spot)
     return Prepared(
         asked=asked,
         stage=stage,
         played=played,
-        entrants=(*_ours(asked, policies, ground), *_rivals(asked, played, slo, stage.profile, engine)),
+        entrants=(*_ours(asked, policies, rented), *_rivals(asked, played, slo, stage.profile, rented.first.engine)),
         slo=slo,
-        rented=Rented(ground=ground, engine=engine, price=price),
-        notes=(*played.notes, *_notes(asked, policies)),
+        rented=rented,
+        notes=(*played.notes, *_notes(asked, policies), *_limits(asked, rented, spot)),
     )
 
 
@@ -177,23 +170,26 @@ def _slo(policies: Sequence[ServicePolicy]) -> Slo:
     return next(named, INTERACTIVE)
 
 
-def _playable(policy: ServicePolicy, ground: Ground) -> ServicePolicy:
-    """``policy`` where there is one variant, bought in one way, and nobody to alert."""
-    rules = tuple(replace(rule, capacity_types=None) for rule in policy.variants if rule.name == ground.variant.name)
+def _playable(policy: ServicePolicy, rented: Rented) -> ServicePolicy:
+    """``policy`` where there are these variants only, and nobody to alert."""
+    there = {rig.variant.name for rig in rented.rigs}
+    rules = tuple(rule for rule in policy.variants if rule.name in there)
+    if rented.plain:  # whatever the fleet file says of it, it is bought on demand here
+        rules = tuple(replace(rule, capacity_types=None) for rule in rules)
     return replace(policy, variants=rules, alerts=())
 
 
 # --- who plays -------------------------------------------------------------------------------------------------------
 
 
-def _ours(asked: Asked, policies: Sequence[ServicePolicy], ground: Ground) -> list[Entrant]:
+def _ours(asked: Asked, policies: Sequence[ServicePolicy], rented: Rented) -> list[Entrant]:
     """Called "pennyweight" alone, and by their files where they are several."""
     paths = list(dict.fromkeys(asked.policies))
     stems = [path.stem for path in paths]
     names = stems if len(set(stems)) == len(stems) else [str(path) for path in paths]
     labels = [f"{OURS} {name}" for name in names] if len(paths) > 1 else [""]
     return [
-        Entrant(name=OURS, label=label, policy=_playable(policy, ground))
+        Entrant(name=OURS, label=label, policy=_playable(policy, rented))
         for label, policy in zip(labels, policies, strict=True)
     ]
 
@@ -223,10 +219,29 @@ def _ground(asked: Asked, settings: FleetSettings | None, policies: Sequence[Ser
     return ground_of(asked.described, policies)
 
 
-def _engine(asked: Asked, ground: Ground, slo: Slo, played: Played) -> Engine:
+def _engines(
+    asked: Asked, ground: Ground, policies: Sequence[ServicePolicy], slo: Slo, played: Played, mistakes: Mistakes
+) -> dict[str, Engine]:
+    """By variant; --profile is about the first."""
+    variants = {one.name: one for one in (ground.variant, *wanted_others(ground, policies))}
+    found = {
+        name: mistakes.tried(lambda one=one: _engine(asked, ground, one, slo, played))  # type: ignore[misc]
+        for name, one in variants.items()
+    }
+    known = {name: engine for name, engine in found.items() if engine is not None}
+    for name, engine in known.items():
+        if played.longest > engine.spec.max_model_len:
+            told = (
+                f"has a request of {played.longest:,} tokens, a replica of {name} takes {engine.spec.max_model_len:,}"
+            )
+            mistakes.wrong(played.name, f"{told}; leave such requests out of the trace, or the variant with --variant")
+    return known
+
+
+def _engine(asked: Asked, ground: Ground, variant: Variant, slo: Slo, played: Played) -> Engine:
     """Raises ConfigError."""
-    model, variant = ground.model, ground.variant
-    speed = speed_of_profile(asked.profile, model, variant) if asked.profile else speed_of(model, variant)
+    model, profile = ground.model, asked.profile if variant is ground.variant else None
+    speed = speed_of_profile(profile, model, variant) if profile else speed_of(model, variant)
     if isinstance(speed, Missing):
         raise ConfigError([Problem(variant.name, 0, 0, "", f"its speed cannot be worked out: {speed.why}")])
     said = Settings(
@@ -238,17 +253,22 @@ def _engine(asked: Asked, ground: Ground, slo: Slo, played: Played) -> Engine:
     return engine_of(model, variant, speed, said)
 
 
-def _start_up(ground: Ground) -> StartUp:
-    said = ground.variant.start_up_s
-    return StartUp.around(said) if said is not None else PROFILES[START_UP]
+def _rig(asked: Asked, wares: Wares, engine: Engine) -> Rig:
+    said = wares.variant.start_up_s
+    usual = StartUp.around(said) if said is not None else PROFILES[START_UP]
+    return Rig(wares=wares, engine=engine, start_up=asked.start_up or usual)
 
 
 def _stage(
-    asked: Asked, settings: FleetSettings | None, policy: ServicePolicy, played: Played, rented: Rented
+    asked: Asked,
+    settings: FleetSettings | None,
+    policy: ServicePolicy,
+    played: Played,
+    rented: Rented,
+    spot: SpotMarket | SpotDraw | None,
 ) -> Stage:
-    engine, ground = rented.engine, rented.ground
-    start_up = asked.start_up or _start_up(ground)
-    variant = replace(rented.variant, start_up_s=ground.variant.start_up_s or start_up.median_s)
+    first = rented.first
+    engine, variant = first.engine, first.variant
     interval_s = asked.interval_s or (settings.interval_s if settings else INTERVAL_S)
     profile = profile_engine(
         engine.spec.step,
@@ -262,23 +282,26 @@ def _stage(
     case = Case(
         name=played.name,
         spec=engine.spec,
-        start_up=start_up,
+        start_up=first.start_up,
         judge=Judge.of(policy.slo),
         usd_per_replica_hour=rented.usd_per_replica_hour,
         initial_replicas=min(max(needed, limits.min_replicas), limits.max_replicas),
         interval_s=interval_s,
         staleness_s=min(STALENESS_S, interval_s / 2),
+        kinds=tuple(rig.kind for rig in rented.rigs),
+        failures=asked.failures,
+        spot=spot,
     )
     return Stage(
         case=case,
-        fleet=replace(ground, variant=variant).fleet(),
+        fleet=fleet_of(rented.ground, rented.rigs),
         seat=Seat(
-            service=ground.service,
+            service=policy.service,
             variant=variant.name,
             gpus_per_replica=variant.gpus_per_replica,
             capacity_type=CapacityType.ON_DEMAND,
         ),
-        policy=_playable(policy, ground),
+        policy=_playable(policy, rented),
         profile=profile,
         earlier=played.earlier,
         interval_s=interval_s,
@@ -303,4 +326,14 @@ def _notes(asked: Asked, policies: Sequence[ServicePolicy]) -> Iterator[str]:
         told = OPPONENTS[name].translation
         if told and name != STATIC:
             yield f"{name}, with its documented defaults: {told}."
+
+
+def _limits(asked: Asked, rented: Rented, spot: SpotMarket | SpotDraw | None) -> Iterator[str]:
+    if rented.plain:
+        yield "One variant is simulated, and every replica is bought alike: nothing is reserved or on spot."
+    elif asked.against:
+        yield OTHERS_RENT
+    yield "No replica fails." if asked.failures.none else f"Replicas fail: {failures_told(asked.failures)}."
+    if spot is not None:
+        yield f"Spot capacity: {spot_told(asked.spot, spot)}. {SPOT_SHARED}"
     yield from LIMITS

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing, mapped, ratio
 from controller.facts.slo import LatencyTarget, Slo
 from controller.simulate.score import Number, RunScore
@@ -130,9 +131,18 @@ QUANTITIES: Mapping[str, Quantity] = {
     "ttft_p99": lambda run, _: run.ttft_p99_s,
     "tpot_p50": lambda run, _: run.tpot_p50_s,
     "tpot_p99": lambda run, _: run.tpot_p99_s,
+    "interruptions": lambda run, _: run.interruptions,
+    "failures": lambda run, _: run.failures,
+    "lost": lambda run, _: run.lost,
+    "usd_reserved": lambda run, _: run.usd_of(CapacityType.RESERVED),
+    "usd_on_demand": lambda run, _: run.usd_of(CapacityType.ON_DEMAND),
+    "usd_spot": lambda run, _: run.usd_of(CapacityType.SPOT),
 }
-"""By the names that ``--fail-if`` uses: USD, shares of 1, counts, hours, seconds. ``unfinished``: lost or still running
-at the end."""
+"""By the names that ``--fail-if`` uses: USD, shares of 1, counts, hours, seconds. ``unfinished``: still running at the
+end; ``lost``: cut off when a replica was lost."""
+
+WHERE_ANY = ("interruptions", "failures", "lost", "usd_reserved", "usd_on_demand", "usd_spot")
+"""Shown only where there are any; dollars by how they were spent only where that is in more than one way."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,6 +183,16 @@ class Standing:
         """Cheaper than the lower bound, although the SLO was kept: the simulator or the bound is wrong."""
         lower = self.backtest.lower_usd
         return self.met and not isinstance(lower, Missing) and self.usd < lower * (1 - ROUNDING)
+
+
+def worth_showing(backtest: Backtest, quantity: str) -> bool:
+    """Whether ``quantity`` says anything about these runs."""
+    if quantity not in WHERE_ANY:
+        return True
+    if quantity.startswith("usd_"):
+        several = {one.type for run in backtest.runs for one in run.paid}
+        return len(several) > 1 and CapacityType(quantity.removeprefix("usd_")) in several
+    return any(QUANTITIES[quantity](run, backtest) for run in backtest.runs)
 
 
 def standings(backtest: Backtest) -> tuple[Standing, ...]:

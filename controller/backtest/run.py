@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from statistics import fmean
 
+from controller.backtest.choice import case_for, case_for_others
 from controller.backtest.ours import rehearse_policy
 from controller.decide.rules import ReplicaRule, ServicePolicy
 from controller.estimate.demand.accuracy import accuracy
@@ -72,9 +73,10 @@ class Entrant:
 def play(stage: Stage, workload: BlockWorkload, entrant: Entrant, seed: int) -> RunScore:
     """The score of ``entrant``. ``seed`` draws the start-up times; the workload has its own."""
     began = time.perf_counter()
-    world = World(stage.case, workload.again(), seed)
     if entrant.name == OURS:
+        world = World(case_for(stage.case, entrant.policy or stage.policy), workload.again(), seed)
         return _ours(stage, world, entrant, seed, began)
+    world = World(case_for_others(stage.case), workload.again(), seed)
     limits = stage.policy.replicas
     low, high = max(1, limits.min_replicas), limits.max_replicas
     contender = OPPONENTS[entrant.name]

@@ -51,6 +51,7 @@ class Played:
 
     workloads     by seed; the notes say what was done to the data
     per_minute    requests in each minute
+    longest       prompt and output tokens of the longest request, with the first seed
     earlier       the same of the time before, as far as the forecaster is shown it; nan: nobody saw
     """
 
@@ -59,6 +60,7 @@ class Played:
     description: Description
     shape: RequestShape
     per_minute: Floats
+    longest: int
     earlier: Floats | None
     notes: tuple[str, ...]
 
@@ -66,6 +68,11 @@ class Played:
     def first_per_s(self) -> float:
         """Requests/s of the first minutes."""
         return float(self.per_minute[:FIRST_MINUTES].mean()) / MINUTE_S
+
+    @property
+    def span_s(self) -> float:
+        """How long the longest of them lasts."""
+        return max(one.end_s - one.start_s for one in self.workloads.values())
 
     @property
     def told(self) -> str:
@@ -148,12 +155,14 @@ def played_of(whole: Whole, asked: Asked) -> Played:
     replayed = workloads[asked.seeds[0]]
     found = describe(replayed)
     notes = tuple(dict.fromkeys((*whole.notes, *replayed.notes)))
+    counts, longest = _counted(replayed)
     return Played(
         name=whole.name,
         workloads=workloads,
         description=found,
         shape=_shape(found, whole.name),
-        per_minute=per_minute(replayed),
+        per_minute=counts,
+        longest=longest,
         earlier=_earlier(whole, first, asked),
         notes=notes,
     )
@@ -161,11 +170,18 @@ def played_of(whole: Whole, asked: Asked) -> Played:
 
 def per_minute(workload: BlockWorkload) -> Floats:
     """Requests in each whole or begun minute since the workload's start."""
+    return _counted(workload)[0]
+
+
+def _counted(workload: BlockWorkload) -> tuple[Floats, int]:
+    """Those, and the tokens of the longest request."""
+    longest = 0
     counts = np.zeros(max(1, int(np.ceil((workload.end_s - workload.start_s) / MINUTE_S))))
     for requests in workload.blocks():
         places = ((requests.arrival_s - workload.start_s) / MINUTE_S).astype(np.int64)
         counts += np.bincount(places, minlength=len(counts))[: len(counts)]
-    return counts
+        longest = max(longest, int((requests.prompt_tokens.astype(np.int64) + requests.output_tokens).max(initial=0)))
+    return counts, longest
 
 
 def _earlier(whole: Whole, workload: BlockWorkload, asked: Asked) -> Floats | None:

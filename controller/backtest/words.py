@@ -61,6 +61,9 @@ def span(hours: float) -> str:
 FORMS: Mapping[str, Callable[[float], str]] = {
     "cost": usd,
     "cost_per_day": usd,
+    "usd_reserved": usd,
+    "usd_on_demand": usd,
+    "usd_spot": usd,
     "regret": change,
     "attainment": share,
     "attainment_ttft": share,
@@ -121,7 +124,7 @@ def verdict(backtest: Backtest) -> Verdict:
     winner = kept[0] if kept else None
     told = [_bracket(backtest, winner), _first(all_of_them[0], winner), _cheaper(all_of_them, winner)]
     about = winner or all_of_them[0]
-    told += [_lost(about), _seeds(about), _year(backtest, about)]
+    told += [_lost(about), _befell(about), _spent(about), _seeds(about), _year(backtest, about)]
     return Verdict(
         headline=_headline(backtest, all_of_them, kept),
         details=tuple(sentence for sentence in told if sentence),
@@ -209,6 +212,31 @@ def _lost(one: Standing) -> str:
     ]
     requests = sum(run.requests for run in one.runs) / len(one.runs)
     return f"{one.name}: {' and '.join(told)} of {count(requests)} requests." if told else ""
+
+
+def _befell(one: Standing) -> str:
+    means = [
+        sum(getattr(run, name) for run in one.runs) / len(one.runs) for name in ("interruptions", "failures", "lost")
+    ]
+    if not any(means):
+        return ""
+    taken, failed, lost = map(count, means)
+    return (
+        f"{one.name}: {taken} spot replicas were taken away and {failed} failed; {lost} requests were lost with them."
+    )
+
+
+def _spent(one: Standing) -> str:
+    """Where it went, by variant and way of buying, the most first."""
+    shares: dict[str, float] = {}
+    for run in one.runs:
+        for paid in run.paid:
+            name = f"{paid.variant} {paid.type}".strip().replace("_", " ")
+            shares[name] = shares.get(name, 0.0) + paid.usd / len(one.runs)
+    if len(shares) < 2:
+        return ""
+    ranked = sorted(shares.items(), key=lambda share: -share[1])
+    return f"{one.name} paid for {', '.join(f'{name} {usd(spent)}' for name, spent in ranked)}."
 
 
 def _seeds(one: Standing) -> str:

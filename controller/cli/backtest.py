@@ -75,9 +75,10 @@ def _setting(ready: Prepared) -> Table:
         "policy": f"{names}; against {', '.join(asked.against) or 'nobody'}; {seeds}",
         "trace": f"{played.name}: {played.told}",
         "fleet": ready.fleet_told,
-        "engine": f"{ready.rented.engine.told}; {ready.rented.engine.settings}",
+        "engine": ready.rented.engine_told,
         "price": ready.rented.price_told,
         "start-up": ready.start_up_told,
+        **ready.perils_told,
         "warm-up": played.warm_up_told,
     }
     table = Table.grid(padding=(0, 2))
@@ -149,7 +150,7 @@ def _found(ready: Prepared, runs: tuple[RunScore, ...], typed: list[str]) -> Bac
     return Backtest(
         trace=ready.played.name,
         description=f"{ready.played.told}; warm-up: {ready.played.warm_up_told}",
-        engine=f"{rented.replica_told}; {rented.engine.told}; {rented.engine.settings}",
+        engine=f"{rented.replica_told}; {rented.engine_told}",
         slo=ready.slo,
         price=rented.price_told,
         start_up=ready.start_up_told,

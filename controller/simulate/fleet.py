@@ -168,6 +168,17 @@ class SimulatedFleet:
         route_waiting(self._state, self._now_s)
         return lost
 
+    def requests_on(self, name: str) -> NDArray[np.int64]:
+        """The numbers of those that the replica has, running and waiting."""
+        engine, flight = self._state.engines[self._replicas[name].row], self._state.flight
+        found = []
+        for first, following in (("run_tail", "run_before"), ("wait_head", "next")):
+            slot = int(engine[first])
+            while slot != NOBODY:
+                found.append(int(flight[slot]["number"]))
+                slot = int(flight[slot][following])
+        return np.array(found, np.int64)
+
     def turn_away(self) -> None:
         """Whoever waits at the router gives up now."""
         self.dropped += give_up(self._state, inf)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
 
 Number = float | Missing
@@ -45,6 +46,16 @@ class Move:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Paid:
+    """What one variant cost, bought in one way. ``variant`` "": the only one."""
+
+    variant: str
+    type: CapacityType
+    replica_hours: float
+    usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunScore:
     """One controller on one trace with one seed. Requests that were dropped, lost or not finished miss the SLO.
 
@@ -53,6 +64,10 @@ class RunScore:
     idle_ratio       share of billed replica time without any running request, starting included
     reversals        moves that undo a move of the 10 minutes before
     settings         what was swept or tuned, by name
+    paid             the bill by variant and way of buying; reserved capacity is paid for unused too
+    interruptions    spot replicas that were warned that they would be taken away
+    failures         replicas that crashed or failed to start
+    lost             requests that a replica had when it was lost: they were sent again, and count as missed
     """
 
     controller: str
@@ -83,6 +98,14 @@ class RunScore:
     pass_s: Number
     wall_s: float
     series: Series
+    paid: tuple[Paid, ...] = ()
+    interruptions: int = 0
+    failures: int = 0
+    lost: int = 0
+
+    def usd_of(self, kind: CapacityType) -> float:
+        """What was paid for capacity of that kind."""
+        return sum(one.usd for one in self.paid if one.type is kind)
 
     @property
     def attainment_ratio(self) -> Number:

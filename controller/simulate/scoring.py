@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.facts.missing import Missing
-from controller.simulate.score import Move, Number, RunScore, Series
+from controller.simulate.bill import Account, accounts, edges_of
+from controller.simulate.score import Move, Number, Paid, RunScore, Series
+from controller.simulate.stock import Mishap
 from controller.simulate.world import HOUR_S, Tape, World
 
 FIVE_MINUTES_S = 300.0
@@ -32,7 +34,8 @@ def scored(
     if world.fleet.replicas:
         raise ValueError("close the world before it is scored: replicas are still running")
     tape, case = world.tape, world.case
-    billed_s = sum(one.ended_s - one.created_s for one in world.fleet.gone)
+    billed = accounts(world)
+    billed_s = sum(one.seconds for one in billed)
     busy_s = sum(one.busy_s for one in world.fleet.gone)
     moves = tuple(Move(at_s=at, before=before, after=after, reason=why) for at, before, after, why in tape.moves)
     within_ttft, within_tpot, within_both = (int(column) for column in tape.within.sum(axis=0))
@@ -42,7 +45,7 @@ def scored(
         seed=seed,
         settings=dict(settings or {}),
         hours=(world.end_s - world.start_s) / HOUR_S,
-        usd=billed_s / HOUR_S * case.usd_per_replica_hour,
+        usd=sum(one.usd for one in billed),
         replica_hours=billed_s / HOUR_S,
         requests=int(tape.come.sum()),
         finished=tape.done,
@@ -64,8 +67,19 @@ def scored(
         forecast_error_ratio=_or_missing(forecast_error_ratio, "forecast error", "this controller forecasts nothing"),
         pass_s=_or_missing(pass_s, "pass time", "not measured"),
         wall_s=wall_s,
-        series=_series(world),
+        series=_series(world, billed),
+        paid=tuple(
+            Paid(variant=one.kind.name, type=one.lot.type, replica_hours=one.seconds / HOUR_S, usd=one.usd)
+            for one in billed
+        ),
+        interruptions=_befell(world, Mishap.NOTICE),
+        failures=_befell(world, Mishap.CRASH, Mishap.FAILED_START),
+        lost=len(tape.lost_numbers),
     )
+
+
+def _befell(world: World, *mishaps: Mishap) -> int:
+    return sum(loss.mishap in mishaps for loss in world.losses)
 
 
 def reversals(moves: Sequence[Move]) -> int:
@@ -82,23 +96,17 @@ def _or_missing(value: Number | None, what: str, why: str) -> Number:
     return Missing(what, why) if value is None else value
 
 
-def _series(world: World) -> Series:
+def _series(world: World, billed: Sequence[Account]) -> Series:
     tape, case = world.tape, world.case
-    rows = len(tape.come)
-    edges: NDArray[np.float64] = world.start_s + case.interval_s * np.arange(rows + 1, dtype=np.float64)
-    billed_s = np.zeros(rows)
-    for one in world.fleet.gone:
-        billed_s += np.clip(np.minimum(one.ended_s, edges[1:]) - np.maximum(one.created_s, edges[:-1]), 0, None)
-        billed_s[-1] += max(0.0, one.ended_s - max(one.created_s, edges[-1]))  # what is finished after the last arrival
     return Series(
-        time_s=edges[1:],
+        time_s=edges_of(world)[1:],
         arrivals_per_s=tape.come / case.interval_s,
         ready=tape.ready,
         current=tape.current,
         waiting=tape.waiting,
         within_slo=tape.within[:, 2].astype(np.int32),
         judged=tape.come.astype(np.int32),
-        usd=billed_s / HOUR_S * case.usd_per_replica_hour,
+        usd=sum((one.usd_by_interval for one in billed), np.zeros(len(tape.come))),
     )
 
 

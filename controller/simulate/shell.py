@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from controller.facts.decisions import Alert, Decision, Memory, Outcome, OutcomeKind, Pause
@@ -21,6 +21,7 @@ from controller.facts.readings import (
 )
 from controller.simulate.fleet import SimulatedReplica
 from controller.simulate.readings import Reader
+from controller.simulate.stock import Loss, Order
 from controller.simulate.world import World
 
 EPOCH = datetime(2024, 5, 12, tzinfo=UTC)
@@ -32,7 +33,8 @@ OUTAGE = Missing("metrics", "nothing can be scraped")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seat:
-    """Which service and variant the world's replicas are of, and how they are bought."""
+    """Which service the world's replicas are of. The rest is for a world with one kind of replica, which has no name
+    there: its variant, and how it is bought."""
 
     service: str
     variant: str
@@ -51,7 +53,8 @@ class SimulatedShell:
         self._seat = seat
         self._epoch = epoch
         self._elapsed_s = elapsed_s
-        self._reader = Reader(world.fleet, world.case.spec.max_model_len)
+        self._reader = Reader(world.fleet, world.case.max_model_len)
+        self._told = 0
         self._decided: list[Decision] = []
         self.results: list[PassResult] = []
 
@@ -60,24 +63,39 @@ class SimulatedShell:
         return self._at(self._world.now_s)
 
     def observe(self, now: datetime) -> Observation:
-        replicas = self._world.fleet.replicas.values()
-        targets = {one.name: self._target(one) for one in replicas}
-        key = (self._seat.service, self._seat.variant)
+        """What a real fleet would show. As our actuators do, a replica that was lost is told as failed once; one that
+        was warned drains from then on."""
+        world, service = self._world, self._seat.service
+        lost = self._just_lost()
+        targets = [self._target(one) for one in world.fleet.replicas.values()]
         self._reader.forget()
+        states = [
+            *lost.values(),
+            *(self._state(one) for one in world.fleet.replicas.values() if one.name not in lost),
+            *(self._waiting(order) for order in world.stock.waiting.values()),
+        ]
+        variants = [self._variant(name) for name in world.stock.kinds]
         return Observation(
             at=now,
-            targets=tuple(targets.values()),
-            engines={target.url: self._read(target, now) for target in targets.values()},
-            gpus={key: Missing("gpus", "the simulation has no GPU exporter")},
-            replicas={key: tuple(self._state(one) for one in replicas)},
-            gateway={self._seat.service: float(self._world.fleet.unrouted)},
+            targets=tuple(targets),
+            engines={target.url: self._read(target, now) for target in targets},
+            gpus={(service, name): Missing("gpus", "the simulation has no GPU exporter") for name in variants},
+            replicas={(service, name): tuple(one for one in states if one.variant == name) for name in variants},
+            gateway={service: float(world.fleet.unrouted)},
         )
 
     def prices(self, now: datetime) -> Prices:
-        seat = self._seat
-        usd = self._world.case.usd_per_replica_hour / seat.gpus_per_replica
-        price = Price(usd_per_gpu_hour=usd, capacity_type=seat.capacity_type, source="the simulated case")
-        return {(seat.service, seat.variant, seat.capacity_type): price}
+        case, seat = self._world.case, self._seat
+        if not case.kinds:
+            return {(seat.service, seat.variant, seat.capacity_type): _price(case.usd_per_replica_hour, seat)}
+        return {
+            (seat.service, kind.name, lot.type): _price(
+                lot.usd_per_replica_hour,
+                replace(seat, gpus_per_replica=kind.gpus_per_replica, capacity_type=lot.type),
+            )
+            for kind in case.kinds
+            for lot in kind.lots
+        }
 
     def pauses(self) -> Mapping[str, Pause]:
         return {}
@@ -107,9 +125,9 @@ class SimulatedShell:
             more = decision.desired - decision.current
             reason = f"{decision.because}: {decision.detail}"
             if more > 0:
-                self._world.order(more, reason)
+                self._world.order(more, reason, decision.variant if self._world.case.kinds else None)
             elif more < 0:
-                alive = {one.name for one in self._world.alive}
+                alive = {*(one.name for one in self._world.alive), *self._world.stock.waiting}
                 self._world.dismiss([name for name in decision.victims if name in alive], reason)
         self._decided = []
 
@@ -122,21 +140,56 @@ class SimulatedShell:
         return self._reader.read(target, now, self._epoch.timestamp())
 
     def _target(self, one: SimulatedReplica) -> Target:
-        seat = self._seat
-        labels = {"capacity_type": str(seat.capacity_type), "phase": str(one.phase(self._world.now_s))}
-        url = f"http://{one.name}.simulated"
-        return Target(service=seat.service, variant=seat.variant, replica=one.name, url=url, labels=labels)
+        place = self._world.stock.places[one.name]
+        bought = place.bought.type if self._world.case.kinds else self._seat.capacity_type
+        labels = {"capacity_type": str(bought), "phase": str(one.phase(self._world.now_s))}
+        return Target(
+            service=self._seat.service,
+            variant=self._variant(place.kind.name),
+            replica=one.name,
+            url=_url(one.name),
+            labels=labels,
+        )
 
     def _state(self, one: SimulatedReplica) -> ReplicaState:
+        place = self._world.stock.places[one.name]
         phase = one.phase(self._world.now_s)
-        since_s = {Phase.STARTING: one.created_s, Phase.READY: one.ready_s}.get(phase, one.draining_since_s or 0.0)
+        since_s = {Phase.STARTING: place.ordered_s, Phase.READY: one.ready_s}.get(phase, one.draining_since_s or 0.0)
+        return self._told_as(one.name, place.kind.name, phase, since_s)
+
+    def _waiting(self, order: Order) -> ReplicaState:
+        return self._told_as(order.name, order.kind.name, Phase.STARTING, order.ordered_s, "waits for capacity")
+
+    def _just_lost(self) -> dict[str, ReplicaState]:
+        """Those that nobody was told of yet. Of one that was on its way out anyway nothing is told, as of one that was
+        warned before it was taken."""
+        fresh, self._told = self._world.losses[self._told :], len(self._world.losses)
+        return {loss.name: self._lost(loss) for loss in fresh if not loss.leaving}
+
+    def _lost(self, loss: Loss) -> ReplicaState:
+        return self._told_as(loss.name, loss.place.kind.name, Phase.FAILED, loss.at_s, str(loss.mishap))
+
+    def _told_as(self, name: str, kind: str, phase: Phase, since_s: float, detail: str = "") -> ReplicaState:
         return ReplicaState(
-            replica=one.name,
-            variant=self._seat.variant,
+            replica=name,
+            variant=self._variant(kind),
             phase=phase,
             since=self._at(since_s),
-            url=f"http://{one.name}.simulated",
+            url=_url(name),
+            detail=detail,
         )
+
+    def _variant(self, kind: str) -> str:
+        return kind or self._seat.variant
 
     def _at(self, seconds: float) -> datetime:
         return self._epoch + timedelta(seconds=seconds)
+
+
+def _url(replica: str) -> str:
+    return f"http://{replica}.simulated"
+
+
+def _price(usd_per_replica_hour: float, seat: Seat) -> Price:
+    usd = usd_per_replica_hour / seat.gpus_per_replica
+    return Price(usd_per_gpu_hour=usd, capacity_type=seat.capacity_type, source="the simulated case")

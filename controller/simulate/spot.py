@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
-from math import sqrt
+from math import inf, sqrt
 from typing import Self
 
 import numpy as np
@@ -113,6 +113,14 @@ class SpotMarket:
         begun = int(np.searchsorted(self.up[zone][:, 0], at_s, side="right"))
         return begun > 0 and at_s < float(self.up[zone][begun - 1, 1])
 
+    def lasts(self, zone: str, at_s: float) -> bool:
+        """Whether a replica ordered then would be had, and not be warned at once: what is about to be taken from those
+        who have it is given to nobody."""
+        if not self.available(zone, at_s):
+            return False
+        end_s = self.interruption_after(zone, at_s)
+        return end_s is None or at_s < end_s - self.notice_s
+
     def interruptions(self, zone: str) -> Floats:
         """When all that runs in ``zone`` is taken, ascending. An up-run that outlasts the market ends in none."""
         ends: Floats = self.up[zone][:, 1]
@@ -124,8 +132,22 @@ class SpotMarket:
         place = int(np.searchsorted(times, at_s, side="right"))
         return float(times[place]) if place < len(times) else None
 
+    def next_begin_s(self, at_s: float) -> float:
+        """The first moment later than ``at_s`` at which a zone has capacity again; infinite when there is none."""
+        later = (runs[runs[:, 0] > at_s, 0] for runs in self.up.values())
+        return min((float(begins[0]) for begins in later if len(begins)), default=inf)
+
     def availability_ratio(self, zone: str) -> float:
         return float(np.diff(self.up[zone], axis=1).sum()) / (self.end_s - self.start_s)
+
+    def over(self, start_s: float, end_s: float, seed: int) -> Self:
+        """The same from ``start_s`` on. A record is what it is, whatever the seed. ValueError when it is too short."""
+        del seed
+        if self.end_s - self.start_s < end_s - start_s:
+            raise ValueError(f"a market of {self.end_s - self.start_s:g} s does not last {end_s - start_s:g} s")
+        later_s = start_s - self.start_s
+        up = {zone: runs + later_s for zone, runs in self.up.items()}
+        return replace(self, start_s=start_s, end_s=self.end_s + later_s, up=up)
 
     @classmethod
     def drawn(
@@ -156,6 +178,25 @@ class SpotMarket:
         shocks = _Shocks(seed=seed, zones=tuple(zones), shares=shares, span_s=(start_s, end_s))
         return cls(
             start_s=start_s, end_s=end_s, notice_s=notice_s, up={zone.name: shocks.up_runs(zone) for zone in zones}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpotDraw:
+    """A market to be drawn. ``seed`` None: by the run's own, so that every seed of a comparison has another market."""
+
+    zones: tuple[SpotZone, ...]
+    notice_s: float = NOTICE_S["aws"]
+    seed: int | None = None
+
+    def over(self, start_s: float, end_s: float, seed: int) -> SpotMarket:
+        """Drawn for that time."""
+        return SpotMarket.drawn(
+            seed=seed if self.seed is None else self.seed,
+            hours=(end_s - start_s) / 3600,
+            zones=self.zones,
+            start_s=start_s,
+            notice_s=self.notice_s,
         )
 
 

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from controller.backtest.comparison import Comparison
-from controller.backtest.results import Backtest, standings
+from controller.backtest.results import WHERE_ANY, Backtest, standings, worth_showing
 from controller.backtest.words import change, share, usd, verdict
+from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
+from controller.simulate.score import Paid
 
 Make = Callable[..., Any]
 
@@ -187,3 +189,26 @@ def test_a_share_never_looks_better_than_it_is(first: float, second: float) -> N
 
 def test_signs_are_always_shown() -> None:
     assert [change(value) for value in (0.123, -0.04, 0.0)] == ["+12.3 %", "-4.0 %", "±0.0 %"]
+
+
+def test_misfortune_and_ways_of_buying_are_shown_where_there_are_any(make_run: Make, make_backtest: Make) -> None:
+    paid = (
+        Paid(variant="h100", type=CapacityType.ON_DEMAND, replica_hours=100.0, usd=600.0),
+        Paid(variant="l40s", type=CapacityType.SPOT, replica_hours=400.0, usd=400.0),
+    )
+    unlucky = make_run("ours", intervals=240, usd=1000.0, paid=paid, interruptions=4, failures=1, lost=37, **KEPT)
+    backtest = make_backtest(unlucky, make_run("hpa", intervals=240, usd=1250.0, paid=paid[:1], **KEPT))
+    lines = _printed(backtest, 200).splitlines()
+    for heading in ("interrup-", "failures", "requests", "on demand", "spot"):
+        assert any(heading in line for line in lines)
+    assert not any("reserved" in line for line in lines)
+    assert "ours: 4 spot replicas were taken away and 1 failed; 37 requests were lost with them." in lines
+    assert "ours paid for h100 on demand $600.00, l40s spot $400.00." in lines
+    assert worth_showing(backtest, "cost")
+    assert not worth_showing(backtest, "usd_reserved")
+
+
+def test_of_one_way_of_buying_and_no_misfortune_nothing_is_shown(three: Backtest) -> None:
+    printed = _printed(three, 300)
+    assert not [word for word in ("interrup", "failures", "lost", "reserved", "on demand", "spot") if word in printed]
+    assert not any(worth_showing(three, name) for name in WHERE_ANY)

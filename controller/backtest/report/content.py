@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controller.backtest.results import Backtest, Standing, standings
+from controller.backtest.results import Backtest, Standing, standings, worth_showing
 from controller.backtest.words import UNKNOWN, change, count, shown_spread, span
 from controller.facts.missing import Missing
 from controller.simulate.score import RunScore
@@ -25,10 +25,24 @@ QUANTITIES = (
     ("reversals_per_day", "reversals a day"),
     ("forecast_error", "forecast error"),
     ("pass", "pass"),
+    ("interruptions", "interruptions"),
+    ("failures", "failures"),
+    ("lost", "requests lost"),
+    ("usd_reserved", "reserved"),
+    ("usd_on_demand", "on demand"),
+    ("usd_spot", "spot"),
 )
 """In the table's order, with their headings."""
 
-HEADINGS = ("controller", "SLO", "against first", *(heading for _, heading in QUANTITIES))
+
+def quantities(backtest: Backtest) -> list[tuple[str, str]]:
+    """Those that say anything about its runs."""
+    return [(name, heading) for name, heading in QUANTITIES if worth_showing(backtest, name)]
+
+
+def headings(backtest: Backtest) -> tuple[str, ...]:
+    return ("controller", "SLO", "against first", *(heading for _, heading in quantities(backtest)))
+
 
 WORDS = (
     ("regret", "the bill above that of a schedule that knew the future and kept the SLO"),
@@ -41,6 +55,10 @@ WORDS = (
     ("reversals", "moves that undo one of the ten minutes before"),
     ("forecast error", "mean error of the forecast at the time that a new replica takes to start"),
     ("pass", "wall time of one decision"),
+    ("interruptions", "spot replicas that were warned that they would be taken away"),
+    ("failures", "replicas that crashed or failed to start"),
+    ("requests lost", "requests that a replica had when it was lost: sent again, and counted as missed"),
+    ("reserved", "paid for, used or not; part of the cost, as on demand and spot are"),
 )
 """What the headings mean."""
 
@@ -64,9 +82,9 @@ class Row:
 
 
 def rows(backtest: Backtest) -> list[Row]:
-    everybody = standings(backtest)
+    everybody, shown = standings(backtest), quantities(backtest)
     return [
-        Row(one.name, one.met, (_against(one, everybody[0]), *(_cell(one, quantity) for quantity, _ in QUANTITIES)))
+        Row(one.name, one.met, (_against(one, everybody[0]), *(_cell(one, quantity) for quantity, _ in shown)))
         for one in everybody
     ]
 
@@ -120,11 +138,17 @@ def _bounds(backtest: Backtest) -> str:
     )
 
 
-def unknowns(found: list[Row]) -> list[str]:
+def words(backtest: Backtest) -> list[tuple[str, str]]:
+    """What the headings mean, of those that are shown."""
+    hidden = {heading for name, heading in QUANTITIES if not worth_showing(backtest, name)}
+    return [(heading, meaning) for heading, meaning in WORDS if heading not in hidden]
+
+
+def unknowns(backtest: Backtest, found: list[Row]) -> list[str]:
     """Why there are question marks: once a heading and reason, with whose they are."""
     told: dict[str, list[str]] = {}
     for row in found:
-        for heading, cell in zip(HEADINGS[2:], row.cells, strict=True):
+        for heading, cell in zip(headings(backtest)[2:], row.cells, strict=True):
             if cell.why:
                 told.setdefault(f"{heading}: {cell.why}", []).append(row.name)
     return [reason if len(names) == len(found) else f"{reason} ({', '.join(names)})" for reason, names in told.items()]

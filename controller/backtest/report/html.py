@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from controller.backtest.report.content import HEADINGS, WORDS, Cell, Row, method, rows, unknowns
+from controller.backtest.report.content import Cell, Row, headings, method, rows, unknowns, words
 from controller.backtest.report.decisions import biggest, reasons
 from controller.backtest.report.look import STYLE
 from controller.backtest.report.plots import COLOURS, LINES, Plot, plots
@@ -75,11 +75,11 @@ def _figures(backtest: Backtest, found: Verdict) -> Iterator[str]:
     yield f'<h2>All controllers</h2>\n<p class="small">{escape(backtest.slo_text)}{several}.</p>'
     yield '<div class="scroll" tabindex="0" role="region" aria-label="All controllers">'
     yield '<table class="figures"><thead><tr>'
-    yield "".join(f'<th scope="col">{escape(heading)}</th>' for heading in HEADINGS)
+    yield "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings(backtest))
     yield "</tr></thead><tbody>"
     yield from (_row(row, won=found.winner is not None and found.winner.name == row.name) for row in table)
     yield "</tbody></table></div>"
-    yield from (f'<p class="small">? {escape(reason)}.</p>' for reason in unknowns(table))
+    yield from (f'<p class="small">? {escape(reason)}.</p>' for reason in unknowns(backtest, table))
 
 
 def _row(row: Row, *, won: bool) -> str:
@@ -162,5 +162,5 @@ def _method(backtest: Backtest) -> Iterator[str]:
         yield from (f"<li>{escape(note)}</li>" for note in backtest.notes)
         yield "</ul>"
     yield "<h3>Words</h3><dl>"
-    yield from (f"<dt>{escape(name)}</dt><dd>{escape(text)}.</dd>" for name, text in WORDS)
+    yield from (f"<dt>{escape(name)}</dt><dd>{escape(text)}.</dd>" for name, text in words(backtest))
     yield "</dl></div>"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from controller.backtest.report.content import HEADINGS, WORDS, Cell, method, rows, unknowns
+from controller.backtest.report.content import Cell, headings, method, rows, unknowns, words
 from controller.backtest.report.decisions import biggest, reasons
 from controller.backtest.report.plots import Plot
 from controller.backtest.results import Backtest, Standing, standings
@@ -41,8 +41,8 @@ def _figures(backtest: Backtest) -> Iterator[str]:
     table = rows(backtest)
     yield f"## All controllers\n\n{_plain(backtest.slo_text)}."
     body = [(row.name, "kept" if row.met else "MISSED", *map(_cell, row.cells)) for row in table]
-    yield _table(HEADINGS, body)
-    yield "\n".join(f"- ? {_plain(reason)}" for reason in unknowns(table))
+    yield _table(headings(backtest), body)
+    yield "\n".join(f"- ? {_plain(reason)}" for reason in unknowns(backtest, table))
 
 
 def _cell(cell: Cell) -> str:
@@ -80,4 +80,4 @@ def _method(backtest: Backtest) -> Iterator[str]:
         yield "### Known limits"
         yield "\n".join(f"- {_plain(note)}" for note in backtest.notes)
     yield "### Words"
-    yield "\n".join(f"- {name}: {_plain(text)}" for name, text in WORDS)
+    yield "\n".join(f"- {name}: {_plain(text)}" for name, text in words(backtest))
