@@ -66,7 +66,7 @@ def growth_order(
     """
     names = [rule.name for rule in policy.variants] or list(variants)
     allowed = [variants[name] for name in names if name in variants and offers_room(variants[name], policy)]
-    units = _units(allowed, policy, capacity)
+    units = units_of(allowed, policy, capacity)
     costs = {variant.name: _next_cost(variant, policy) for variant in allowed}
     prices = {
         name: cost / unit if (unit := units.get(name, 1.0)) > 0 else inf
@@ -83,10 +83,15 @@ def offers_room(variant: VariantSituation, policy: ServicePolicy) -> bool:
     return variant.current < most(variant, policy)
 
 
-def _units(
-    variants: Sequence[VariantSituation], policy: ServicePolicy, capacity: Mapping[str, ReplicaCapacity]
+def units_of(
+    variants: Collection[VariantSituation],
+    policy: ServicePolicy,
+    capacity: Mapping[str, ReplicaCapacity] = NO_CAPACITY,
 ) -> Mapping[str, float]:
-    """What a replica of each variant is worth, in one unit for all of them; empty when there is none."""
+    """What a replica of each variant is worth, in one unit for all of them; empty when there is none.
+
+    Growing and shrinking divide prices by the same units: else what is ordered as the cheapest goes as the dearest.
+    """
     if all(variant.name in capacity for variant in variants):
         return {name: one.requests_per_s for name, one in capacity.items()}
     loads = {rule.name: rule.token_load_per_s for rule in policy.variants}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from controller.decide.memory import benched_until, overdue
-from controller.decide.placement import grown, growth_order, usd_per_hour
+from controller.decide.placement import grown, growth_order, units_of, usd_per_hour
 from controller.decide.rules import ServicePolicy
 from controller.decide.shrink import victims
 from controller.decide.signals import Wish, decisive
@@ -80,7 +80,8 @@ def _removal(situation: Situation, policy: ServicePolicy, verdict: Verdict, fewe
         ][:fewer]
         chosen = tuple(late)
     else:
-        chosen = victims(situation.variants.values(), fewer)
+        variants = situation.variants.values()
+        chosen = victims(variants, fewer, units_of(variants, policy, _capacity(situation)))
     for name, replica in chosen:
         removed[name] = (*removed.get(name, ()), replica.name)
     return _Move(removed=removed)

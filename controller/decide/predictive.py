@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil, isfinite
 
-from controller.decide.placement import growth_order, most
+from controller.decide.placement import growth_order, most, units_of
 from controller.decide.rules import ForecastRule, Method, ServicePolicy
 from controller.decide.shrink import victims
 from controller.decide.signals import Wish, wishes
@@ -102,7 +102,8 @@ def _wish(
     keep = max(grow, max(needs) + now)
     wanted = situation.current + _added(grow - supply, order, known, policy)
     if grow <= supply:
-        wanted = situation.current - _spare(situation, known, supply, keep)
+        units = units_of(situation.variants.values(), policy, known)
+        wanted = situation.current - _spare(situation, known, units, supply, keep)
     growing = wanted > situation.current
     asked = f"in {horizon_s:.0f} s is {needs[-1]:.1f}" if growing else f"within {horizon_s:.0f} s is {max(needs):.1f}"
     backlog = then if growing else now
@@ -183,10 +184,16 @@ def _backlog_per_s(
     return max(0.0, waiting + growth_per_s * horizon_s) / drain_s, waiting / drain_s
 
 
-def _spare(situation: Situation, known: Mapping[str, ReplicaCapacity], supply_per_s: float, need_per_s: float) -> int:
+def _spare(
+    situation: Situation,
+    known: Mapping[str, ReplicaCapacity],
+    units: Mapping[str, float],
+    supply_per_s: float,
+    need_per_s: float,
+) -> int:
     """How many of those that would go first can go while the rest carries ``need_per_s``."""
     gone = 0
-    for name, _ in victims(situation.variants.values(), situation.current):
+    for name, _ in victims(situation.variants.values(), situation.current, units):
         supply_per_s -= known[name].requests_per_s if name in known else 0.0
         if supply_per_s < need_per_s:
             break

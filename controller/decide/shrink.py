@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
+from types import MappingProxyType
 
 from controller.decide.rules import Targets
 from controller.decide.signals import Wish
 from controller.decide.situation import ReplicaView, VariantSituation
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase
+
+NO_UNITS: Mapping[str, float] = MappingProxyType({})
 
 
 def safe_count(current: int, desired: int, ready: int, wishes: Sequence[Wish], targets: Targets) -> tuple[int, str]:
@@ -43,20 +47,25 @@ def _overload(remaining: int, ready: int, wishes: Sequence[Wish], targets: Targe
     return None
 
 
-def victims(variants: Iterable[VariantSituation], count: int) -> tuple[tuple[str, ReplicaView], ...]:
+def victims(
+    variants: Iterable[VariantSituation], count: int, units: Mapping[str, float] = NO_UNITS
+) -> tuple[tuple[str, ReplicaView], ...]:
     """The ``count`` replicas to remove, first to go first, as (variant, replica).
 
     Order: with a spot notice, then still starting (they serve nobody), then dearest, then least loaded, then youngest.
     A replica that could not be read counts as the most loaded, one without a price as the cheapest.
+
+    units   what a replica of each variant is worth, as placement.units_of has it: the dearest is dear by this
     """
     candidates = [
         (variant.name, replica) for variant in variants for replica in variant.in_phase(Phase.STARTING, Phase.READY)
     ]
-    return tuple(sorted(candidates, key=lambda pair: _order(pair[1]))[:count])
+    return tuple(sorted(candidates, key=lambda pair: _order(pair[1], units.get(pair[0], 1.0)))[:count])
 
 
-def _order(replica: ReplicaView) -> tuple[bool, bool, float, float, float, str]:
-    price = 0.0 if isinstance(replica.usd_per_hour, Missing) else replica.usd_per_hour
+def _order(replica: ReplicaView, unit: float) -> tuple[bool, bool, float, float, float, str]:
+    usd_per_hour = 0.0 if isinstance(replica.usd_per_hour, Missing) else replica.usd_per_hour
+    price = usd_per_hour / unit if unit > 0 else inf
     load = float("inf") if isinstance(replica.running, Missing) else replica.running
     return (
         not replica.noticed,

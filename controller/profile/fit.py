@@ -40,8 +40,8 @@ LEAST_OWN_SHARE = 1e-3
 model error of 3 % is taken for the coefficient."""
 
 NEGLIGIBLE_RATIO = 0.05
-"""Two standard errors above its value it still makes less than this share of nearly every step. A guess: half of the
-error that the whole model is allowed."""
+"""Two standard errors above its value it still makes less than this share of nearly every time that it is part of. A
+guess: half of the error that the whole model is allowed."""
 
 LEAVE_OUT_ORDER = ("per_prefill_pair_s", "per_kv_token_s", "overhead_s", "per_prefill_token_s", "per_sequence_s")
 """What the sweep does not tell apart is left out in this order until the rest can be told apart: the smallest part of
@@ -139,7 +139,8 @@ def _solve(rows: Rows, fixed: Mapping[str, float]) -> Solved:
         weight = rows.weight * np.minimum(1.0, HUBER_TUNING * sigma / np.maximum(np.abs(residuals), 1e-12))
     errors = _errors(x, y, weight, rows.block)
     known = np.isfinite(errors)
-    share = np.quantile(x, 0.95, axis=0) * (found + 2 * np.where(known, errors, 0.0))
+    usual = np.array([np.quantile(one[one > 0], 0.95) if one.any() else 0.0 for one in x.T])
+    share = usual * (found + 2 * np.where(known, errors, 0.0))
     values, all_errors = held.copy(), np.full(len(COLUMNS), np.inf)
     values[free], all_errors[free] = found / size, errors / size
     excited, negligible = np.zeros(len(COLUMNS), bool), np.zeros(len(COLUMNS), bool)

@@ -27,13 +27,13 @@ MOST_SEQUENCES = 1e5
 def closed(step: StepModel, overhead_s: float, shape: RequestShape, in_flight: float) -> Predicted:
     """With ``in_flight`` requests at all times."""
     gaps = max(0.0, shape.output_tokens - 1)
-    others = max(0.0, in_flight - 1) / in_flight
-    decoding, step_s, ttft_s = in_flight, 0.0, 0.0
+    share, step_s, ttft_s = 1.0, 0.0, 0.0
     for _ in range(ROUNDS):
-        started = decoding / gaps if gaps else in_flight
-        step_s = _step_s(step, shape, decoding, started)
-        ttft_s = overhead_s + _first_token_s(step, shape, decoding * others, started * others, step_s, others)
-        decoding += 0.5 * (in_flight * gaps * step_s / (gaps * step_s + ttft_s) - decoding)
+        others = max(0.0, in_flight - 1) * share  # that decode while one of them does
+        started = others / gaps if gaps else max(0.0, in_flight - 1)
+        step_s = _step_s(step, shape, 1 + others, started)
+        ttft_s = overhead_s + _first_token_s(step, shape, others, started, step_s, min(1.0, others))
+        share += 0.5 * (gaps * step_s / (gaps * step_s + ttft_s) - share)
     total_s = ttft_s + gaps * step_s
     return Predicted(ttft_s=ttft_s, tpot_s=step_s, output_tokens_per_s=in_flight * shape.output_tokens / total_s)
 

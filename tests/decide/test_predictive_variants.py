@@ -42,12 +42,18 @@ def test_where_the_best_runs_out_the_rest_is_counted_in_what_the_next_carries(bu
     assert counts(build, mixed(build, needs=80.0, large_bound=3)) == {"l40s": 4, "h100": 3}
 
 
-def test_what_goes_is_counted_by_what_each_carries(build):
-    # The dearest goes first: an h100 less leaves 30, another less 10, then the l40s 5 each.
-    assert counts(build, mixed(build, needs=30.0)) == {"l40s": 2, "h100": 1}
-    assert counts(build, mixed(build, needs=29.0)) == {"l40s": 2, "h100": 1}
-    assert counts(build, mixed(build, needs=10.0)) == {"l40s": 2, "h100": 0}
-    assert counts(build, mixed(build, needs=5.0)) == {"l40s": 1, "h100": 0}
+def test_what_goes_first_is_dearest_a_request_as_what_grows_first_is_cheapest(build):
+    # An l40s carries a request/s for $0.40, an h100 for $0.30: 50, 45, 40 without the l40s, then 20 less each.
+    assert counts(build, mixed(build, needs=42.0)) == {"l40s": 1, "h100": 2}
+    assert counts(build, mixed(build, needs=30.0)) == {"l40s": 0, "h100": 2}
+    assert counts(build, mixed(build, needs=20.0)) == {"l40s": 0, "h100": 1}
+
+
+def test_a_load_that_comes_and_goes_moves_the_same_replicas(build):
+    small = mixed(build, 0, 2, needs=55.0)
+    assert counts(build, small) == {"l40s": 0, "h100": 3}
+    assert counts(build, mixed(build, 0, 3, needs=40.0)) == {"l40s": 0, "h100": 2}
+    assert counts(build, mixed(build, 2, 3, needs=40.0)) == {"l40s": 0, "h100": 2}
 
 
 def test_one_present_variant_of_unknown_capacity_leaves_everything_to_the_loads(build):
@@ -69,7 +75,7 @@ def test_when_no_variant_has_room_the_forecast_still_keeps_and_says_what_it_lack
         mixed(build, needs=90.0, **full), build.policy(targets=NO_LOADS, max_replicas=20), build.memory()
     )
     assert {decision.because for decision in decisions} == {Because.INFEASIBLE}
-    assert counts(build, mixed(build, needs=30.0, **full)) == {"l40s": 2, "h100": 1}
+    assert counts(build, mixed(build, needs=30.0, **full)) == {"l40s": 0, "h100": 2}
 
 
 def test_variants_that_may_not_be_bought_order_nothing_for_a_service_at_zero(build):
