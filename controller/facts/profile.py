@@ -106,7 +106,7 @@ class Coefficient:
     """One coefficient of the step model, seconds per unit, and whether the sweep may be believed about it.
 
     standard_error_s   robust to blocks of time that went fast or slow together; Missing when it was not fitted
-    verdict            "measured"; "negligible" (measured to matter less than 5 % of a step); "prior" (the sweep did not
+    verdict            "measured"; "negligible" (under 5 % of the times that it is part of); "prior" (the sweep did not
                        excite it, so the prior's value stands); "mixed" and "unknown" (not excited, and no prior: an
                        unknown one is 0 and a mixed one carries its share, so the model holds near the measured shape)
     """
