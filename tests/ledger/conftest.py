@@ -20,6 +20,8 @@ from controller.facts.fleet import CapacityType, Mode
 from controller.facts.missing import Missing
 from controller.facts.passes import PassRecord, PassResult, ReplicaUse
 from controller.facts.readings import Observation, Phase
+from controller.ledger.read import LedgerReader
+from controller.ledger.write import Ledger
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -76,6 +78,21 @@ def fresh_url(request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Ca
 @pytest.fixture
 def url(fresh_url: Callable[[], str]) -> str:
     return fresh_url()
+
+
+@pytest.fixture
+def ledger(url: str) -> Iterator[Ledger]:
+    opened = Ledger.open(url)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def reader(url: str, ledger: Ledger) -> Iterator[LedgerReader]:
+    """Of ``ledger``, which made the tables."""
+    opened = LedgerReader(url)
+    yield opened
+    opened.close()
 
 
 @dataclass(frozen=True)

@@ -13,22 +13,6 @@ from controller.facts.passes import Gap
 from controller.facts.performance import ReplicaCapacity, ServingPoint
 from controller.facts.readings import Counter, Phase
 from controller.ledger.demand import NO_REPLICA, NOT_WATCHED
-from controller.ledger.read import LedgerReader
-from controller.ledger.write import Ledger
-
-
-@pytest.fixture
-def ledger(url):
-    opened = Ledger.open(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def reader(url, ledger):
-    opened = LedgerReader(url)
-    yield opened
-    opened.close()
 
 
 def forecast(make, seconds, horizon_s=240.0, middle=4.0):

@@ -15,20 +15,6 @@ from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
 
 
-@pytest.fixture
-def ledger(url):
-    opened = Ledger.open(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def reader(url, ledger):
-    opened = LedgerReader(url)
-    yield opened
-    opened.close()
-
-
 def test_before_the_first_pass_there_is_nothing_to_tell(reader, make):
     assert reader.last_pass() is None
     assert reader.fleet_now() is None

@@ -33,20 +33,6 @@ from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
 
 
-@pytest.fixture
-def ledger(url):
-    opened = Ledger.open(url)
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def reader(url, ledger):
-    opened = LedgerReader(url)
-    yield opened
-    opened.close()
-
-
 def outcome(decision, kind=OutcomeKind.DONE, detail="2 replicas are starting"):
     return Outcome(
         decision_id=decision.id,
