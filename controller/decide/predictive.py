@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, isfinite
 
 from controller.decide.placement import growth_order, most, units_of
+from controller.decide.reserve import at_quantile, between, share_of, worth_carrying
 from controller.decide.rules import ForecastRule, Method, ServicePolicy
 from controller.decide.shrink import victims
 from controller.decide.signals import Wish, wishes
@@ -45,7 +45,7 @@ def forecast_wish(situation: Situation, policy: ServicePolicy) -> Wish | Missing
     late. Shrinking looks at every moment until then, because what is given away now is back no sooner; so a replica is
     kept through every gap that is shorter than a start-up, when starting again would cost more than staying.
 
-        need(h) = the chosen quantile of the demand at now + h  [requests/s]
+        need(h) = what of the demand at now + h is worth being ready for (reserve.py)  [requests/s]
         grow    to the fewest replicas that carry need(start-up) and work off what will wait by then within drain_s
         keep    the fewest that carry the largest need(h), 0 <= h <= start-up, and work off what waits now as fast
     """
@@ -93,8 +93,7 @@ def _wish(
     supply = sum(
         known[name].requests_per_s * variant.current for name, variant in situation.variants.items() if name in known
     )
-    least_per_s = LEAST_SHARE * best.requests_per_s
-    needs = [0.0 if one < least_per_s else one for one in needs_until(outlook.forecasts, rule.quantile, horizon_s)]
+    needs = needs_until(outlook.forecasts, _need(outlook, rule, best.requests_per_s), horizon_s)
     then, now = _backlog_per_s(outlook, rule, supply, needs[-1], horizon_s)
     if not all(map(isfinite, (*needs, then, now))):
         return Missing(SIGNAL, "it is not a number")
@@ -106,6 +105,8 @@ def _wish(
         wanted = situation.current - _spare(situation, known, units, supply, keep)
     growing = wanted > situation.current
     asked = f"in {horizon_s:.0f} s is {needs[-1]:.1f}" if growing else f"within {horizon_s:.0f} s is {max(needs):.1f}"
+    known_usual = not isinstance(outlook.usual_per_s, Missing)
+    share = share_of(_at(outlook.forecasts, horizon_s), needs[-1]) if known_usual else rule.quantile
     backlog = then if growing else now
     waiting = f" and {backlog:.1f} more for what waits" if backlog > 0 else ""
     return Wish(
@@ -115,7 +116,7 @@ def _wish(
         wanted=wanted,
         saturates=False,
         words=(
-            f"P{rule.quantile * 100:g} of the demand {asked} requests/s{waiting}, "
+            f"P{share * 100:.3g} of the demand {asked} requests/s{waiting}, "
             f"a replica carries {best.requests_per_s:.2f} ({best.source}, {best.binding} binds): wants {wanted}"
         ),
     )
@@ -147,26 +148,37 @@ def _ceil(replicas: float) -> int:
     return max(0, ceil(round(replicas, 9)))
 
 
-def needs_until(forecasts: Sequence[Forecast], quantile: float, horizon_s: float) -> list[float]:
-    """Requests/s at ``quantile`` for every forecast up to ``horizon_s``, the last one at it (or the nearest there is,
-    between two by a straight line)."""
-    points = [(one.horizon_s, at_quantile(one.quantiles, quantile)) for one in forecasts]
-    nearer = [need for at_s, need in points if at_s < horizon_s]
-    return [*nearer, _between(points, horizon_s)]
+Need = Callable[[Mapping[float, float]], float]
+"""Requests/s to be ready for, of the quantiles of what may come."""
 
 
-def at_quantile(quantiles: Mapping[float, float], wanted: float) -> float:
-    """The value at probability ``wanted``: straight lines between the known ones, the outermost beyond them."""
-    return _between(sorted(quantiles.items()), wanted)
+def _need(outlook: Outlook, rule: ForecastRule, each_per_s: float) -> Need:
+    """What is worth being ready for; while the usual demand is not known, the quantile as it stands."""
+
+    def need(quantiles: Mapping[float, float]) -> float:
+        told = at_quantile(quantiles, rule.quantile)
+        if told < LEAST_SHARE * each_per_s:
+            return 0.0
+        if isinstance(outlook.usual_per_s, Missing):
+            return told
+        return worth_carrying(quantiles, each_per_s, outlook.usual_per_s, rule.quantile)
+
+    return need
 
 
-def _between(points: Sequence[tuple[float, float]], at: float) -> float:
-    if at <= points[0][0]:
-        return points[0][1]
-    for (left, low), (right, high) in pairwise(points):
-        if at <= right:
-            return low + (high - low) * (at - left) / (right - left)
-    return points[-1][1]
+def needs_until(forecasts: Sequence[Forecast], need: Need, horizon_s: float) -> list[float]:
+    """Requests/s by ``need`` for every forecast up to ``horizon_s``, the last one at it."""
+    nearer = [need(one.quantiles) for one in forecasts if one.horizon_s < horizon_s]
+    return [*nearer, need(_at(forecasts, horizon_s))]
+
+
+def _at(forecasts: Sequence[Forecast], horizon_s: float) -> dict[float, float]:
+    """The quantiles ``horizon_s`` ahead: the nearest there are, between two by straight lines."""
+    known = set[float].intersection(*(set(one.quantiles) for one in forecasts))
+    return {
+        probability: between([(one.horizon_s, one.quantiles[probability]) for one in forecasts], horizon_s)
+        for probability in sorted(known)
+    }
 
 
 def _backlog_per_s(

@@ -9,6 +9,7 @@ from datetime import datetime
 from controller.estimate.demand.arrivals import DemandMark, demand_of
 from controller.estimate.demand.forecast import forecasts
 from controller.estimate.demand.observe import observed
+from controller.estimate.demand.season import usual
 from controller.estimate.demand.state import DemandState, empty_state
 from controller.estimate.performance.capacity import capacity
 from controller.estimate.performance.learning import band_of, learned, start, step_of, trusted
@@ -111,6 +112,7 @@ def looked_ahead(
         forecasts=forecasts(demand_state, now, horizons),
         capacity={name: _with_trim(one, trims.get(name)) for name, one in modelled.items()},
         start_up_s=start_up_s,
+        usual_per_s=usual(demand_state.season),
     )
     return outlook, Lookout(
         demand=demand_state,

@@ -65,9 +65,11 @@ class Outlook:
     forecasts    by horizon, ascending: enough to read any start-up time off
     capacity     by variant: what one replica carries
     start_up_s   by variant: from the order to ready, as seen lately, else as the fleet file or the table says
+    usual_per_s  mean demand over the days seen so far, requests/s
     """
 
     demand: Demand
     forecasts: tuple[Forecast, ...] = ()
     capacity: Mapping[str, ReplicaCapacity | Missing] = field(default_factory=dict)
     start_up_s: Mapping[str, float] = field(default_factory=dict)
+    usual_per_s: Number = Missing("usual_per_s", "no half day was seen yet")

@@ -10,11 +10,17 @@ from hypothesis import strategies as st
 from controller.decide.memory import remember
 from controller.decide.predictive import needs_until
 from controller.decide.replicas import decide_replicas
+from controller.decide.reserve import at_quantile
 from controller.decide.rules import Method, Targets
 from controller.decide.situation import VariantSituation
 from controller.facts.decisions import Because, Outcome, OutcomeKind, ServiceMemory
 from controller.facts.missing import Missing, first_missing
 from controller.facts.readings import Phase
+
+
+def p95(quantiles):
+    return at_quantile(quantiles, 0.95)
+
 
 GONE = Missing("signal", "timed out")
 LOADS = Targets(queue_depth=50, kv_cache_ratio=0.8, headroom_ratio=0.0)
@@ -194,7 +200,7 @@ def test_a_shrink_by_forecast_leaves_what_carries_the_forecast(build, data, star
     for situation, _, decision in run(build, policy, history, start):
         if decision.because is Because.FORECAST and decision.desired < decision.current:
             each = situation.outlook.capacity["h100"].requests_per_s
-            most = max(needs_until(situation.outlook.forecasts, 0.95, 240))
+            most = max(needs_until(situation.outlook.forecasts, p95, 240))
             assert decision.desired * each >= most - 1e-6 or most < 0.02 * each
             assert situation.signals.read_replicas >= situation.ready
 

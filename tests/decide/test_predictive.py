@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 
 from controller.decide.predictive import forecast_wish, needs_until
 from controller.decide.replicas import decide_replicas
+from controller.decide.reserve import at_quantile
 from controller.decide.rules import ForecastRule, Method, Targets
 from controller.facts.decisions import Because, ServiceMemory
 from controller.facts.fleet import Mode
 from controller.facts.missing import Missing
+
+
+def p95(quantiles):
+    return at_quantile(quantiles, 0.95)
+
 
 NO_LOADS = Targets()
 GONE = Missing("requests_per_s", "vllm-0:8000 timed out after 2 s")
@@ -55,12 +61,12 @@ def test_replicas_follow_the_forecast(build, case, needs, ready, starting, desir
 def test_the_demand_at_the_start_up_time_is_read_off_between_two_horizons(build):
     outlook = build.outlook({0: 20, 120: 40, 360: 80}, start_up_s=180)
     # Half a minute's quarter of the way from 40 at 120 s to 80 at 360 s.
-    assert needs_until(outlook.forecasts, 0.95, 180) == [20, 40, 50]
+    assert needs_until(outlook.forecasts, p95, 180) == [20, 40, 50]
     assert decided(build, outlook).desired == 5
 
 
 def test_beyond_the_last_horizon_the_last_forecast_holds(build):
-    assert needs_until(build.outlook({0: 20, 120: 40}).forecasts, 0.95, 600) == [20, 40, 40]
+    assert needs_until(build.outlook({0: 20, 120: 40}).forecasts, p95, 600) == [20, 40, 40]
 
 
 def test_a_more_careful_quantile_orders_more(build):

@@ -7,10 +7,16 @@ from hypothesis import strategies as st
 from controller.decide.placement import growth_order
 from controller.decide.predictive import forecast_wish, needs_until
 from controller.decide.replicas import decide_replicas
+from controller.decide.reserve import at_quantile
 from controller.decide.rules import Targets, VariantRule
 from controller.facts.decisions import Because
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
+
+
+def p95(quantiles):
+    return at_quantile(quantiles, 0.95)
+
 
 NO_LOADS = Targets()
 
@@ -123,7 +129,7 @@ def test_what_is_decided_carries_what_is_expected_wherever_there_is_room(build, 
     after = counts(build, situation, min_replicas=0, max_replicas=99)
     before = {"l40s": small, "h100": large}
     carried = {name: 20.0 * count["h100"] + 5.0 * count["l40s"] for name, count in (("a", after), ("b", before))}
-    at_start_up = needs_until(situation.outlook.forecasts, 0.95, 240)
+    at_start_up = needs_until(situation.outlook.forecasts, p95, 240)
     if sum(after.values()) > sum(before.values()):
         assert carried["a"] >= at_start_up[-1] - 1e-6
         assert carried["b"] < at_start_up[-1]

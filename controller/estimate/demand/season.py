@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from controller.estimate.demand.state import DAY_SLOTS, SLOT_S, WEEK_SLOTS, Floats, Integers, Season
+from controller.facts.missing import Missing
 
 DAY_SHARE, WEEK_SHARE = 0.3, 0.5
 """How much the newest day or week counts once there are several. Guesses: a day's shape follows a new use within a
@@ -49,6 +50,14 @@ def expected(rates: Floats, at_s: NDArray[np.float64]) -> Floats:
     here, after = rates[slots % len(rates)], rates[(slots + 1) % len(rates)]
     between: Floats = here + share * (after - here)
     return between
+
+
+def usual(season: Season) -> float | Missing:
+    """Mean rate over the day, requests/s, from the half hours that were seen: half of them at least."""
+    known = season.day[~np.isnan(season.day)]
+    if len(known) < DAY_SLOTS / 2:
+        return Missing("usual_per_s", f"{len(known)} of the day's {DAY_SLOTS} half hours were seen")
+    return float(known.mean())
 
 
 def change(now: float, then: Floats, floor: float) -> Floats:
