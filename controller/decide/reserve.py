@@ -1,13 +1,14 @@
 """How much of what may come is worth being ready for.
 
-A quantile of the demand treats a quiet night like a busy noon, though a replica that stands ready at noon saves many
-more requests for the same money. So replicas are weighed by what they save, as a newsvendor weighs papers (Arrow,
-Harris & Marschak, "Optimal inventory policy", 1951): the count n is the cheapest of
+A quantile of the demand says how likely one replica more is needed, not how many requests it would save: where much may
+come, it covers a sliver of that; where little may, or where it is a large part of a small fleet, all the rest. So
+replicas are weighed by what they save, as a newsvendor weighs papers (Arrow, Harris & Marschak, "Optimal inventory
+policy", 1951): the count n is the cheapest of
 
     n x stake  +  requests/s expected to miss,   where all of a demand above what n replicas carry misses
 
-The policy's quantile says what a replica must save: stake = (1 - quantile) x usual demand, so that at the usual demand
-a replica is worth it that is needed with that probability, and over a day every replica-hour buys as many requests.
+The policy's quantile says what a replica must save: stake = (1 - quantile) x usual demand, at any time of the day, so
+that no replica-hour could be moved to another time and save more there.
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from math import ceil, isfinite
 
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
 STEPS = 50
-SHARES = tuple(0.5 + (place + 0.5) / (2 * STEPS) for place in range(STEPS))
+SHARES: Floats = 0.5 + (np.arange(STEPS) + 0.5) / (2 * STEPS)
 """Middles of equal parts of the upper half of the distribution, one per cent each: the lower half fits whatever is
 ready for the middle."""
 
@@ -39,28 +45,32 @@ def worth_carrying(quantiles: Mapping[float, float], each_per_s: float, usual_pe
     usual_per_s   mean demand over the days
     quantile      the policy's
     """
-    middle = at_quantile(quantiles, 0.5)
-    demands = [at_quantile(quantiles, share) for share in SHARES]
-    if not isfinite(middle + demands[-1]):
-        return demands[-1]
+    middle, demands = at_quantile(quantiles, 0.5), _upper_half(quantiles)
+    highest = float(demands[-1])
+    if not isfinite(middle + highest):
+        return highest
     stake_per_s = (1 - quantile) * min(usual_per_s, middle / QUIETEST)
     least = max(1, ceil(round(middle / each_per_s, 9)))
-    most = min(ceil(round(demands[-1] / each_per_s, 9)), least + MOST_TRIED)
+    most = min(ceil(round(highest / each_per_s, 9)), least + MOST_TRIED)
     if most <= least:
         return middle
-    best = min(range(least, most + 1), key=lambda count: count * stake_per_s + _missed(demands, count * each_per_s))
+    counts = np.arange(least, most + 1)
+    missing = demands * EXACTLY > (counts * each_per_s)[:, None]
+    missed_per_s = np.where(missing, demands, 0.0).sum(axis=1) / (2 * STEPS)
+    best = int(counts[np.argmin(counts * stake_per_s + missed_per_s)])
     return max(middle, best * each_per_s * EXACTLY)
-
-
-def _missed(demands: Sequence[float], carried_per_s: float) -> float:
-    """Requests/s expected to miss, of the demands that are more than what is carried."""
-    return sum(one for one in demands if one * EXACTLY > carried_per_s) / (2 * STEPS)
 
 
 def share_of(quantiles: Mapping[float, float], demand_per_s: float) -> float:
     """The probability that no more than ``demand_per_s`` comes, in whole per cent, 0.5 at least."""
-    inside = sum(at_quantile(quantiles, share) * EXACTLY <= demand_per_s for share in SHARES)
-    return 0.5 + inside / (2 * STEPS)
+    return 0.5 + int((_upper_half(quantiles) * EXACTLY <= demand_per_s).sum()) / (2 * STEPS)
+
+
+def _upper_half(quantiles: Mapping[float, float]) -> Floats:
+    """The demand at each of SHARES."""
+    known = sorted(quantiles.items())
+    found: Floats = np.interp(SHARES, [share for share, _ in known], [demand for _, demand in known])
+    return found
 
 
 def at_quantile(quantiles: Mapping[float, float], wanted: float) -> float:

@@ -134,7 +134,7 @@ class ForecastShape(Shape):
 
     quantile: Annotated[RatioValue, Field(ge=0.5, le=0.995)] = Field(
         default=rules.DEFAULT_FORECAST_QUANTILE,
-        description="enough ready replicas for this share of what the demand may turn out to be; higher costs more",
+        description="how much of what may come is worth a replica that stands ready; higher is surer and costs more",
     )
     drain: Period = Field(
         default=rules.DEFAULT_DRAIN_S, description="what waits is worked off within this time by the replicas added"
