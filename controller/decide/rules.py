@@ -89,7 +89,7 @@ class Method(StrEnum):
 class ForecastRule:
     """How careful the predictive method is.
 
-    quantile        a replica stands ready where it saves (1 - quantile) of the usual demand from missing, see reserve.py
+    quantile        a replica stands ready where it saves (1 - quantile) of the usual demand, see reserve.py
     drain_s         what waits when new replicas become ready is worked off within this time
     """
 

@@ -58,6 +58,9 @@ class ForecastAccuracy:
     coverage_ratio: Mapping[float, float] = field(default_factory=dict)
 
 
+NOT_SEEN = Missing("usual_per_s", "no half day was seen yet")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
     """What a service's next replicas must be ready for. Whatever is Missing leaves the decision to the reactive rules.
@@ -72,4 +75,4 @@ class Outlook:
     forecasts: tuple[Forecast, ...] = ()
     capacity: Mapping[str, ReplicaCapacity | Missing] = field(default_factory=dict)
     start_up_s: Mapping[str, float] = field(default_factory=dict)
-    usual_per_s: Number = Missing("usual_per_s", "no half day was seen yet")
+    usual_per_s: Number = NOT_SEEN
