@@ -157,7 +157,7 @@ class Contest:
                     self._progress.made(result)
                     self._next(pool, asked, result)
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            pool.shutdown(cancel_futures=True)
 
     def _next(self, pool: ProcessPoolExecutor, asked: Asked, result: Result | None) -> None:
         """The next run that ``asked`` wants and that is not in the store."""
