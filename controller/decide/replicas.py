@@ -157,7 +157,8 @@ def _growing(judged: _Judged, target: int) -> Verdict:
     desired = step_limited(stable, current, memory.scale_events, rule.scale_up, judged.now)
     if desired == current:
         return judged.hold(Because.STEP_LIMIT, f"{judged.decisive}; {_step(judged)}")
-    cut = f"; cut to {desired} by scale_up.at_most" if desired < stable else ""
+    cut = f"; {stable} for all of the last {rule.scale_up.stabilization_s:g} s" if stable < target else ""
+    cut += f"; cut to {desired} by scale_up.at_most" if desired < stable else ""
     cut += f"; max_replicas is {rule.max_replicas}" if judged.limited < judged.wanted else ""
     return judged.verdict(desired, judged.moved_by, f"{judged.decisive}{cut}")
 

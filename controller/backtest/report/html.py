@@ -132,7 +132,7 @@ def _moves(one: Standing) -> Iterator[str]:
         yield f'<p class="small">{others:,} more moves had other reasons.</p>'
     yield "<h3>Biggest moves</h3>"
     yield _table(
-        ("since the start", "replicas", "USD an hour", "reason"),
+        ("since the start", "replicas", "USD an hour at the run's mean price", "reason"),
         [
             (move.when, f"{move.before} → {move.after}", signed_usd(move.usd_per_hour), move.reason)
             for move in biggest(one.runs[0])

@@ -65,7 +65,7 @@ def _moves(one: Standing) -> Iterator[str]:
     )
     yield f"{others:,} more moves had other reasons." if others else ""
     yield _table(
-        ("biggest moves, since the start", "replicas", "USD an hour", "reason"),
+        ("biggest moves, since the start", "replicas", "USD an hour at the run's mean price", "reason"),
         [
             (move.when, f"{move.before} → {move.after}", signed_usd(move.usd_per_hour), move.reason)
             for move in biggest(one.runs[0])
