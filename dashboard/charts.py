@@ -42,7 +42,6 @@ class Area:
     name: str
     colour: str
     points: Sequence[Point]
-    opacity: float = 0.35
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +104,7 @@ def _drawn(one: Curve | Area, over: Range, label: str, colour: alt.Color) -> alt
 
 def _area(area: Area, over: Range, label: str, colour: alt.Color) -> alt.Chart:
     mark = alt.Chart(alt.NamedData(name=area.name)).mark_area(
-        opacity=area.opacity, invalid="break-paths-show-domains", line=False
+        opacity=1.0, invalid="break-paths-show-domains", line=False
     )
     chart: alt.Chart = mark.encode(
         x=over.axis("at"),

@@ -40,7 +40,7 @@ from dashboard.expected import (
 )
 from dashboard.formats import UNKNOWN, lasting, percent, plain
 from dashboard.frame import REFRESH_S, framed
-from dashboard.look import AMBER, BLUE, INK, SKY, Card
+from dashboard.look import AMBER, INK, PALE, PALER, Card
 from dashboard.shaping import bands, points, spark
 
 RANGES = {"3 h": timedelta(hours=3), "24 h": timedelta(hours=24), "7 d": timedelta(days=7)}
@@ -181,8 +181,8 @@ def _over_time(
         st.html(look.note("Unknown.", f"What arrived could not be seen: {why_unseen(minutes)}."))
         return
     areas = [
-        Area(name="up to its 95 % line", colour=SKY, points=band_points(made, MEDIAN, PLANNED), opacity=0.5),
-        Area(name="up to its 99 % line", colour=BLUE, points=band_points(made, PLANNED, HIGHEST), opacity=0.18),
+        Area(name="up to its 95 % line", colour=PALE, points=band_points(made, MEDIAN, PLANNED)),
+        Area(name="up to its 99 % line", colour=PALER, points=band_points(made, PLANNED, HIGHEST)),
     ]
     st.vega_lite_chart(timeline(curves, over, number="~s", areas=areas if made else (), height=320))
     st.caption("Requests per second. What came: requests finished and refused, minute by minute.")
