@@ -109,7 +109,9 @@ class LiveShell:
 
     def observe(self, now: datetime) -> Observation:
         replicas = {(variant.service, variant.name): self._replicas(variant, now) for variant in self._fleet.variants()}
-        seen = self._observer.observe(now)
+        states = (state for some in replicas.values() if not isinstance(some, Missing) for state in some)
+        unused_until = {state.url: state.unused_until for state in states if state.unused_until is not None}
+        seen = self._observer.observe(now, unused_until)
         return Observation(
             at=now,
             targets=seen.targets,

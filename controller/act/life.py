@@ -119,7 +119,7 @@ class LivingActuator:
             told = {slot for slot, record in records.items() if record.stage is Stage.FAILED}
             moved = _moved(runner, records, runs, now)
             publish(runner.targets_file, moved.values())
-            return tuple(_state(record) for slot, record in moved.items() if slot not in told)
+            return tuple(_state(record, now) for slot, record in moved.items() if slot not in told)
 
     def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
         """Start or drain as many as the decision says."""
@@ -164,7 +164,7 @@ class LivingActuator:
             record = records.get(slot)
             if record is None and run.alive:
                 log.warning("%s/%s: adopted %s, which had no state file", *key, run.replica)
-                records[slot] = _adopted(runner, variant, slot, run, now)
+                records[slot] = replace(_new(runner, variant, slot, run, now), adopted=True)
                 runner.records.write(records[slot])
             elif record is not None and not record.run and record.replica == run.replica:
                 log.warning("%s/%s: adopted %s, whose start was interrupted", *key, run.replica)
@@ -173,7 +173,7 @@ class LivingActuator:
         return dict(sorted(records.items())), runs
 
 
-def _adopted(runner: Runner, variant: Variant, slot: int, run: Run, now: datetime) -> Record:
+def _new(runner: Runner, variant: Variant, slot: int, run: Run, now: datetime) -> Record:
     return Record(
         service=variant.service,
         variant=variant.name,
@@ -186,7 +186,7 @@ def _adopted(runner: Runner, variant: Variant, slot: int, run: Run, now: datetim
     )
 
 
-def _state(record: Record) -> ReplicaState:
+def _state(record: Record, now: datetime) -> ReplicaState:
     return ReplicaState(
         replica=record.replica,
         variant=record.variant,
@@ -194,7 +194,15 @@ def _state(record: Record) -> ReplicaState:
         since=record.since,
         url=record.url,
         detail=record.detail,
+        unused_until=_unused_until(record, now),
     )
+
+
+def _unused_until(record: Record, now: datetime) -> datetime | None:
+    """Nobody is sent to a replica before it is ready."""
+    if record.adopted:
+        return None
+    return {Stage.STARTING: now, Stage.READY: record.since}.get(record.stage)
 
 
 # --- one step -------------------------------------------------------------------------------------------------------
@@ -323,7 +331,7 @@ def _grow(runner: Runner, variant: Variant, records: Mapping[int, Record], decis
 
 def _start(runner: Runner, variant: Variant, slot: int, name: str, now: datetime) -> str:
     """The intent is on disk before anything runs, so that a daemon that dies in between leaves no stranger."""
-    record = _adopted(runner, variant, slot, Run(replica=name, run="", alive=False), now)
+    record = _new(runner, variant, slot, Run(replica=name, run="", alive=False), now)
     runner.records.write(record)
     try:
         record = runner.start(record)

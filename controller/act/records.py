@@ -47,6 +47,7 @@ class Record:
     replica   unique to this start, so that a later one in the same slot is not mistaken for it
     since     when the stage began
     run       the running thing: "pid/created" of a process, the invocation id of a unit; "" = intended, not started yet
+    adopted   found running without a state file: whom it served before is not known
     """
 
     service: str
@@ -58,6 +59,7 @@ class Record:
     since: datetime
     run: str = ""
     detail: str = ""
+    adopted: bool = False
 
     def to(self, stage: Stage, now: datetime, detail: str = "") -> Record:
         return replace(self, stage=stage, since=now, detail=detail)

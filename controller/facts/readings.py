@@ -188,7 +188,10 @@ class GpuReading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaState:
-    """What the actuator knows of one replica."""
+    """What the actuator knows of one replica.
+
+    unused_until   nobody had been sent to it by then; None when that is not known
+    """
 
     replica: str
     variant: str
@@ -196,6 +199,7 @@ class ReplicaState:
     since: datetime
     url: str = ""
     detail: str = ""
+    unused_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

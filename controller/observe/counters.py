@@ -74,9 +74,13 @@ class _Target:
 
 
 class CounterBook:
-    """Remembers every target's last values. ``watching_since``: what started later is counted from zero."""
+    """Remembers every target's last values. ``watching_since``: what started later is counted from zero.
+
+    unused_until   by target url: nobody had been sent there by then, so that the same holds for it as for a start
+    """
 
     def __init__(self) -> None:
+        self.unused_until: Mapping[str, datetime] = {}
         self._targets: dict[str, _Target] = {}
         self._watching_since: datetime | None = None
 
@@ -89,7 +93,7 @@ class CounterBook:
         before = self._targets.get(url)
         self._targets[url] = after = _Target(at=now, started_s=started_s, layout=layout, values=values, moved_at=now)
         if before is None:
-            return self._first(layout, values, started_s, now)
+            return self._first(url, values, started_s, now)
         window_s = (now - before.at).total_seconds()
         previous = _aligned(before, layout)
         restarted = _restarted(before, started_s, previous, values, layout)
@@ -139,12 +143,14 @@ class CounterBook:
                 at=some[0].at, started_s=some[0].started_s, marks={mark.series: mark.value for mark in some}
             )
 
-    def _first(self, layout: Layout, values: Sequence[float], started_s: float | None, now: datetime) -> Advance:
-        """A target never seen: when its process started after we began to watch, all it counts is new."""
+    def _first(self, url: str, values: Sequence[float], started_s: float | None, now: datetime) -> Advance:
+        """A target never seen: when its process started after we began to watch, all it counts is new; and when it
+        started before, perhaps under a daemon that died since, but nobody was sent there until we watched."""
         since = self._watching_since
         started = None if started_s is None else datetime.fromtimestamp(started_s, UTC)
-        if started is not None and since is not None and since < started <= now:
-            return Advance(window_s=(now - started).total_seconds(), increases=values)
+        idle_until = [at for at in (started, self.unused_until.get(url)) if at is not None]
+        if since is not None and any(since < at <= now for at in idle_until):
+            return Advance(window_s=(now - min(idle_until)).total_seconds(), increases=values)
         return Advance(window_s=0.0, increases=None)
 
 

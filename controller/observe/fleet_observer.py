@@ -113,8 +113,9 @@ class FleetObserver:
         self._nvml.close()
         self._scraper.close()
 
-    def observe(self, now: datetime) -> Seen:
-        """Look at everything once."""
+    def observe(self, now: datetime, unused_until: Mapping[str, datetime] | None = None) -> Seen:
+        """Look at everything once. ``unused_until``: by target url, until when nobody had been sent there."""
+        self._scraper.assembler.book.unused_until = unused_until or {}
         ends = monotonic() + self._deadline_s
         variants = self._fleet.variants()
         self._start_asking(variants, now)

@@ -113,8 +113,10 @@ def test_an_engine_without_its_state_file_is_adopted(engines):
     (path,) = (engines.folder / "run").glob("*.replica.json")
     path.unlink()
     engines.restart()
-    assert [one.replica for one in engines.phases(Phase.READY)] == [before.replica]
+    (after,) = engines.phases(Phase.READY)
+    assert after.replica == before.replica
     assert path.exists()
+    assert (before.unused_until, after.unused_until) == (before.since, None), "whom did it serve meanwhile?"
 
 
 def test_a_crash_is_told_once_with_its_last_words(engines):

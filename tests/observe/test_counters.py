@@ -95,6 +95,20 @@ def test_a_replica_that_started_between_two_passes_loses_no_token() -> None:
     assert reading.window_s == STEP_S / 2
 
 
+@pytest.mark.parametrize(("unused_until", "counted"), [(at(1.5), 192), (at(1), 192), (at(0.4), None), (None, None)])
+def test_a_replica_that_started_under_a_daemon_that_died_is_counted_from_zero_when_nobody_was_sent_there_since(
+    unused_until: datetime | None, counted: float | None
+) -> None:
+    last_pass = at(0.5)
+    assembler = Assembler()
+    assembler.book.restore((), last_pass)
+    assembler.book.unused_until = {TARGET.url: unused_until} if unused_until else {}
+    reading = read(assembler, page(192, at(0).timestamp()), 2)
+    found = reading.counter(Counter.OUTPUT_TOKENS)
+    assert (found if counted else type(found)) == (counted or Missing)
+    assert reading.window_s == (2 * STEP_S if counted else 0)
+
+
 def test_a_label_series_that_is_new_starts_at_zero() -> None:
     assembler = Assembler()
     stop = 'vllm:request_success_total{engine="0",finished_reason="stop"} 5\n'
