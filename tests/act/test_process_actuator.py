@@ -147,7 +147,7 @@ def test_a_ready_engine_that_is_killed_is_told_once(engines):
     states = engines.phases(Phase.READY, Phase.FAILED)
     assert "code -9" in next(one.detail for one in states if one.phase is Phase.FAILED)
     engines.phases(Phase.READY)
-    assert len(engines.processes()) == 2  # the other leader and its worker: no orphaned worker
+    engines.until(lambda _: len(engines.processes()) == 2)  # the other leader and its worker: no orphaned worker
 
 
 def test_an_engine_that_never_gets_healthy_is_killed(engines):

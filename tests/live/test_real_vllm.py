@@ -46,6 +46,8 @@ def test_replicas_follow_the_load_and_every_token_is_counted_through_restarts_an
     # A rush: three are wanted. The daemon is killed while two of them start.
     fleet.load.set_clients(RUSH)
     fleet.until("two more engines are starting", lambda: len(fleet.engines()) == 3, 120)
+    passed = len(fleet.passes())  # the last pass of the daemon that dies saw them start: the next must count them whole
+    fleet.until("two more passes", lambda: len(fleet.passes()) >= passed + 2, 60)
     fleet.end_daemon(signal.SIGKILL)
     before = fleet.engines()
     fleet.start_daemon()
