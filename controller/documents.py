@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ValidationError, WithJsonSchema
+from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails, core_schema
 
 from controller.errors import ConfigError, Problem
+from controller.quantities import DURATION_PATTERN, RANGE_PATTERN, duration_text
 
 Place = tuple[str | int, ...]
 """The way to a value: keys and list indices from the top."""
@@ -28,12 +29,16 @@ class Document:
 
     positions   line and column, from 1, of each key, or of the item where there is no key
     texts       the same of the first character of each scalar, inside its quotes
+    problems    what could not be read, such as a key that stands twice; the rest of the data is there all the same
+    unread      where ``data`` has nothing for that reason
     """
 
     file: str
     data: dict[str, Any]
     positions: Mapping[Place, tuple[int, int]]
     texts: Mapping[Place, tuple[int, int]] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    unread: frozenset[Place] = frozenset()
 
     def position(self, place: Place) -> tuple[int, int]:
         """Line and column, from 1, of what stands at ``place``, or of the nearest thing around it."""
@@ -77,7 +82,7 @@ def _near(wrong: str, choices: Iterable[str]) -> str:
 
 
 def load_yaml(path: Path, shown_as: str | None = None) -> Document:
-    """Read one file. Raises ConfigError with every problem of its YAML."""
+    """Read one file. Raises ConfigError when nothing of it can be read; lesser mistakes are the document's problems."""
     file = shown_as or str(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -109,9 +114,9 @@ def parse_yaml(text: str, file: str) -> Document:
         data = reader.value(node, ())
     except RecursionError as error:
         raise ConfigError([Problem(file, 0, 0, "", "is nested too deeply")]) from error
-    if reader.problems:
-        raise ConfigError(reader.problems)
-    return Document(file, data, reader.positions, reader.texts)
+    return Document(
+        file, data, reader.positions, reader.texts, problems=tuple(reader.problems), unread=frozenset(reader.unread)
+    )
 
 
 class _Reader:
@@ -123,6 +128,7 @@ class _Reader:
         self.texts: dict[Place, tuple[int, int]] = {}
         self._open: set[int] = set()
         self.problems: list[Problem] = []
+        self.unread: set[Place] = set()
         self._scalars = yaml.SafeLoader("")
 
     def value(self, node: yaml.Node, place: Place) -> Any:
@@ -131,6 +137,7 @@ class _Reader:
             return self._scalar(node, place)
         if id(node) in self._open:
             self.problems.append(Problem(self.file, *self.positions[place], dotted(place), "contains itself"))
+            self.unread.add(place)
             return None
         self._open.add(id(node))
         try:
@@ -151,6 +158,7 @@ class _Reader:
             return self._scalars.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
             self.problems.append(Problem(self.file, *_at(node), dotted(place), f"cannot be understood: {error}"))
+            self.unread.add(place)
             return None
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
@@ -191,6 +199,10 @@ class TextError(ValueError):
         self.line, self.column = line, column
 
 
+class ContradictionError(ValueError):
+    """Two values that both stand there do not go together: told even when something else beside them is wrong."""
+
+
 KINDS = {
     "string_type": "text",
     "bool_type": "true or false",
@@ -210,19 +222,60 @@ KINDS = {
 
 
 def validate(model: type[ModelType], document: Document) -> tuple[ModelType | None, list[Problem]]:
-    """The document as ``model``, or every mistake in its shape."""
+    """The document as ``model``, or every mistake in it."""
+    made, wrong = _tried(model, document.data)
+    problems = [*document.problems, *_told(model, document, wrong), *_contradictions(model, document, wrong)]
+    return (None if problems else made), list(dict.fromkeys(problems))
+
+
+def _tried(model: type[ModelType], data: dict[str, Any]) -> tuple[ModelType | None, list[ErrorDetails]]:
     try:
-        return model.model_validate(document.data), []
+        return model.model_validate(data), []
     except ValidationError as error:
-        told = [(_in_document(document, one["loc"]), one) for one in error.errors(include_url=False)]
-    kinds = _wrong_kinds(told)
-    problems = [document.problem(place, message) for place, message in kinds.items()]
-    problems += [
+        return None, error.errors(include_url=False)
+
+
+def _told(model: type[BaseModel], document: Document, wrong: Sequence[ErrorDetails]) -> list[Problem]:
+    """What pydantic found, as people say it; nothing of what could not even be read."""
+    placed = [(_way(document.data, one["loc"]), one) for one in wrong]
+    told = [(place, one) for place, one in placed if place not in document.unread]
+    problems = [document.problem(place, message) for place, message in _wrong_kinds(told).items()]
+    return problems + [
         _shape_problem(model, document, place, one)
         for place, one in told
         if one["type"] not in KINDS and not _only_shorter_by_mistakes(one)
     ]
-    return None, list(dict.fromkeys(problems))
+
+
+def _contradictions(model: type[BaseModel], document: Document, wrong: Sequence[ErrorDetails]) -> list[Problem]:
+    """A block with a mistake in it is not looked at as a whole: so the mistakes are cut out until nothing else is wrong,
+    and of what comes up then only contradictions count. Anything else may be missing just because it was cut."""
+    data, problems = document.data, []
+    while cut := {way for one in wrong if (way := _keyed(_way(data, one["loc"])))}:
+        data = _without(data, cut, ())
+        _, wrong = _tried(model, data)
+        problems += [
+            document.problem(_way(document.data, one["loc"]), str(one["ctx"]["error"]))
+            for one in wrong
+            if isinstance(one.get("ctx", {}).get("error"), ContradictionError)
+        ]
+    return problems
+
+
+def _keyed(place: Place) -> Place:
+    """``place`` up to its last key: a list keeps its items, or their numbers would change."""
+    while place and isinstance(place[-1], int):
+        place = place[:-1]
+    return place
+
+
+def _without(value: Any, cut: Collection[Place], here: Place) -> Any:
+    """``value``, which stands at ``here``, without what stands at the places ``cut``."""
+    if isinstance(value, Mapping):
+        return {key: _without(one, cut, (*here, key)) for key, one in value.items() if (*here, key) not in cut}
+    if isinstance(value, list):
+        return [_without(one, cut, (*here, index)) for index, one in enumerate(value)]
+    return value
 
 
 def _wrong_kinds(told: Sequence[tuple[Place, ErrorDetails]]) -> dict[Place, str]:
@@ -282,15 +335,14 @@ def _shape_problem(model: type[BaseModel], document: Document, place: Place, err
     return document.problem(place, f"{error['msg'][0].lower()}{error['msg'][1:]}, found {_shown(error['input'])}")
 
 
-def _in_document(document: Document, loc: Sequence[str | int]) -> Place:
+def _way(data: Any, loc: Sequence[str | int]) -> Place:
     """pydantic's way to a mistake without the steps that name a union's member rather than a key."""
     place: Place = ()
-    here: Any = document.data
     for step in loc:
-        if isinstance(here, Mapping) and step in here:
-            place, here = (*place, step), here[str(step)]
-        elif isinstance(here, list) and isinstance(step, int) and step < len(here):
-            place, here = (*place, step), here[step]
+        if isinstance(data, Mapping) and step in data:
+            place, data = (*place, step), data[str(step)]
+        elif isinstance(data, list) and isinstance(step, int) and step < len(data):
+            place, data = (*place, step), data[step]
     return place
 
 
@@ -336,76 +388,3 @@ def _below(choices: Sequence[dict[str, Any]], step: str | int) -> list[dict[str,
             more = choice.get("additionalProperties")
             found.append(choice.get("properties", {}).get(step) or (more if isinstance(more, dict) else None))
     return [one for one in found if one]
-
-
-# --- quantities as Kubernetes and Prometheus write them --------------------------------------------------------------
-
-_UNITS_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
-DURATION_PATTERN = r"^(\d+(\.\d+)?(ms|s|m|h|d|w))+$"
-RATIO_PATTERN = r"^\d+(\.\d+)?%$"
-RANGE_PATTERN = r"^\d+-\d+$"
-
-
-def duration_s(value: object) -> float:
-    """Seconds of ``90s``, ``10m``, ``1h30m``, ``50ms``."""
-    if isinstance(value, str) and re.fullmatch(DURATION_PATTERN, value):
-        return sum(float(number) * _UNITS_S[unit] for number, unit in _DURATION.findall(value))
-    raise ValueError(f"expected a duration with its unit, such as 90s, 10m or 1h30m, found {value!r}")
-
-
-def duration_text(seconds: float) -> str:
-    """``seconds`` as a user would write them, in the largest unit that tells them exactly: 90d, 10m, 15s, 50ms."""
-    for unit in ("d", "h", "m", "s"):
-        if seconds >= _UNITS_S[unit] and seconds % _UNITS_S[unit] == 0:
-            return f"{seconds / _UNITS_S[unit]:.0f}{unit}"
-    return f"{seconds * 1000:g}ms" if seconds else "0s"
-
-
-def ratio_value(value: object) -> float:
-    """0.85 of ``85%`` or ``0.85``."""
-    if isinstance(value, str) and re.fullmatch(RATIO_PATTERN, value):
-        return float(value[:-1]) / 100
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
-        return float(value)
-    raise ValueError(f"expected a share, such as 85% or 0.85, found {value!r}")
-
-
-def whole_range(value: object) -> tuple[int, int]:
-    """(8100, 8115) of ``8100-8115``; a single number is a range of one."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value, value
-    if isinstance(value, str) and re.fullmatch(RANGE_PATTERN, value):
-        low, high = (int(part) for part in value.split("-"))
-        if low <= high:
-            return low, high
-    raise ValueError(f"expected a range such as 8100-8115, lower end first, found {value!r}")
-
-
-DurationS = Annotated[
-    float,
-    BeforeValidator(duration_s),
-    WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["90s", "10m"]}),
-]
-"""A duration, as seconds."""
-
-RatioValue = Annotated[
-    float,
-    BeforeValidator(ratio_value),
-    WithJsonSchema(
-        {
-            "anyOf": [
-                {"type": "string", "pattern": RATIO_PATTERN},
-                {"type": "number", "minimum": 0, "maximum": 1},
-            ]
-        }
-    ),
-]
-"""A share, as 0..1."""
-
-WholeRange = Annotated[
-    tuple[int, int],
-    BeforeValidator(whole_range),
-    WithJsonSchema({"anyOf": [{"type": "string", "pattern": RANGE_PATTERN}, {"type": "integer"}]}),
-]
-"""A range of whole numbers, both ends included."""

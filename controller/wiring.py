@@ -74,7 +74,7 @@ KNOBS = (decide_replicas,)
 
 def policies_of(settings: Settings) -> Mapping[str, ServicePolicy]:
     """The policies that the fleet file names, checked against it. Raises ConfigError."""
-    return load_policies(settings.policy_files, settings.fleet, settings.channels)
+    return load_policies(settings.policy_files, settings.services, settings.channels)
 
 
 def plan_of(settings: Settings, policies: Mapping[str, ServicePolicy]) -> Plan:

@@ -10,9 +10,9 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from controller.documents import duration_text
 from controller.facts.readings import Counter, Distribution, Gauge
 from controller.observe.engines import ADAPTERS
+from controller.quantities import duration_text
 from controller.serve.names import ESTIMATES, OTHERS
 from controller.settings.shapes import FleetShape
 

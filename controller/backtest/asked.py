@@ -11,8 +11,9 @@ from pathlib import Path
 from controller.backtest.gate import Gate, parse
 from controller.backtest.ground import Described, Priced
 from controller.backtest.mistakes import Mistakes
-from controller.documents import duration_s, nearest, ratio_value
+from controller.documents import nearest
 from controller.errors import ConfigError, Problem
+from controller.quantities import duration_s, ratio_value
 from controller.settings.values import ledger_url
 from controller.simulate.failures import NO_FAILURES, PUBLISHED, Failures
 from controller.simulate.opponents.catalogue import OPPONENTS

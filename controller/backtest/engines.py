@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from controller.documents import duration_text
 from controller.errors import ConfigError, Problem
 from controller.estimate.peaks import TIERS, kv_element_bytes
 from controller.estimate.performance.prior import BANDS, kv_capacity_tokens, limits_of, step_prior
@@ -19,6 +18,7 @@ from controller.facts.fleet import Model, Variant
 from controller.facts.missing import Missing, known
 from controller.facts.performance import EngineLimits, StepModel
 from controller.facts.profile import Profile
+from controller.quantities import duration_text
 from controller.simulate.stepmodel import EngineSpec
 
 LONGEST_TOKENS = 131_072

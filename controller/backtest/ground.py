@@ -81,7 +81,7 @@ class Ground:
 
 def settings_at(path: Path) -> Settings:
     """Raises ConfigError."""
-    return load_settings(path, dict(os.environ))
+    return load_settings(path, dict(os.environ), offers=PriceBook.shipped().offers, measured=False)
 
 
 def ground_in(settings: Settings, policies: Sequence[ServicePolicy], wanted: str | None) -> Ground:

@@ -12,9 +12,10 @@ from controller.backtest.choice import Wares, bought_by
 from controller.backtest.tracefile import read_spot
 from controller.backtest.words import percent, span
 from controller.decide.rules import ServicePolicy
-from controller.documents import duration_text, nearest
+from controller.documents import nearest
 from controller.errors import ConfigError, Problem
 from controller.facts.fleet import Capacity, CapacityType
+from controller.quantities import duration_text
 from controller.simulate.failures import GPU_HOURS_BETWEEN_FAILURES, Failures
 from controller.simulate.spot import AWS_ZONES, NOTICE_S, SpotDraw, SpotMarket
 

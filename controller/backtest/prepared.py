@@ -24,6 +24,7 @@ from controller.facts.missing import Missing
 from controller.facts.slo import LatencyTarget, Slo
 from controller.policy.load import load_policies
 from controller.settings.load import Settings as FleetSettings
+from controller.settings.load import seen_at
 from controller.simulate.opponents.catalogue import OPPONENTS
 from controller.simulate.opponents.profile import ReplicaProfile, profile_engine
 from controller.simulate.opponents.static import replicas_for_peak
@@ -148,10 +149,11 @@ def prepared(asked: Asked, mistakes: Mistakes, now: datetime) -> Prepared:
 
 def _policies(asked: Asked, settings: FleetSettings | None, mistakes: Mistakes) -> list[ServicePolicy]:
     """One a file, all of one service; none when any is wrong."""
-    fleet, channels = (settings.fleet, settings.channels) if settings else (None, CHANNELS)
+    seen = seen_at(asked.fleet) if asked.fleet else None
+    services, channels = (seen.services if seen else None), (settings.channels if settings else CHANNELS)
     found: list[tuple[Path, ServicePolicy]] = []
     for path in dict.fromkeys(asked.policies):
-        read = mistakes.tried(lambda path=path: load_policies([path], fleet, channels))  # type: ignore[misc]
+        read = mistakes.tried(lambda path=path: load_policies([path], services, channels))  # type: ignore[misc]
         found += [(path, policy) for policy in (read or {}).values()]
         if read is not None and not read:
             mistakes.wrong(str(path), "is a policy test; name the policy itself")

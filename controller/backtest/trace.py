@@ -16,10 +16,10 @@ from controller.backtest.mistakes import Mistakes
 from controller.backtest.tracefile import read_lengths, read_trace, workload_of
 from controller.backtest.words import count, span
 from controller.daemon import utc_now
-from controller.documents import duration_text
 from controller.errors import ConfigError, Problem
 from controller.facts.missing import Missing
 from controller.facts.performance import RequestShape
+from controller.quantities import duration_text
 from controller.simulate.arrivals import Requests
 from controller.simulate.workload.blocks import BlockWorkload, Floats
 from controller.simulate.workload.clients import ClientLengths

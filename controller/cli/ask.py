@@ -22,17 +22,19 @@ from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
 from controller.policy import check as policy_check
 from controller.policy import schema as policy_schema
-from controller.settings.load import Settings
+from controller.settings.load import Seen, Settings, seen_at
 from controller.settings.load import json_schema as fleet_schema
+
+DEFAULT_FLEET = Path("fleet.yaml")
 
 
 def check(arguments: argparse.Namespace) -> int:
     """Report every problem of every file, and run the policy tests."""
     settings, problems = _checked_fleet(arguments)
-    paths = _policy_paths(arguments, settings)
-    fleet = settings.fleet if settings is not None else None
+    seen = seen_at(arguments.fleet or DEFAULT_FLEET) if settings is not None or problems else None
+    paths = _policy_paths(arguments, seen)
     channels = settings.channels if settings is not None else ("log", "slack")
-    report = policy_check.check_policies(paths, fleet, channels)
+    report = policy_check.check_policies(paths, seen.services if seen is not None else None, channels)
     problems += report.problems
     if problems:
         raise ConfigError(problems)
@@ -46,7 +48,7 @@ def check(arguments: argparse.Namespace) -> int:
 
 def _checked_fleet(arguments: argparse.Namespace) -> tuple[Settings | None, list[Problem]]:
     """The fleet file is optional when policies are named."""
-    path = arguments.fleet or Path("fleet.yaml")
+    path = arguments.fleet or DEFAULT_FLEET
     if arguments.fleet is None and arguments.paths and not path.exists():
         return None, []
     try:
@@ -55,13 +57,13 @@ def _checked_fleet(arguments: argparse.Namespace) -> tuple[Settings | None, list
         return None, list(error.problems)
 
 
-def _policy_paths(arguments: argparse.Namespace, settings: Settings | None) -> list[Path]:
+def _policy_paths(arguments: argparse.Namespace, seen: Seen | None) -> list[Path]:
     """The named files and folders; else those that the fleet file names, or, when it cannot be read, the usual ones."""
     named = arguments.paths
-    if not named and settings is not None:
-        return list(settings.policy_files)
+    if not named and seen is not None:
+        return list(seen.policy_files)
     if not named:
-        named = [(arguments.fleet or Path("fleet.yaml")).parent / "policies"]
+        named = [(arguments.fleet or DEFAULT_FLEET).parent / "policies"]
     return [file for path in named for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
 
 

@@ -16,7 +16,6 @@ from rich.console import Console
 
 from controller.catalog.load import nearest
 from controller.daemon import utc_now
-from controller.documents import duration_s
 from controller.errors import ConfigError, Problem
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
@@ -27,6 +26,7 @@ from controller.profile.plan import CONCURRENCY, RATE, PointPlan, SweepPlan
 from controller.profile.plot import plot, trouble
 from controller.profile.show import Progressed, told
 from controller.profile.sweep import Priced, Sweep
+from controller.quantities import duration_s
 
 STDOUT = "-"
 STOPPED, DIED = 130, 1

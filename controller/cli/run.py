@@ -22,8 +22,8 @@ from controller.demo.dashboard import command as dashboard_command
 from controller.demo.emulated import run_emulated
 from controller.demo.files import DemoFiles
 from controller.demo.real import run_real
-from controller.documents import duration_s
 from controller.errors import ConfigError, Problem
+from controller.quantities import duration_s
 from controller.serving import served
 from controller.settings.load import load_settings
 from controller.wiring import built

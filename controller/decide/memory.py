@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -25,23 +25,51 @@ FIRST_BENCH_S = 30.0
 """Wait this long after a failed start, doubled for each further failure, up to the start deadline. A guess: longer
 than an engine takes to fail on a wrong argument, so that a crash loop never runs faster than a person can read it."""
 
+SERVED_LONG_ENOUGH_S = 600.0
+"""A replica that ends after serving for so long is replaced at once; one that ends earlier is a start that failed, so
+that a replica that crashes again and again is waited for longer each time, and replaced every ten minutes at most.
+Source: Kubernetes, whose back-off for crashing containers starts afresh after ten minutes without a crash."""
+
+KEPT = timedelta(hours=1)
+"""Failures and losses are forgotten after so long, unless the replica still lies there. A guess."""
+
 
 def noticed(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> ServiceMemory:
-    """``memory`` brought up to what this pass sees: failed starts, liveness, idleness, and foreign changes."""
+    """``memory`` brought up to what this pass sees: failed starts, losses, liveness, idleness, and foreign changes."""
     now = situation.at
-    failed = {
-        f"{variant.name}/{replica.name}": now
+    ready = _ready_since(situation, memory)
+    ended = {
+        f"{variant.name}/{replica.name}"
         for variant in situation.variants.values()
         for replica in (*variant.in_phase(Phase.FAILED), *overdue(variant.replicas, policy.replicas, now))
     }
-    fresh = {name: at for name, at in failed.items() if name not in memory.given_up}
+    fresh = ended - memory.given_up.keys() - memory.lost.keys()
+    lost = {name for name in fresh if _served_long_enough(name, memory, now)}
     memory = _foreign(situation, policy, memory, fresh)
     return replace(
         memory,
-        given_up=_recent({**fresh, **memory.given_up}, failed, now),
+        given_up=_recent({**dict.fromkeys(fresh - lost, now), **memory.given_up}, ended, now),
+        lost=_recent({**dict.fromkeys(lost, now), **memory.lost}, ended, now),
+        ready_since=ready,
         live_since=(memory.live_since or now) if _live(situation, policy) else None,
         idle_since=(memory.idle_since or now) if proven_idle(situation) else None,
     )
+
+
+def _ready_since(situation: Situation, memory: ServiceMemory) -> dict[str, datetime]:
+    """As first seen. Of a variant whose actuator cannot tell just now, who was ready before is kept."""
+    seen = {
+        f"{variant.name}/{replica.name}": replica.since
+        for variant in situation.variants.values()
+        for replica in variant.in_phase(Phase.READY)
+    }
+    untold = tuple(f"{variant.name}/" for variant in situation.variants.values() if not variant.counted)
+    return seen | {name: at for name, at in memory.ready_since.items() if name in seen or name.startswith(untold)}
+
+
+def _served_long_enough(name: str, memory: ServiceMemory, now: datetime) -> bool:
+    since = memory.ready_since.get(name)
+    return since is not None and (now - since).total_seconds() >= SERVED_LONG_ENOUGH_S
 
 
 def overdue(replicas: Iterable[ReplicaView], rule: ReplicaRule, now: datetime) -> tuple[ReplicaView, ...]:
@@ -51,8 +79,9 @@ def overdue(replicas: Iterable[ReplicaView], rule: ReplicaRule, now: datetime) -
 
 
 def benched_until(variant: str, memory: ServiceMemory, rule: ReplicaRule) -> datetime | None:
-    """Until when a variant is not grown because its starts failed: FIRST_BENCH_S x 2^(failures - 1) after the last."""
-    failures = [at for name, at in memory.given_up.items() if name.startswith(f"{variant}/")]
+    """Until when a variant is not grown because its starts failed: FIRST_BENCH_S x 2^(failures - 1) after the last.
+    Starts that failed in the same pass are one failure: they were one try."""
+    failures = {at for name, at in memory.given_up.items() if name.startswith(f"{variant}/")}
     if not failures:
         return None
     wait_s = min(rule.start_deadline_s, FIRST_BENCH_S * 2.0 ** (min(len(failures), 16) - 1))
@@ -108,14 +137,12 @@ def _live(situation: Situation, policy: ServicePolicy) -> bool:
     return not lost and situation.signals.read_replicas >= situation.ready
 
 
-def _recent(given_up: Mapping[str, datetime], still: Mapping[str, datetime], now: datetime) -> dict[str, datetime]:
-    """Failures are forgotten after an hour, unless the replica still lies there."""
-    hour_ago = now - timedelta(hours=1)
-    return {name: at for name, at in given_up.items() if at > hour_ago or name in still}
+def _recent(ended: Mapping[str, datetime], still: Collection[str], now: datetime) -> dict[str, datetime]:
+    return {name: at for name, at in ended.items() if at > now - KEPT or name in still}
 
 
 def _foreign(
-    situation: Situation, policy: ServicePolicy, memory: ServiceMemory, fresh: Mapping[str, datetime]
+    situation: Situation, policy: ServicePolicy, memory: ServiceMemory, fresh: Collection[str]
 ) -> ServiceMemory:
     """Compare each variant's count with what we left; a difference that no failure explains is somebody else's doing.
 

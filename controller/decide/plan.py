@@ -60,7 +60,15 @@ def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, 
     gained, left = grown(awake, policy, more)
     if not gained:
         return _Move(because=Because.INFEASIBLE, note="no allowed variant has capacity left")
-    return _Move(gained=gained, note=f"{left} found no capacity" if left else "")
+    notes = (_lost_now(situation, memory), f"{left} found no capacity" if left else "")
+    return _Move(gained=gained, note="; ".join(note for note in notes if note))
+
+
+def _lost_now(situation: Situation, memory: ServiceMemory) -> str:
+    lost = sum(at == situation.at for at in memory.lost.values())
+    return (
+        f"{lost} {'was' if lost == 1 else 'were'} lost after {'it' if lost == 1 else 'they'} had served" if lost else ""
+    )
 
 
 def _capacity(situation: Situation) -> dict[str, ReplicaCapacity]:

@@ -29,7 +29,7 @@ def decide_replicas(
       paused, observing     an operator or the mode says so
       foreign_change        somebody else changed the count: stand down
       infeasible            the allowed capacity cannot hold min_replicas
-      limit                 outside min..max: back inside, without waiting
+      limit                 outside min..max: back inside, without waiting (below, and more is wanted: on to that)
       blind                 no live signal; or fewer are wanted and not every signal of every replica has been live for
                             the whole scale-down window
       start_failed          replicas past their start deadline are removed; a variant whose starts fail is benched
@@ -50,8 +50,15 @@ def decide_replicas(
 
 def _verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> Verdict:
     standing = _standing_down(situation, policy, memory) or _outside_limits(situation, policy)
-    if standing is not None:
+    if standing is None:
+        return _judged_verdict(situation, policy, memory)
+    if standing.desired <= situation.current:
         return standing
+    more = _judged_verdict(situation, policy, memory)  # what was lost is not brought back to the minimum alone
+    return more if more.desired > standing.desired else standing
+
+
+def _judged_verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> Verdict:
     current, rule = situation.current, policy.replicas
     found, lost = all_wishes(situation, policy)
     if not found:

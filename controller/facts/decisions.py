@@ -24,7 +24,7 @@ class Because(StrEnum):
     LIMIT = "limit"  # cut to min_replicas or max_replicas, or brought back inside them
     HEADROOM = "headroom"  # one replica fewer would not hold the load with headroom
     STARTING = "starting"  # replicas already on their way are enough
-    START_FAILED = "start_failed"  # gave up on replicas past their start deadline
+    START_FAILED = "start_failed"  # starts failed: the late ones are removed, or the variant rests before the next try
     IDLE = "idle"  # proven without requests for the whole window: to the floor or to zero
     NOT_PROVEN_IDLE = "not_proven_idle"  # zero is allowed, but idleness is not proven
     INFEASIBLE = "infeasible"  # no count satisfies the policy: hold and alert
@@ -140,10 +140,13 @@ class ScaleEvent:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceMemory:
     """What one service's next decision needs from the past. Kept in the ledger, so that a restart changes nothing.
+    Replicas are named "variant/replica".
 
     live_since        since when every required signal has been live without a break; None while one is missing
     idle_since        since when the service is proven idle (no running, no waiting, no new request); None otherwise
-    given_up          replicas that missed their start deadline and are no longer counted as supply: name -> when
+    given_up          starts that failed: missed the deadline, or ended before or soon after they were ready -> when
+    lost              replicas that had served and then ended by themselves -> when
+    ready_since       the ready replicas -> since when
     foreign_until     stand down until then after somebody else's change
     """
 
@@ -152,6 +155,8 @@ class ServiceMemory:
     live_since: datetime | None = None
     idle_since: datetime | None = None
     given_up: Mapping[str, datetime] = field(default_factory=dict)
+    lost: Mapping[str, datetime] = field(default_factory=dict)
+    ready_since: Mapping[str, datetime] = field(default_factory=dict)
     expected: Mapping[str, int] = field(default_factory=dict)
     foreign_until: datetime | None = None
 

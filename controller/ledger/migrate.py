@@ -7,7 +7,13 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, Engine, inspect, text
 
 from controller.errors import LedgerError
-from controller.ledger.migrations import m0001_measured, m0002_decided, m0003_remembered, m0004_learned
+from controller.ledger.migrations import (
+    m0001_measured,
+    m0002_decided,
+    m0003_remembered,
+    m0004_learned,
+    m0005_served,
+)
 
 Migration = tuple[str, ...]
 
@@ -16,6 +22,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     m0002_decided.STATEMENTS,
     m0003_remembered.STATEMENTS,
     m0004_learned.STATEMENTS,
+    m0005_served.STATEMENTS,
 )
 """Version n is made by the n-th entry."""
 

@@ -24,22 +24,25 @@ from controller.facts.decisions import (
 )
 from controller.facts.missing import Missing
 from controller.facts.readings import CounterMark
-from controller.ledger.rollup import Row
-from controller.ledger.tables import (
-    AlertStateRow,
-    Base,
+from controller.ledger.memory_tables import (
     ExpectedReplicasRow,
     GivenUpRow,
+    LostReplicaRow,
+    ReadyReplicaRow,
     RecommendationRow,
     ScaleEventRow,
     ServiceMemoryRow,
 )
+from controller.ledger.rollup import Row
+from controller.ledger.tables import AlertStateRow, Base
 
 MEMORY_TABLES: tuple[type[Base], ...] = (
     ServiceMemoryRow,
     RecommendationRow,
     ScaleEventRow,
     GivenUpRow,
+    LostReplicaRow,
+    ReadyReplicaRow,
     ExpectedReplicasRow,
     AlertStateRow,
 )
@@ -70,6 +73,10 @@ def memory_rows(memory: Memory) -> dict[type[Base], list[Row]]:
             for position, change in enumerate(one.scale_events)
         ]
         rows[GivenUpRow] += [{"service": service, "replica": name, "at": at} for name, at in one.given_up.items()]
+        rows[LostReplicaRow] += [{"service": service, "replica": name, "at": at} for name, at in one.lost.items()]
+        rows[ReadyReplicaRow] += [
+            {"service": service, "replica": name, "since": at} for name, at in one.ready_since.items()
+        ]
         rows[ExpectedReplicasRow] += [
             {"service": service, "variant": variant, "replicas": count} for variant, count in one.expected.items()
         ]
@@ -91,6 +98,8 @@ def memory_of(rows: Mapping[type[Base], Sequence[RowMapping]]) -> Memory:
             live_since=one["live_since"],
             idle_since=one["idle_since"],
             given_up={row["replica"]: row["at"] for row in lists[GivenUpRow][name]},
+            lost={row["replica"]: row["at"] for row in lists[LostReplicaRow][name]},
+            ready_since={row["replica"]: row["since"] for row in lists[ReadyReplicaRow][name]},
             expected={row["variant"]: row["replicas"] for row in lists[ExpectedReplicasRow][name]},
             foreign_until=one["foreign_until"],
         )

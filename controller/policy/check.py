@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from controller.decide.rules import ServicePolicy
-from controller.documents import load_yaml, validate
+from controller.documents import Document, load_yaml, validate
 from controller.errors import ConfigError, Problem
-from controller.facts.fleet import Fleet
-from controller.policy.load import TEST_SUFFIX, read_policies
+from controller.policy.load import TEST_SUFFIX, Services, read_policies
 from controller.policy.rehearse import rehearsed
 from controller.policy.script import ScriptShape
 
@@ -25,13 +24,13 @@ class CheckReport:
     tests_run: int
 
 
-def check_policies(paths: Sequence[Path], fleet: Fleet | None, channels: Collection[str]) -> CheckReport:
+def check_policies(paths: Sequence[Path], services: Services | None, channels: Collection[str]) -> CheckReport:
     """Read the policies and run the tests among ``paths`` and those beside them (NAME.test.yaml beside NAME.yaml)."""
     policy_files = [path for path in paths if not path.name.endswith(TEST_SUFFIX)]
     beside = [path.with_name(path.stem + TEST_SUFFIX) for path in policy_files]
     named = [path for path in paths if path.name.endswith(TEST_SUFFIX)]
     tests = list(dict.fromkeys([*named, *(path for path in beside if path.is_file())]))
-    loaded, problems = read_policies(policy_files, fleet, channels)
+    loaded, problems = read_policies(policy_files, services, channels)
     judged = {path.resolve() for path in policy_files}
     right = {one.path.resolve(): one.policy for one in loaded}
     tests_run = 0
@@ -56,17 +55,27 @@ def _tested(
     except ConfigError as error:
         return 0, list(error.problems)
     script, problems = validate(ScriptShape, document)
-    if script is None:
+    named = document.data.get("policy")
+    if not isinstance(named, str):
         return 0, problems
-    file = path.parent / script.policy
-    policy = right.get(file.resolve())
-    if policy is None:
-        if file.resolve() in judged:
-            return 0, []
-        if not file.is_file():
-            return 0, [document.problem(("policy",), f"there is no file '{script.policy}' beside this one")]
-        loaded, problems = read_policies([file], None, channels)
-        if not loaded:
-            return 0, problems
-        policy = loaded[0].policy
+    policy, found = _tested_policy(document, path.parent / named, right, judged, channels)
+    problems += found
+    if script is None or policy is None:
+        return 0, problems
     return len(script.tests), rehearsed(script, document, policy)
+
+
+def _tested_policy(
+    document: Document,
+    file: Path,
+    right: Mapping[Path, ServicePolicy],
+    judged: Collection[Path],
+    channels: Collection[str],
+) -> tuple[ServicePolicy | None, list[Problem]]:
+    """The policy that a test names. What is wrong with one that is judged anyway is told there."""
+    if file.resolve() in judged:
+        return right.get(file.resolve()), []
+    if not file.is_file():
+        return None, [document.problem(("policy",), f"there is no file '{document.data['policy']}' beside this one")]
+    loaded, problems = read_policies([file], None, channels)
+    return (loaded[0].policy if loaded else None), problems

@@ -19,7 +19,6 @@ from controller.decide.rules import (
 )
 from controller.documents import Document, load_yaml, nearest, validate
 from controller.errors import ConfigError, Problem
-from controller.facts.fleet import Fleet
 from controller.facts.slo import LatencyTarget, Slo
 from controller.policy.shape import (
     QUANTILES,
@@ -37,6 +36,9 @@ LATER = ("quantization", "speculative_decoding", "budget")
 
 TEST_SUFFIX = ".test.yaml"
 
+Services = Mapping[str, Collection[str]]
+"""What a fleet has: the names of its services, and of the variants of each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
@@ -47,33 +49,35 @@ class Loaded:
     policy: ServicePolicy
 
 
-def load_policies(paths: Sequence[Path], fleet: Fleet | None, channels: Collection[str]) -> Mapping[str, ServicePolicy]:
+def load_policies(
+    paths: Sequence[Path], services: Services | None, channels: Collection[str]
+) -> Mapping[str, ServicePolicy]:
     """The policies by service; test files are skipped. Raises ConfigError with every problem of every file."""
-    loaded, problems = read_policies(paths, fleet, channels)
+    loaded, problems = read_policies(paths, services, channels)
     if problems:
         raise ConfigError(problems)
     return {one.policy.service: one.policy for one in loaded}
 
 
 def read_policies(
-    paths: Sequence[Path], fleet: Fleet | None, channels: Collection[str]
+    paths: Sequence[Path], services: Services | None, channels: Collection[str]
 ) -> tuple[list[Loaded], list[Problem]]:
-    """The policies that are right, and every problem of the others. ``fleet`` None: nothing is checked against it."""
-    loaded: list[Loaded] = []
+    """The policies that are right, and every problem of the others. ``services`` None: no fleet to check them with."""
+    documents: dict[Path, Document] = {}
     problems: list[Problem] = []
     for path in dict.fromkeys(path for path in paths if not path.name.endswith(TEST_SUFFIX)):
-        one, found = _read(path, fleet, channels)
-        problems += found
-        if one is not None:
-            loaded.append(one)
-    return loaded, problems + _twice(loaded)
+        try:
+            documents[path] = load_yaml(path)
+        except ConfigError as error:
+            problems += error.problems
+    read = [_read(path, document, services, channels) for path, document in documents.items()]
+    problems += [problem for _, found in read for problem in found]
+    return [one for one, _ in read if one is not None], [*problems, *_twice(documents)]
 
 
-def _read(path: Path, fleet: Fleet | None, channels: Collection[str]) -> tuple[Loaded | None, list[Problem]]:
-    try:
-        document = load_yaml(path)
-    except ConfigError as error:
-        return None, list(error.problems)
+def _read(
+    path: Path, document: Document, services: Services | None, channels: Collection[str]
+) -> tuple[Loaded | None, list[Problem]]:
     problems = [
         document.problem((key,), f"'{key}' is not supported in this version; remove it")
         for key in LATER
@@ -81,7 +85,7 @@ def _read(path: Path, fleet: Fleet | None, channels: Collection[str]) -> tuple[L
     ]
     known = replace(document, data={key: value for key, value in document.data.items() if key not in LATER})
     shape, wrong = validate(PolicyShape, known)
-    problems += [*wrong, *_against_fleet(document, fleet), *_alert_problems(document, channels)]
+    problems += [*wrong, *_against_fleet(document, services), *_alert_problems(document, channels)]
     if shape is None or problems:
         return None, problems
     return Loaded(path, document, _policy(shape, str(path))), []
@@ -90,18 +94,17 @@ def _read(path: Path, fleet: Fleet | None, channels: Collection[str]) -> tuple[L
 # What follows looks at the plain data, so that a wrong shape elsewhere hides none of it.
 
 
-def _against_fleet(document: Document, fleet: Fleet | None) -> Iterator[Problem]:
+def _against_fleet(document: Document, services: Services | None) -> Iterator[Problem]:
     named, variants = document.data.get("service"), document.data.get("variants")
-    if fleet is None or not isinstance(named, str):
+    if services is None or not isinstance(named, str):
         return
-    service = fleet.services.get(named)
-    if service is None:
-        message = f"the fleet has no service '{named}'{nearest(named, fleet.services)}"
+    if named not in services:
+        message = f"the fleet has no service '{named}'{nearest(named, services)}"
         yield document.problem(("service",), message)
         return
     for name in variants if isinstance(variants, Mapping) else ():
-        if name not in service.variants:
-            message = f"service '{service.name}' has no variant '{name}'{nearest(name, service.variants)}"
+        if name not in services[named]:
+            message = f"service '{named}' has no variant '{name}'{nearest(name, services[named])}"
             yield document.problem(("variants", name), message)
 
 
@@ -124,15 +127,13 @@ def _listed(data: object, key: str) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def _twice(loaded: Sequence[Loaded]) -> list[Problem]:
-    first: dict[str, Loaded] = {}
-    problems = []
-    for one in loaded:
-        other = first.setdefault(one.policy.service, one)
-        if other is not one:
-            message = f"service '{one.policy.service}' already has the policy {other.path}; expected one a service"
-            problems.append(one.document.problem(("service",), message))
-    return problems
+def _twice(documents: Mapping[Path, Document]) -> Iterator[Problem]:
+    first: dict[str, Path] = {}
+    for path, document in documents.items():
+        service = document.data.get("service")
+        if isinstance(service, str) and first.setdefault(service, path) != path:
+            message = f"service '{service}' already has the policy {first[service]}; expected one a service"
+            yield document.problem(("service",), message)
 
 
 # --- from the shape to the rules ------------------------------------------------------------------------------------

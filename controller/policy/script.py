@@ -7,9 +7,10 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
-from controller.documents import duration_s
+from controller.documents import ContradictionError
 from controller.facts.decisions import Because
 from controller.policy.shape import Amount, Count, Name, Period, Positive, Shape, Wait
+from controller.quantities import duration_s
 
 MOST_PASSES = 20_000
 """A test runs no longer: a guess, about a week of passes at 30 s, done within a few seconds."""
@@ -82,7 +83,9 @@ class ExpectShape(Shape):
 
     @model_validator(mode="after")
     def _one_outcome(self) -> ExpectShape:
-        if (self.hold is None) == (self.scale is None):
+        if self.hold is not None and self.scale is not None:
+            raise ContradictionError("expected exactly one of hold and scale")
+        if self.hold is None and self.scale is None:
             raise ValueError("expected exactly one of hold and scale")
         return self
 

@@ -15,9 +15,10 @@ from pydantic import (
 )
 
 from controller.decide import rules
-from controller.documents import DurationS, RatioValue
+from controller.documents import ContradictionError
 from controller.facts.fleet import CapacityType
 from controller.policy.condition import CelCondition, compiled
+from controller.quantities import DurationS, RatioValue
 
 LONGEST_S = 31 * 86_400.0
 """No duration of a policy may be longer: a guess, because a month is past any use and far from overflow."""
@@ -66,7 +67,7 @@ class SloShape(Shape):
         for latency in LATENCIES:
             named = [f"{latency}_{name}" for name in QUANTILES if getattr(self, f"{latency}_{name}") is not None]
             if len(named) > 1:
-                raise ValueError(f"names {' and '.join(named)}; expected at most one {latency} target")
+                raise ContradictionError(f"names {' and '.join(named)}; expected at most one {latency} target")
         return self
 
 
@@ -110,7 +111,9 @@ class StepShape(Shape):
 
     @model_validator(mode="after")
     def _one_measure(self) -> StepShape:
-        if (self.replicas is None) == (self.percent is None):
+        if self.replicas is not None and self.percent is not None:
+            raise ContradictionError("expected exactly one of replicas and percent")
+        if self.replicas is None and self.percent is None:
             raise ValueError("expected exactly one of replicas and percent")
         return self
 
@@ -170,15 +173,21 @@ class ScalingShape(Shape):
     @model_validator(mode="after")
     def _ordered(self) -> ScalingShape:
         if self.min_replicas > self.max_replicas:
-            raise ValueError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
+            raise ContradictionError(f"min_replicas {self.min_replicas} is more than max_replicas {self.max_replicas}")
         return self
 
     @model_validator(mode="after")
     def _something_decides(self) -> ScalingShape:
         if self.method is rules.Method.REACTIVE and self.targets is None:
             raise ValueError(f"method is reactive, which needs targets: at least one of {', '.join(LOADS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_method(self) -> ScalingShape:
         if self.method is rules.Method.REACTIVE and "forecast" in self.model_fields_set:
-            raise ValueError("method is reactive, which reads no forecast; remove forecast, or make it predictive")
+            raise ContradictionError(
+                "method is reactive, which reads no forecast; remove forecast, or make it predictive"
+            )
         return self
 
 

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from controller.catalog.load import find_gpu, find_model
-from controller.documents import Document, EditorSchema, Place, load_yaml, validate
-from controller.errors import ConfigError, Problem
+from controller.documents import Document, EditorSchema, load_yaml, validate
+from controller.errors import ConfigError
 from controller.facts.actuators import DryRunOptions, ProcessOptions, SystemdOptions
 from controller.facts.fleet import (
     Capacity,
-    CapacityType,
     Discovery,
     FileSd,
     Fleet,
@@ -31,8 +29,17 @@ from controller.facts.fleet import (
     StaticTargets,
     Variant,
 )
-from controller.facts.performance import StepModel
-from controller.facts.profile import Profile, StepFit
+from controller.settings.plain import (
+    LEDGER_VARIABLE,
+    MODE_VARIABLE,
+    Around,
+    from_folder,
+    mistakes_in,
+    policy_files,
+    services_in,
+    step_of,
+    targets_file,
+)
 from controller.settings.shapes import (
     ActuatorShape,
     CapacityShape,
@@ -46,10 +53,6 @@ from controller.settings.shapes import (
     SystemdShape,
     VariantShape,
 )
-from controller.settings.values import ledger_url
-
-MODE_VARIABLE = "PENNYWEIGHT_MODE"
-LEDGER_VARIABLE = "PENNYWEIGHT_LEDGER"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,22 +77,48 @@ class Settings:
     slack_webhook_url: str | None = field(repr=False)
 
     @property
+    def services(self) -> Mapping[str, tuple[str, ...]]:
+        """The names of its services, and of the variants of each."""
+        return {name: tuple(one.variants) for name, one in self.fleet.services.items()}
+
+    @property
     def channels(self) -> tuple[str, ...]:
         """The alert channels that are set up."""
         return ("log", "slack") if self.slack_webhook_url else ("log",)
 
 
-def load_settings(path: Path, environ: Mapping[str, str]) -> Settings:
-    """Read fleet.yaml. Relative paths in it start at its folder. Raises ConfigError with every problem."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """What a fleet file names: its services, the variants of each, and the policy files."""
+
+    services: Mapping[str, tuple[str, ...]]
+    policy_files: tuple[Path, ...]
+
+
+def load_settings(
+    path: Path, environ: Mapping[str, str], *, offers: Collection[str] | None = None, measured: bool = True
+) -> Settings:
+    """Read fleet.yaml. Relative paths in it start at its folder. Raises ConfigError with every problem.
+
+    offers     names of the price book; None: any name will do
+    measured   a variant needs `scrape` or an actuator that tells where its engines are; a rehearsal needs neither
+    """
     document = load_yaml(path)
+    around = Around(folder=path.resolve().parent, environ=environ, offers=offers, measured=measured)
     shape, problems = validate(FleetShape, document)
-    if shape is None:
+    problems += mistakes_in(document, around)
+    if shape is None or problems:
         raise ConfigError(problems)
-    builder = _Builder(document, path.resolve().parent, environ)
-    settings = builder.settings(path, shape)
-    if builder.problems:
-        raise ConfigError(builder.problems)
-    return settings
+    return _settings(path, shape, document, around)
+
+
+def seen_at(path: Path) -> Seen | None:
+    """What the fleet file names, whatever is wrong with it; None where it cannot be read at all."""
+    try:
+        document = load_yaml(path)
+    except ConfigError:
+        return None
+    return Seen(services=services_in(document), policy_files=policy_files(document, path.resolve().parent))
 
 
 def json_schema() -> dict[str, Any]:
@@ -98,85 +127,46 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **made, "title": "Pennyweight fleet file"}
 
 
+def _settings(path: Path, shape: FleetShape, document: Document, around: Around) -> Settings:
+    environ, slack = around.environ, shape.notify.slack
+    return Settings(
+        file=path,
+        mode=Mode(environ.get(MODE_VARIABLE) or shape.mode),
+        interval_s=shape.interval,
+        rate_window_s=shape.rate_window,
+        ledger_url=_ledger(environ.get(LEDGER_VARIABLE) or shape.ledger, around.folder),
+        policy_files=policy_files(document, around.folder),
+        fleet=_Builder(around.folder).fleet(shape),
+        host=shape.serve.host,
+        port=shape.serve.port,
+        keep_minutes_s=shape.retention.minutes,
+        keep_decisions_s=shape.retention.decisions,
+        scrape_deadline_s=shape.scrape_limits.deadline,
+        scrape_target_timeout_s=shape.scrape_limits.target_timeout,
+        scrape_max_body_bytes=shape.scrape_limits.max_body_bytes,
+        scrape_max_series=shape.scrape_limits.max_series,
+        slack_webhook_url=environ.get(slack.webhook_url_env) if slack is not None else None,
+    )
+
+
+def _ledger(url: str, folder: Path) -> str:
+    """A file of SQLite is looked for from the fleet file's folder."""
+    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
+        return f"sqlite:///{folder / url.removeprefix('sqlite:///')}"
+    return url
+
+
 class _Builder:
-    """Turns shapes into facts, collecting what the shapes could not know to be wrong."""
+    """Turns shapes into facts. Nothing is wrong any more."""
 
-    def __init__(self, document: Document, folder: Path, environ: Mapping[str, str]) -> None:
-        self._document = document
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._environ = environ
-        self.problems: list[Problem] = []
-        self._writers: dict[str, tuple[str, str]] = {}
 
-    def settings(self, path: Path, shape: FleetShape) -> Settings:
-        services = {name: self._service(name, one) for name, one in shape.services.items()}
-        return Settings(
-            file=path,
-            mode=self._mode(shape),
-            interval_s=shape.interval,
-            rate_window_s=self._rate_window(shape),
-            ledger_url=self._ledger(shape),
-            policy_files=self._policies(shape),
-            fleet=Fleet(services=services),
-            host=shape.serve.host,
-            port=shape.serve.port,
-            keep_minutes_s=shape.retention.minutes,
-            keep_decisions_s=shape.retention.decisions,
-            scrape_deadline_s=shape.scrape_limits.deadline,
-            scrape_target_timeout_s=shape.scrape_limits.target_timeout,
-            scrape_max_body_bytes=shape.scrape_limits.max_body_bytes,
-            scrape_max_series=shape.scrape_limits.max_series,
-            slack_webhook_url=self._webhook(shape),
-        )
-
-    def _say(self, place: Place, message: str) -> None:
-        self.problems.append(self._document.problem(place, message))
-
-    def _mode(self, shape: FleetShape) -> Mode:
-        text = self._environ.get(MODE_VARIABLE) or shape.mode
-        if text not in set(Mode):
-            self._say(("mode",), f"{MODE_VARIABLE} is '{text}', expected one of {', '.join(Mode)}")
-            return shape.mode
-        return Mode(text)
-
-    def _rate_window(self, shape: FleetShape) -> float:
-        if shape.rate_window < 2 * shape.interval:
-            least = f"at least two intervals, {2 * shape.interval:g} s"
-            self._say(("rate_window",), f"must hold two readings: expected {least}, found {shape.rate_window:g} s")
-        return shape.rate_window
-
-    def _ledger(self, shape: FleetShape) -> str:
-        url = self._environ.get(LEDGER_VARIABLE) or shape.ledger
-        try:
-            ledger_url(url)
-        except ValueError as error:
-            self._say(("ledger",), f"{LEDGER_VARIABLE} is wrong: {error}")
-        if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-            return f"sqlite:///{self._folder / url.removeprefix('sqlite:///')}"
-        return url
-
-    def _policies(self, shape: FleetShape) -> tuple[Path, ...]:
-        found: set[Path] = set()
-        for index, pattern in enumerate(shape.policies):
-            here = [Path(path) for path in glob.glob(self._pattern(pattern), recursive=True)]
-            if not here and not glob.has_magic(pattern):
-                self._say(("policies", index), f"there is no file '{pattern}'")
-            found.update(path for path in here if path.is_file())
-        return tuple(sorted(path for path in found if not path.name.endswith(".test.yaml")))
-
-    def _webhook(self, shape: FleetShape) -> str | None:
-        if shape.notify.slack is None:
-            return None
-        name = shape.notify.slack.webhook_url_env
-        if not self._environ.get(name):
-            self._say(
-                ("notify", "slack"), f"the environment variable {name} is not set; it holds the webhook's address"
-            )
-        return self._environ.get(name)
+    def fleet(self, shape: FleetShape) -> Fleet:
+        return Fleet(services={name: self._service(name, one) for name, one in shape.services.items()})
 
     def _service(self, name: str, shape: ServiceShape) -> Service:
-        place: Place = ("services", name)
-        variants = {key: self._variant(place, name, key, one, shape) for key, one in shape.variants.items()}
+        variants = {key: self._variant(name, key, one, shape) for key, one in shape.variants.items()}
         gateway = Gateway(url=shape.gateway.prometheus, query=shape.gateway.query) if shape.gateway else None
         return Service(name=name, model=self._model(shape.model), variants=variants, gateway=gateway)
 
@@ -190,10 +180,9 @@ class _Builder:
         assert found is not None, "the shape knows the table"
         return found
 
-    def _variant(self, above: Place, service: str, name: str, shape: VariantShape, served: ServiceShape) -> Variant:
-        place: Place = (*above, "variants", name)
+    def _variant(self, service: str, name: str, shape: VariantShape, served: ServiceShape) -> Variant:
         model = served.model if isinstance(served.model, str) else served.model.name
-        actuator, options, targets = self._actuator((*place, "actuator"), (service, name), shape.actuator, model)
+        actuator, options, targets = self._actuator((service, name), shape.actuator, model)
         discovery = self._discovery(shape.scrape) if shape.scrape is not None else ()
         if targets and not discovery:
             discovery = (FileSd(patterns=(glob.escape(targets),)),)
@@ -205,47 +194,15 @@ class _Builder:
             quantization=shape.quantization,
             kv_cache_dtype=shape.kv_cache_dtype,
             engine=shape.engine,
-            capacity=self._capacity(place, shape.capacity),
+            capacity=tuple(map(_capacity, shape.capacity)),
             start_up_s=shape.start_up,
             token_budget=shape.max_num_batched_tokens,
             max_sequences=shape.max_num_seqs,
-            step=self._step((*place, "profile"), shape.profile),
+            step=step_of(self._folder, shape.profile) if shape.profile is not None else None,
             actuator=actuator,
             actuator_options=options,
             discovery=discovery,
             gpu_discovery=self._gpu_discovery(shape.dcgm),
-        )
-
-    def _step(self, place: Place, name: str | None) -> StepModel | None:
-        """The step model of the profile in the file ``name``."""
-        if name is None:
-            return None
-        try:
-            fit = Profile.from_json((self._folder / name).read_text(encoding="utf-8")).fit
-        except FileNotFoundError:
-            self._say(place, f"there is no file '{name}'; `pennyweight profile URL --out {name}` writes one")
-        except (OSError, ValueError) as error:
-            self._say(place, f"'{name}' cannot be read as a profile: {error}")
-        else:
-            if isinstance(fit, StepFit):
-                return fit.step
-            self._say(place, f"'{name}' has no step model ({fit.why}); profile with more loads, or leave it out")
-        return None
-
-    def _capacity(self, place: Place, shapes: tuple[CapacityShape, ...]) -> tuple[Capacity, ...]:
-        seen: set[CapacityType] = set()
-        for index, shape in enumerate(shapes):
-            if shape.type in seen:
-                self._say((*place, "capacity", index, "type"), f"{shape.type} stands twice; one entry a capacity type")
-            seen.add(shape.type)
-        return tuple(
-            Capacity(
-                type=shape.type,
-                replicas=shape.replicas,
-                offer=shape.offer,
-                usd_per_gpu_hour=shape.usd_per_gpu_hour,
-            )
-            for shape in shapes
         )
 
     def _discovery(self, shape: ScrapeShape) -> tuple[Discovery, ...]:
@@ -266,19 +223,13 @@ class _Builder:
         local = (LocalNvml(indices=indices),) if shape.nvml is not False else ()
         return (*self._discovery(shape), *local)
 
-    def _actuator(
-        self, place: Place, variant: tuple[str, str], shape: ActuatorShape, model: str
-    ) -> tuple[str, object, str]:
+    def _actuator(self, variant: tuple[str, str], shape: ActuatorShape, model: str) -> tuple[str, object, str]:
         """The actuator's name, its options, and the targets file that it writes."""
         kind, block = shape.chosen
         if not isinstance(block, ProcessShape | SystemdShape):
             return kind, DryRunOptions(), ""
         directory = self._absolute(block.directory)
-        targets = f"{directory}/{'-'.join(quote(part, safe='') for part in variant)}.targets.json"
-        other = self._writers.setdefault(targets, variant)
-        if other != variant:
-            message = f"writes the same targets file as {'/'.join(other)}; give it a `directory` of its own"
-            self._say((*place, kind), message)
+        targets = targets_file(directory, *variant)
         if isinstance(block, ProcessShape):
             return kind, _process(block, directory, targets, model), targets
         return kind, _systemd(block, directory, targets), targets
@@ -287,8 +238,13 @@ class _Builder:
         return str(self._folder / path)
 
     def _pattern(self, pattern: str) -> str:
-        """A glob that starts at the file's folder, whatever characters are in that folder's own name."""
-        return str(Path(glob.escape(str(self._folder))) / pattern)
+        return from_folder(self._folder, pattern)
+
+
+def _capacity(shape: CapacityShape) -> Capacity:
+    return Capacity(
+        type=shape.type, replicas=shape.replicas, offer=shape.offer, usd_per_gpu_hour=shape.usd_per_gpu_hour
+    )
 
 
 def _process(shape: ProcessShape, directory: str, targets: str, model: str) -> ProcessOptions:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from controller.documents import WholeRange
+from controller.documents import ContradictionError
 from controller.facts.fleet import CapacityType, EngineKind, Mode
+from controller.quantities import WholeRange
 from controller.settings.values import (
     Amount,
     Command,
@@ -97,12 +98,6 @@ class CapacityShape(Shape):
     offer: str | None = Field(default=None, description="provider/region/instance_type of the price book")
     usd_per_gpu_hour: Amount | None = Field(default=None, description="your own price; it wins")
 
-    @model_validator(mode="after")
-    def _paid_for(self) -> CapacityShape:
-        if self.type is CapacityType.RESERVED and self.replicas is None:
-            raise ValueError("reserved capacity needs `replicas`: how many are paid for")
-        return self
-
 
 class ProcessShape(Shape):
     """Engines as processes of this host."""
@@ -119,7 +114,7 @@ class ProcessShape(Shape):
     @model_validator(mode="after")
     def _a_port_each(self) -> ProcessShape:
         if self.ports[0] < self.ports[1] and not any("{port}" in part for part in self.command):
-            raise ValueError("the command has no {port}; with several ports every replica needs its own")
+            raise ContradictionError("the command has no {port}; with several ports every replica needs its own")
         return self
 
 
@@ -156,15 +151,6 @@ class ActuatorShape(Shape):
     systemd: SystemdShape | None = Field(default=None, description="instances of a template unit")
     emulated: EmptyShape | None = Field(default=None, description="the demo's own")
 
-    @model_validator(mode="before")
-    @classmethod
-    def _exactly_one(cls, data: Any) -> Any:
-        if isinstance(data, dict) and len(data) != 1:
-            raise ValueError(f"expected exactly one actuator, found {len(data)}: {', '.join(map(str, data)) or 'none'}")
-        if isinstance(data, dict) and (empty := [name for name, block in data.items() if block is None]):
-            raise ValueError(f"'{empty[0]}' stands without options; where it needs none, write {empty[0]}: {{}}")
-        return data
-
     @property
     def chosen(self) -> tuple[str, Shape]:
         """The name and the options of the one that is set."""
@@ -196,20 +182,9 @@ class VariantShape(Shape):
     actuator: ActuatorShape = Field(
         default=ActuatorShape(dry_run=EmptyShape()), description="what starts and stops replicas; exactly one"
     )
-    scrape: ScrapeShape | None = Field(
-        default=None, validate_default=True, description="where the engines' metrics are; any mix"
-    )
+    scrape: ScrapeShape | None = Field(default=None, description="where the engines' metrics are; any mix")
     dcgm: GpuScrapeShape | None = Field(default=None, description="where the GPUs' metrics are")
     capacity: tuple[CapacityShape, ...] = Field(default=(), description="how replicas are bought, first filled first")
-
-    @field_validator("scrape")
-    @classmethod
-    def _readable(cls, scrape: ScrapeShape | None, info: ValidationInfo) -> ScrapeShape | None:
-        actuator = info.data.get("actuator")  # absent when it is wrong itself: then that is told
-        told_by_itself = actuator is None or actuator.process is not None or actuator.systemd is not None
-        if told_by_itself or (scrape is not None and any(getattr(scrape, way) for way in ScrapeShape.model_fields)):
-            return scrape
-        raise ValueError("no target to read in `scrape`; expected static, file_sd, http_sd or prometheus")
 
 
 class GatewayShape(Shape):

@@ -10,8 +10,9 @@ from pydantic import AfterValidator, Field
 
 from controller.catalog.load import find_gpu, find_model, gpus_named, load_gpus, load_models
 from controller.catalog.load import nearest as nearest_rows
-from controller.documents import DurationS, WholeRange, nearest
+from controller.documents import nearest
 from controller.estimate.peaks import KV_BYTES, TIERS
+from controller.quantities import DurationS, WholeRange
 
 LONGEST_S = 3650 * 86_400.0
 """No duration of the fleet file may be longer: a guess, because ten years are past any use and far from overflow."""

@@ -4,7 +4,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -34,9 +34,16 @@ class Machines:
     count: int = 2
     applied: list[Decision] = field(default_factory=list)
     dies: bool = False
+    failed: str = ""
+    """A replica that has ended by itself."""
 
     def replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...]:
         del now
+        return tuple(
+            replace(one, phase=Phase.FAILED) if one.replica == self.failed else one for one in self._all(variant)
+        )
+
+    def _all(self, variant: Variant) -> tuple[ReplicaState, ...]:
         return tuple(
             ReplicaState(
                 replica=self.urls[index].removeprefix("http://") if index < len(self.urls) else f"more-{index}",

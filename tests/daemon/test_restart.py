@@ -58,6 +58,20 @@ def test_recommendations_of_before_a_restart_still_count(rig):
     assert restored.expected == {"h100": 4}
 
 
+def test_a_replica_that_served_before_a_restart_is_replaced_at_once_when_it_is_lost(rig):
+    with rig.daemon() as made:
+        rig.passes(made.daemon, 2)
+        ready = made.daemon._running.memory.services["chat"].ready_since
+    rig.now += timedelta(hours=1)
+    rig.machines.failed = rig.machines.urls[1].removeprefix("http://")
+    rig.fleet.queue(30.0)
+    with rig.daemon() as made:
+        (decision,) = rig.passes(made.daemon, 1)
+    assert set(ready) == {f"h100/{url.removeprefix('http://')}" for url in rig.machines.urls}
+    assert (decision.current, decision.because) == (1, Because.DEMAND)
+    assert decision.detail.endswith("1 was lost after it had served")
+
+
 def test_an_alert_goes_on_pending_and_is_told_once_over_restarts(rig):
     rig.fleet.queue(8.0)
     told = []

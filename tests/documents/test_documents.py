@@ -3,19 +3,9 @@
 import pytest
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from controller.documents import (
-    DurationS,
-    EditorSchema,
-    RatioValue,
-    WholeRange,
-    duration_s,
-    duration_text,
-    load_yaml,
-    nearest,
-    parse_yaml,
-    validate,
-)
+from controller.documents import EditorSchema, load_yaml, nearest, parse_yaml, validate
 from controller.errors import ConfigError
+from controller.quantities import DurationS, RatioValue, WholeRange, duration_s, duration_text
 
 
 class Inner(BaseModel):

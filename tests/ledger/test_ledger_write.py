@@ -54,6 +54,8 @@ def full_memory(make):
         live_since=make.at(-600.000001),
         idle_since=None,
         given_up={"chat-7": make.at(-30), "chat-8": make.at(-20)},
+        lost={"chat-5": make.at(-40)},
+        ready_since={"chat-1": make.at(-7200), "chat-2": make.at(-3600)},
         expected={"h100": 3, "l4": 0},
         foreign_until=make.at(300),
     )
