@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from benchmarks.contest.cases import Ground, stage, workload
 from benchmarks.contest.frontier import Point, log_miss
-from benchmarks.contest.players import FIRST_OF_OURS, PLAYERS, Settings, documented
+from benchmarks.contest.players import PLAYERS, SHIPPED, Settings, documented
 from benchmarks.contest.results import Result, Store, Task, code_of, result_of
 from benchmarks.contest.stress import STRESSES
 from benchmarks.contest.sweep import TARGETS, sweep
@@ -55,9 +55,10 @@ class Sweep:
 
     def asked(self) -> Asked:
         """The documented default, then the knob."""
-        yield Task(ground=self.ground, entrant=documented(self.name), seed=self.seed)
+        default = yield Task(ground=self.ground, entrant=documented(self.name), seed=self.seed)
         player = PLAYERS[self.name]
-        knob = sweep(self.budget, self.first)
+        known = [(SHIPPED, default.point)] if self.name == OURS else []
+        knob = sweep(self.budget, self.first, known=known)
         point: Point | None = None
         while True:
             try:
@@ -92,7 +93,7 @@ def first_share(store: Store, name: str, hints: Mapping[str, float], place: tupl
     ]
     if near:
         return min(near)[1]
-    return hints.get(name, FIRST_OF_OURS if name == OURS else 0.5)
+    return hints.get(name, 0.5)
 
 
 class Progress:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from itertools import pairwise
 
 from benchmarks.contest.frontier import Point, log_miss
@@ -22,12 +22,15 @@ KEEP_AWAY = 0.12
 Tried = tuple[float, Point]
 
 
-def sweep(budget: int, first: float, targets: tuple[float, ...] = TARGETS) -> Generator[float, Point, None]:
+def sweep(
+    budget: int, first: float, targets: tuple[float, ...] = TARGETS, known: Sequence[Tried] = ()
+) -> Generator[float, Point, None]:
     """Shares of the knob's range to run, at most ``budget``; each is answered with its point.
 
-    The first target gets all runs but one for each of the others.
+    The first target gets all runs but one for each of the others. ``known``: runs made before; else it begins at
+    ``first``.
     """
-    tried: list[Tried] = []
+    tried = list(known)
     main, *others = targets
     wanted = [main] * max(1, budget - len(others)) + others
     for target in wanted[:budget]:

@@ -116,6 +116,12 @@ def test_six_runs_price_99_percent_within_two_percent(first: float, reach: float
     assert found.usd == pytest.approx(answer(reach).usd, rel=0.02)
 
 
+@pytest.mark.parametrize(("known", "next_is"), [(0.98, "dearer"), (0.995, "cheaper")])
+def test_a_sweep_goes_on_from_a_run_that_is_known(known: float, next_is: str) -> None:
+    share = next(sweep(3, 0.5, known=[(0.47, Point(attainment=known, usd=100))]))
+    assert (share > 0.47) == (next_is == "dearer")
+
+
 def test_a_knob_that_never_reaches_it_is_tried_to_its_end() -> None:
     points = swept(lambda share: Point(attainment=0.5 + 0.3 * share, usd=100 + share), 8)
     assert max(point.attainment for point in points) == pytest.approx(0.8)
