@@ -54,7 +54,7 @@ $(LIVE)/ready: requirements-live.lock
 
 lock: $(READY) ## resolve again after pyproject.toml changed
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --group dev --extra backtest --extra nvml --extra postgres --universal --generate-hashes --no-header --no-annotate --output-file requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group dev --extra aws --extra backtest --extra nvml --extra postgres --universal --generate-hashes --no-header --no-annotate --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) $(LIVE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
