@@ -2,10 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 LIVE := .venv-live
+FOCUS := .venv-focus
+FOCUS_PYTHON ?= python3.12
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check format lint types imports unit live live-engine lock clean
+.PHONY: demo test check format lint types imports unit live live-engine focus lock clean
 
 demo: $(READY) ## the main job on embedded defaults: an emulated fleet, measured in money and scaled
 	@$(BIN)/pennyweight demo
@@ -52,9 +54,19 @@ $(LIVE)/ready: requirements-live.lock
 	@$(LIVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-live.lock
 	@touch $@
 
+focus: $(READY) $(FOCUS)/ready ## FOCUS exports through the official validator, which needs Python 3.12
+	PENNYWEIGHT_FOCUS_PYTHON=$(CURDIR)/$(FOCUS)/bin/python $(BIN)/pytest -m focus tests/report
+
+# Apart from requirements.lock: the validator pins NumPy 1.26, and with it an older pyarrow.
+$(FOCUS)/ready: requirements-focus.lock
+	@echo "Setting up $(FOCUS) with the FOCUS validator (once, about 600 MB) ..."
+	@$(FOCUS_PYTHON) -m venv $(FOCUS)
+	@$(FOCUS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-focus.lock
+	@touch $@
+
 lock: $(READY) ## resolve again after pyproject.toml changed
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --group dev --extra aws --extra backtest --extra nvml --extra postgres --universal --generate-hashes --no-header --no-annotate --output-file requirements.lock
 
 clean:
-	rm -rf $(VENV) $(LIVE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(LIVE) $(FOCUS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from controller.cli import ask, backtest_arguments, run
-from controller.cli.numbers import positive
+from controller.cli.numbers import number, positive, whole
 from controller.cli.profile import profile
+from controller.cli.typed import READS_ON, parsed
 from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
 from controller.errors import ConfigError, PennyweightError
 
@@ -24,16 +25,15 @@ VERBOSE = "log more: one line a pass"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
-    parsed = _parser().parse_args(arguments)
-    parsed.typed = list(sys.argv[1:] if arguments is None else arguments)
-    logging.basicConfig(
-        level=logging.DEBUG if parsed.verbose else parsed.log_level,
-        format="%(asctime)s %(levelname)s %(message)s",
-        stream=sys.stderr,
-    )
-    logging.getLogger("apscheduler").setLevel(logging.ERROR)  # overruns are told by the daemon
     try:
-        code = int(parsed.command(parsed))
+        read = parsed(_parser(), sys.argv[1:] if arguments is None else arguments)
+        logging.basicConfig(
+            level=logging.DEBUG if read.verbose else read.log_level,
+            format="%(asctime)s %(levelname)s %(message)s",
+            stream=sys.stderr,
+        )
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # overruns are told by the daemon
+        code = int(read.command(read))
         sys.stdout.flush()
         return code
     except ConfigError as error:
@@ -78,7 +78,7 @@ def _add(
     """A command: ``summary`` in the list of all, and with ``more`` in its own help."""
     parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}")
     parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=VERBOSE)
-    parser.set_defaults(command=command)
+    parser.set_defaults(command=command, parser=parser)
     return parser
 
 
@@ -95,10 +95,10 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     demo.add_argument("--passes", type=positive, metavar="N", help="end after N passes (default: one day)")
     demo.add_argument("--no-dashboard", action="store_true", help="only the terminal")
-    demo.add_argument("--speed", type=float, metavar="X", help="virtual seconds a second (default 240)")
+    demo.add_argument("--speed", type=number, metavar="X", help="virtual seconds a second (default 240)")
     demo.add_argument("--fast", action="store_true", help="as fast as the passes go")
     demo.add_argument("--directory", type=Path, metavar="DIR", help="keep the demo's files and ledger here")
-    demo.add_argument("--seed", type=int, default=1, metavar="N", help="another day's traffic (default 1)")
+    demo.add_argument("--seed", type=whole, default=1, metavar="N", help="another day's traffic (default 1)")
     demo.set_defaults(log_level=logging.ERROR)
 
     daemon = _add(
@@ -129,7 +129,7 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "Reads the fleet file's ledger, whether or not a daemon runs, and changes nothing.",
     )
     _fleet(dashboard)
-    dashboard.add_argument("--port", type=int, default=DASHBOARD_PORT, metavar="N", help="default %(default)s")
+    dashboard.add_argument("--port", type=whole, default=DASHBOARD_PORT, metavar="N", help="default %(default)s")
     once.set_defaults(log_level=logging.WARNING)  # its tables tell what the log would
 
 
@@ -222,10 +222,10 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         measure.add_argument(f"--{name}", metavar=metavar, default=default, help=text)
     measure.add_argument("--capacity-type", choices=("on_demand", "spot"), default="on_demand", help="how it is bought")
     measure.add_argument("--gpus", type=positive, metavar="N", help="GPUs of the offer that it uses (default: all)")
-    measure.add_argument("--seed", type=int, default=1, metavar="N", help="other lengths and arrivals (default 1)")
+    measure.add_argument("--seed", type=whole, default=1, metavar="N", help="other lengths and arrivals (default 1)")
     measure.add_argument("--out", "--json", dest="out", metavar="FILE", help="keep the profile here; - prints only it")
     measure.add_argument("--plot", type=Path, metavar="FILE", help="a picture: .png, .svg or .pdf")
-    measure.set_defaults(log_level=logging.WARNING)
+    measure.set_defaults(log_level=logging.WARNING, **{READS_ON: True})
 
 
 def _backtest(arguments: argparse.Namespace) -> int:
@@ -244,7 +244,7 @@ def _add_backtest(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         "--fail-if holds, 2 when anything given is wrong.",
     )
     backtest_arguments.add_to(rehearse)
-    rehearse.set_defaults(log_level=logging.ERROR)
+    rehearse.set_defaults(log_level=logging.ERROR, **{READS_ON: True})
 
 
 def _service(parser: argparse.ArgumentParser) -> None:

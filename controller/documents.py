@@ -11,11 +11,9 @@ from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
-from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import ErrorDetails, core_schema
+from pydantic_core import ErrorDetails
 
 from controller.errors import ConfigError, Problem
-from controller.quantities import DURATION_PATTERN, RANGE_PATTERN, duration_text
 
 Place = tuple[str | int, ...]
 """The way to a value: keys and list indices from the top."""
@@ -62,7 +60,8 @@ def dotted(place: Iterable[str | int]) -> str:
     """``place`` as people write it: services.chat.variants[0]."""
     text = ""
     for part in place:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        plain = isinstance(part, str) and part
+        text += f"[{part!r}]" if not plain else f".{part}" if text else str(part)
     return text
 
 
@@ -79,6 +78,16 @@ def _near(wrong: str, choices: Iterable[str]) -> str:
     """ "; did you mean 'x'?", or nothing."""
     close = difflib.get_close_matches(wrong, sorted(set(choices)), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def otherwise(told: str, other: str) -> str:
+    """``told``; or ``other``. After a question that is a sentence of its own."""
+    return f"{told} Or {other}" if told.endswith("?") else f"{told}; or {other}"
+
+
+def sentence(text: str) -> str:
+    """``text`` with a full stop, unless it ends already."""
+    return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
 def load_yaml(path: Path, shown_as: str | None = None) -> Document:
@@ -248,8 +257,8 @@ def _told(model: type[BaseModel], document: Document, wrong: Sequence[ErrorDetai
 
 
 def _contradictions(model: type[BaseModel], document: Document, wrong: Sequence[ErrorDetails]) -> list[Problem]:
-    """A block with a mistake in it is not looked at as a whole: so the mistakes are cut out until nothing else is wrong,
-    and of what comes up then only contradictions count. Anything else may be missing just because it was cut."""
+    """A block with a mistake in it is not looked at as a whole: so the mistakes are cut out until nothing else is
+    wrong, and of what comes up then only contradictions count. Anything else may be missing because it was cut."""
     data, problems = document.data, []
     while cut := {way for one in wrong if (way := _keyed(_way(data, one["loc"])))}:
         data = _without(data, cut, ())
@@ -344,21 +353,6 @@ def _way(data: Any, loc: Sequence[str | int]) -> Place:
         elif isinstance(data, list) and isinstance(step, int) and step < len(data):
             place, data = (*place, step), data[step]
     return place
-
-
-class EditorSchema(GenerateJsonSchema):
-    """Defaults as a user would write them. A whole block's is left out: its keys tell their own."""
-
-    def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
-        made = super().default_schema(schema)
-        if isinstance(made.get("default"), dict):
-            del made["default"]
-        elif made.get("pattern") == DURATION_PATTERN:
-            made["default"] = duration_text(made["default"])
-        elif any(choice.get("pattern") == RANGE_PATTERN for choice in made.get("anyOf", ())):
-            low, high = made["default"]
-            made["default"] = f"{low}-{high}"
-        return made
 
 
 def _siblings(model: type[BaseModel], place: Place) -> set[str]:

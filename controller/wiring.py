@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -70,6 +70,11 @@ CHANNELS: Mapping[str, Callable[[Settings], Channel]] = {
 
 KNOBS = (decide_replicas,)
 """What is turned, in this order, one knob a variant and pass."""
+
+
+def offers() -> Collection[str]:
+    """What a fleet file's `offer` may name without a price of its own: whatever a price source may know."""
+    return PriceBook.shipped().offers
 
 
 def policies_of(settings: Settings) -> Mapping[str, ServicePolicy]:

@@ -6,10 +6,16 @@ import streamlit as st
 
 from dashboard import decisions, fleet, forecast, service
 
+ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" fill="none" stroke="#2f5d8c" stroke-width="2">'
+    '<path d="M12 3v18M7 21h10M4 7h16M4 7l-3 7h6zM20 7l-3 7h6z"/></svg>'
+)
+"""Scales, drawn here: a browser would fetch a named icon for its tab from another host."""
+
 
 def main() -> None:
     """The four pages, money first."""
-    st.set_page_config(page_title="Pennyweight", page_icon=":material/balance:", layout="wide")
+    st.set_page_config(page_title="Pennyweight", page_icon=ICON, layout="wide")
     pages = [
         st.Page(fleet.page, title="Fleet now", icon=":material/payments:", url_path="fleet", default=True),
         st.Page(service.page, title="One service", icon=":material/timeline:", url_path="service"),

@@ -32,6 +32,7 @@ def backtest_json(backtest: Backtest, gate: Gate | None, failed: Sequence[Failed
         },
         "price": backtest.price,
         "start_up": backtest.start_up,
+        "perils": backtest.perils,
         "seeds": backtest.seeds,
         "lower_usd": _number(backtest.lower_usd),
         "upper_usd": _number(backtest.upper_usd),

@@ -80,10 +80,16 @@ class Asked:
     report: Path | None
     json: str | None
 
+    @property
+    def sourced(self) -> bool:
+        """Whether there is anything to replay."""
+        return self.trace is not None or self.ledger_s is not None
+
 
 def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path) -> Asked:
     """``default_fleet`` is taken where it exists and no fleet is described."""
     described = _described(arguments)
+    _needed(arguments, mistakes)
     usd = mistakes.read("--usd-per-gpu-hour", arguments.usd_per_gpu_hour, _amount)
     if arguments.report is not None:
         mistakes.tried(lambda: _check_report(arguments.report))
@@ -122,6 +128,15 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
         report=arguments.report,
         json=arguments.json,
     )
+
+
+def _needed(arguments: argparse.Namespace, mistakes: Mistakes) -> None:
+    if not arguments.policy:
+        mistakes.wrong("--policy", "is missing: which policy is rehearsed? Such as --policy policies/chat.yaml")
+    if arguments.trace is None and arguments.from_ledger is None:
+        mistakes.wrong("--trace", "is missing: give --trace FILE, or --from-ledger 7d for what the ledger recorded")
+    if arguments.trace is not None and arguments.from_ledger is not None:
+        mistakes.wrong("--from-ledger", "cannot stand beside --trace; choose one of them")
 
 
 def _failures(arguments: argparse.Namespace, mistakes: Mistakes) -> Failures:
@@ -167,8 +182,8 @@ def _against(text: str) -> tuple[str, ...]:
     for name in (part.strip() for part in text.split(",")):
         found = [one for one in OPPONENTS if name in (ALL, one) or one.startswith(f"{name}-")]
         if not found:
-            close = nearest(name, OPPONENTS)
-            raise ValueError(f"there is no '{name}'{close}; there are {', '.join(OPPONENTS)}, all and none")
+            close = nearest(name, OPPONENTS) or "."
+            raise ValueError(f"there is no '{name}'{close} There are {', '.join(OPPONENTS)}, all and none")
         chosen |= dict.fromkeys(found)
     return tuple(chosen)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from controller.backtest.engines import Engine, believed
 from controller.backtest.ground import Ground, Priced
 from controller.decide.rules import ServicePolicy
+from controller.documents import sentence
 from controller.errors import ConfigError, Problem
 from controller.facts.fleet import Capacity, CapacityType, Fleet, Service, Variant
 from controller.facts.missing import Missing
@@ -189,7 +190,7 @@ def _wares(
         price = prices[variant.service, variant.name, capacity.type]
         if isinstance(price, Missing):
             how = f"Give usd_per_gpu_hour in the fleet file, or leave others out with --variant {ground.variant.name}"
-            problems.append(Problem("price", 0, 0, "", f"{price}. {how}"))
+            problems.append(Problem("price", 0, 0, "", f"{sentence(str(price))} {how}"))
         else:
             offers.append(Offer(capacity=capacity, price=price))
     return Wares(variant=variant, offers=tuple(offers))

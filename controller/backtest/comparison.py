@@ -11,6 +11,7 @@ from rich.text import Text
 
 from controller.backtest.results import Backtest, Standing, standings, worth_showing
 from controller.backtest.words import UNKNOWN, Verdict, change, shown_spread, span, verdict
+from controller.documents import sentence
 from controller.facts.missing import Missing
 
 GAP = 2
@@ -81,6 +82,12 @@ COLUMNS = (
 )
 
 
+EACH_BY_ITSELF = (
+    "within TTFT, within TPOT: shares of requests, each judged by its own time to first token and its own mean time per"
+    " output token; no percentiles."
+)
+
+
 class Comparison:
     """Print it with rich: it is as wide as the console."""
 
@@ -97,11 +104,10 @@ class Comparison:
         yield self._title()
         yield self._table(kept, found)
         yield Text()
-        for sentence in found.details:
-            yield Text(sentence)
+        yield from map(Text, found.details)
         for warning in found.warnings:
             yield Text(f"WRONG: {warning}", style="bold red")
-        for note in (*self._unknown(kept), *self._left_out(kept)):
+        for note in (*_explained(kept), *self._unknown(kept), *self._left_out(kept)):
             yield Text(note, style="dim")
 
     def _title(self) -> Text:
@@ -154,13 +160,17 @@ class Comparison:
                 reason = _reason(column, one)
                 if reason and one.name not in told.setdefault(reason, []):
                     told[reason].append(one.name)
-        return [f"? {reason}{_whose(names, len(self._standings))}." for reason, names in told.items()]
+        return [sentence(f"? {reason}{_whose(names, len(self._standings))}") for reason, names in told.items()]
 
 
 def _text(cell: Cell, *, missed: bool) -> Text:
     mean, ranged = cell
     text = Text(mean, style="red" if missed else "")
     return text.append(f"\n{ranged}", style="dim") if ranged else text
+
+
+def _explained(kept: Sequence[Column]) -> list[str]:
+    return [EACH_BY_ITSELF] if any(column.heading.endswith(("TTFT", "TPOT")) for column in kept) else []
 
 
 def _named(column: Column) -> str:

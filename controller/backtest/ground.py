@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from controller.backtest.words import many
 from controller.catalog.load import find_gpu, find_model, gpus_named, load_gpus, load_models, nearest
 from controller.decide.rules import ServicePolicy
 from controller.documents import nearest as did_you_mean
+from controller.documents import sentence
 from controller.errors import ConfigError, Problem
 from controller.estimate.peaks import KV_BYTES, TIERS
 from controller.estimate.performance.prior import kv_capacity_tokens
@@ -20,7 +22,7 @@ from controller.facts.prices import Price
 from controller.prices.book import PriceBook
 from controller.prices.resolve import resolve
 from controller.settings.load import Settings, load_settings
-from controller.wiring import PRICES
+from controller.wiring import PRICES, offers
 
 SAMPLE_MODEL, SAMPLE_GPU, SAMPLE_QUANTIZATION = "llama-3.1-70b", "H100-80GB-SXM", "fp8"
 SAMPLE_OFFER = "aws/us-east-1/p5.48xlarge"
@@ -81,7 +83,7 @@ class Ground:
 
 def settings_at(path: Path) -> Settings:
     """Raises ConfigError."""
-    return load_settings(path, dict(os.environ), offers=PriceBook.shipped().offers, measured=False)
+    return load_settings(path, dict(os.environ), offers=offers(), measured=False)
 
 
 def ground_in(settings: Settings, policies: Sequence[ServicePolicy], wanted: str | None) -> Ground:
@@ -94,7 +96,7 @@ def ground_in(settings: Settings, policies: Sequence[ServicePolicy], wanted: str
         message = f"{settings.file}: service '{service.name}' has no variant '{name}'"
         raise ConfigError([Problem("--variant", 0, 0, "", message + did_you_mean(name, service.variants))])
     others = tuple(one for one in service.variants.values() if one.name != name)
-    more = f" (its {len(others)} other variants are left out)" if others and wanted else ""
+    more = f" (without its {many(len(others), 'other variant')})" if others and wanted else ""
     return Ground(
         service=service.name,
         model=service.model,
@@ -120,7 +122,7 @@ def ground_of(asked: Described, policies: Sequence[ServicePolicy]) -> Ground:
         raise ConfigError(problems)
     named = next((rule.name for policy in policies for rule in policy.variants), None)
     variant = Variant(
-        service=policies[0].service,
+        service=policies[0].service if policies else "service",
         name=named or f"{gpu.name.lower()}-{quantization}",
         gpu=gpu,
         gpus_per_replica=asked.gpus_per_replica or 1,
@@ -138,9 +140,8 @@ def ground_of(asked: Described, policies: Sequence[ServicePolicy]) -> Ground:
 def _model(name: str, problems: list[Problem]) -> Model | None:
     found = find_model(name)
     if found is None:
-        problems.append(
-            Problem("--model", 0, 0, "", f"'{name}' is not in the model table{_meant(name, load_models())}")
-        )
+        meant = _meant(name, load_models()) or f"; it has {', '.join(load_models())}"
+        problems.append(Problem("--model", 0, 0, "", f"'{name}' is not in the model table{meant}"))
     return found
 
 
@@ -148,7 +149,8 @@ def _gpu(name: str, problems: list[Problem]) -> Gpu | None:
     found = find_gpu(name)
     if found is None:
         several = ", ".join(gpu.name for gpu in gpus_named(name))
-        meant = f"; it may be {several}" if several else _meant(name, load_gpus())
+        near = _meant(name, load_gpus()) or f"; it has {', '.join(load_gpus())}"
+        meant = f"; it may be {several}" if several else near
         problems.append(Problem("--gpu", 0, 0, "", f"'{name}' is not one row of the GPU table{meant}"))
     return found
 
@@ -199,7 +201,7 @@ def price_of(ground: Ground, asked: Priced, now: datetime) -> Price:
     if price is None:
         why = "; ".join(str(one) for one in said.values()) or f"{variant.gpu.name} has no price"
         where = "--offer" if asked.offer else "price"
-        raise ConfigError([Problem(where, 0, 0, "", f"{why}. {_how_to_price(variant)}")])
+        raise ConfigError([Problem(where, 0, 0, "", f"{sentence(why)} {_how_to_price(variant)}")])
     return price
 
 

@@ -7,19 +7,22 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from math import ceil
 
 import numpy as np
 from numpy.typing import NDArray
 
+from controller.backtest.words import span
 from controller.errors import ConfigError, Problem
 from controller.ledger.read import LedgerReader
 from controller.ledger.rows import DemandMinute
+from controller.quantities import duration_text
 from controller.simulate.shell import EPOCH
 from controller.simulate.workload.blocks import Floats
 from controller.simulate.workload.lengths import Lengths
 from controller.simulate.workload.rates import RateTrace
 
-MINUTE_S = 60.0
+MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
 
 MOST_UNKNOWN = 0.5
 """A history of which more is unknown is not replayed. A guess: most of the trace would be made up."""
@@ -49,10 +52,12 @@ def recorded(url: str, service: str, start: datetime, end: datetime) -> Recorded
     with closing(LedgerReader(url)) as reader:
         minutes = reader.demand_history(service, start, end)
         services = reader.services()
-    known = [place for place, one in enumerate(minutes) if one.arrivals_per_s is not None]
+        known = [place for place, one in enumerate(minutes) if one.arrivals_per_s is not None]
+        ended = None if known else _ended(reader, service)
     if not known:
-        there = f"; it knows {', '.join(services)}" if services else ""
-        raise _refused(f"the ledger has no minute of '{service}' since {start:%Y-%m-%d %H:%M} UTC{there}")
+        there = f"; it knows {', '.join(services)}" if services and ended is None else ""
+        why = f"the ledger has no minute of '{service}' since {start:%Y-%m-%d %H:%M} UTC{there}"
+        raise _refused(f"{why}{_earlier(ended, start, end)}" if ended is not None else why)
     minutes = minutes[known[0] : known[-1] + 1]
     rates = np.array([np.nan if one.arrivals_per_s is None else one.arrivals_per_s for one in minutes])
     unknown = np.isnan(rates)
@@ -71,6 +76,25 @@ def recorded(url: str, service: str, start: datetime, end: datetime) -> Recorded
         cached_ratio=cached_ratio,
         notes=tuple(_notes(minutes, unknown)),
     )
+
+
+def _ended(reader: LedgerReader, service: str) -> datetime | None:
+    """The end of the last minute that is known of ``service`` in the ledger's last day; None where there is none."""
+    last = reader.last_pass()
+    if last is None:
+        return None
+    minutes = reader.demand_history(service, last.at - timedelta(seconds=DAY_S), last.at)
+    known = [one.minute for one in minutes if one.arrivals_per_s is not None]
+    return known[-1] + timedelta(minutes=1) if known else None
+
+
+def _earlier(ended: datetime, start: datetime, end: datetime) -> str:
+    """Where the history is, and what to type for as much of it."""
+    ago_s, wanted_s = (end - ended).total_seconds(), (end - start).total_seconds()
+    unit_s = DAY_S if ago_s + wanted_s >= 2 * DAY_S else HOUR_S
+    back = duration_text(ceil((ago_s + wanted_s) / unit_s) * unit_s)
+    told = f": its history ends {ended:%Y-%m-%d %H:%M} UTC, {span(ago_s / HOUR_S)} ago"
+    return f"{told}. --from-ledger {back} replays the last {span(wanted_s / HOUR_S)} of it"
 
 
 def _refused(message: str) -> ConfigError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from controller.errors import ConfigError, Problem
@@ -13,8 +13,8 @@ Made = TypeVar("Made")
 class Mistakes:
     """What is wrong so far."""
 
-    def __init__(self) -> None:
-        self.problems: list[Problem] = []
+    def __init__(self, problems: Iterable[Problem] = ()) -> None:
+        self.problems = list(problems)
 
     def tried(self, make: Callable[[], Made]) -> Made | None:
         """What ``make`` makes, or None when a user's file or argument is wrong."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from controller.backtest.asked import SpotAsked
 from controller.backtest.choice import Wares, bought_by
 from controller.backtest.tracefile import read_spot
-from controller.backtest.words import percent, span
+from controller.backtest.words import many, percent, span
 from controller.decide.rules import ServicePolicy
 from controller.documents import nearest
 from controller.errors import ConfigError, Problem
@@ -108,7 +108,7 @@ def spot_told(asked: SpotAsked, market: SpotMarket | SpotDraw | None) -> str:
         return ""
     notice = f"{duration_text(market.notice_s)} of notice"
     if isinstance(market, SpotMarket):
-        return f"{asked.trace}, {len(market.zones)} zones, {notice}"
+        return f"{asked.trace}, {many(len(market.zones), 'zone')}, {notice}"
     names = ", ".join(zone.name for zone in market.zones)
     drawn = "the run's seed" if market.seed is None else f"seed {market.seed}"
     return f"drawn from {drawn}: {names}, as V100s were had there in 2023, {notice}"

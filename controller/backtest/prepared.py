@@ -26,7 +26,7 @@ from controller.policy.load import load_policies
 from controller.settings.load import Settings as FleetSettings
 from controller.settings.load import seen_at
 from controller.simulate.opponents.catalogue import OPPONENTS
-from controller.simulate.opponents.profile import ReplicaProfile, profile_engine
+from controller.simulate.opponents.profile import profile_engine
 from controller.simulate.opponents.static import replicas_for_peak
 from controller.simulate.shell import Seat
 from controller.simulate.spot import SpotDraw, SpotMarket
@@ -51,6 +51,12 @@ arrivals queue."""
 STATIC = "static"
 START_UP = "cold_pod"
 CHANNELS = ("log", "slack")
+
+BY_GPU = ("hpa-gpu", "hpa-reference")
+BUSY = (
+    "the share of time stands in which a simulated engine had any request: DCGM's counter says no more, for it counts"
+    " a GPU as busy while any kernel runs. How full the GPU was is not simulated."
+)
 
 BRACKET_KNOWS = (
     "the bound and the schedule know one variant, bought on demand; give --usd-per-gpu-hour, which makes it so"
@@ -100,7 +106,9 @@ class Prepared:
     @property
     def fleet_told(self) -> str:
         limits, at_first = self.stage.policy.replicas, self.stage.case.initial_replicas
-        counts = f"{limits.min_replicas} to {limits.max_replicas} replicas, {at_first} at first"
+        static = next((one.at_first for one in self.entrants if one.at_first not in (None, at_first)), None)
+        but = f" (static: {static} from beginning to end)" if static is not None else ""
+        counts = f"{limits.min_replicas} to {limits.max_replicas} replicas, {at_first} at first{but}"
         return f"{self.rented.replica_told}; {counts}; {self.rented.ground.told}"
 
 
@@ -116,11 +124,15 @@ def prepared(asked: Asked, mistakes: Mistakes, now: datetime) -> Prepared:
     policies = _policies(asked, settings, mistakes)
     service = policies[0].service if policies else None
     ledger = asked.ledger or (settings.ledger_url if settings else None)
-    played = mistakes.tried(lambda: played_of(whole_of(asked, service, ledger), asked))
-    ground = mistakes.tried(lambda: _ground(asked, settings, policies)) if policies and (settings or not file) else None
+    played = mistakes.tried(lambda: played_of(whole_of(asked, service, ledger), asked)) if asked.sourced else None
+    ground = mistakes.tried(lambda: _ground(asked, settings, policies)) if settings or not file else None
     price = mistakes.tried(lambda: price_of(ground, asked.priced, now)) if ground else None
     slo = _slo(policies)
-    wares = mistakes.tried(lambda: wares_of(ground, price, asked.priced, policies, now)) if ground and price else None
+    wares = (
+        mistakes.tried(lambda: wares_of(ground, price, asked.priced, policies, now))
+        if ground and price and policies
+        else None
+    )
     engines = _engines(asked, ground, policies, slo, played, mistakes) if ground and played else {}
     spot = mistakes.tried(lambda: market_of(asked.spot, wares, policies, played.span_s)) if wares and played else None
     if wares and asked.bracket and not plain(wares):
@@ -137,7 +149,7 @@ def prepared(asked: Asked, mistakes: Mistakes, now: datetime) -> Prepared:
         asked=asked,
         stage=stage,
         played=played,
-        entrants=(*_ours(asked, policies, rented), *_rivals(asked, played, slo, stage.profile, rented.first.engine)),
+        entrants=(*_ours(asked, policies, rented), *_rivals(asked, played, stage, rented.first.engine)),
         slo=slo,
         rented=rented,
         notes=(*played.notes, *_notes(asked, policies), *_limits(asked, rented, spot)),
@@ -196,12 +208,20 @@ def _ours(asked: Asked, policies: Sequence[ServicePolicy], rented: Rented) -> li
     ]
 
 
-def _rivals(asked: Asked, played: Played, slo: Slo, profile: ReplicaProfile, engine: Engine) -> list[Entrant]:
+def _rivals(asked: Asked, played: Played, stage: Stage, engine: Engine) -> list[Entrant]:
+    """A fleet that never changes has its size from the beginning."""
+    limits, slo, profile = stage.policy.replicas, stage.policy.slo, stage.profile
     promised = Slo(ttft=_strict(slo.ttft, slo), tpot=_strict(slo.tpot, slo), attainment_ratio=slo.attainment_ratio)
     carried = capacity(engine.spec.step, engine.spec.limits, played.shape, promised)
     per_s = profile.requests_per_s if isinstance(carried, Missing) else carried.requests_per_s
-    sized = {STATIC: {"replicas": float(replicas_for_peak(played.per_minute / MINUTE_S, per_s))}}
-    return [Entrant(name=name, settings=sized.get(name, {})) for name in asked.against]
+    wanted = replicas_for_peak(played.per_minute / MINUTE_S, per_s)
+    sized = min(max(wanted, limits.min_replicas, 1), limits.max_replicas)
+    return [
+        Entrant(name=name, settings={"replicas": float(wanted)}, at_first=sized)
+        if name == STATIC
+        else Entrant(name=name)
+        for name in asked.against
+    ]
 
 
 def _strict(target: LatencyTarget | None, slo: Slo) -> LatencyTarget | None:
@@ -212,9 +232,10 @@ def _strict(target: LatencyTarget | None, slo: Slo) -> LatencyTarget | None:
 # --- the stage -------------------------------------------------------------------------------------------------------
 
 
-def _ground(asked: Asked, settings: FleetSettings | None, policies: Sequence[ServicePolicy]) -> Ground:
+def _ground(asked: Asked, settings: FleetSettings | None, policies: Sequence[ServicePolicy]) -> Ground | None:
+    """Of the options, whatever is wrong with the policies; of a fleet file's variants the policies choose."""
     if settings is not None:
-        return ground_in(settings, policies, asked.variant)
+        return ground_in(settings, policies, asked.variant) if policies else None
     if asked.variant is not None:
         message = "chooses one of a fleet file's variants; there is no fleet file here"
         raise ConfigError([Problem("--variant", 0, 0, "", message)])
@@ -319,15 +340,18 @@ def _notes(asked: Asked, policies: Sequence[ServicePolicy]) -> Iterator[str]:
     if len({policy.slo for policy in policies}) > 1:
         yield "The policies promise different things; everybody is judged by the first one that names a latency."
     if any(policy.replicas.targets.gpu_utilization_ratio is not None for policy in policies):
-        yield "GPU utilization is not simulated: a policy with a target for it is blind there, and never shrinks."
+        yield "Your policy reads no GPU utilization here: with a target for it, it is blind there, and never shrinks."
     if len(policies) > 1 and asked.against:
         yield "The others keep the first policy's limits."
     if STATIC in asked.against:
-        yield "static is sized for the busiest minute, which nobody knows beforehand."
+        yield "static has from the beginning what the busiest minute needs, which nobody knows beforehand."
     for name in asked.against:
         told = OPPONENTS[name].translation
         if told and name != STATIC:
             yield f"{name}, with its documented defaults: {told}."
+    by_gpu = [name for name in asked.against if name in BY_GPU]
+    if by_gpu:
+        yield f"For the GPU utilization that {' and '.join(by_gpu)} {'go' if len(by_gpu) > 1 else 'goes'} by, {BUSY}"
 
 
 def _limits(asked: Asked, rented: Rented, spot: SpotMarket | SpotDraw | None) -> Iterator[str]:

@@ -31,6 +31,7 @@ class Backtest:
     command                  what was typed
     made_at                  shown in the reports; None = left out, so that equal runs give equal files
     notes                    known limits and whatever else a reader must know
+    perils                   what might go wrong in it, in words; "": nothing
     """
 
     trace: str
@@ -45,6 +46,7 @@ class Backtest:
     command: str = ""
     made_at: datetime | None = None
     notes: tuple[str, ...] = ()
+    perils: str = ""
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -61,9 +63,12 @@ class Backtest:
     @property
     def slo_text(self) -> str:
         """The SLO as people say it."""
-        asked = (_target("time to first token", self.slo.ttft), _target("time per output token", self.slo.tpot))
+        asked = (
+            _target("its time to first token", self.slo.ttft),
+            _target("its mean time per output token", self.slo.tpot),
+        )
         within = " and ".join(part for part in asked if part) or "no latency target"
-        return f"{self.slo.attainment_ratio * 100:.4g} % of requests with {within}"
+        return f"{self.slo.attainment_ratio * 100:.4g} % of requests, each with {within}"
 
 
 def _target(what: str, target: LatencyTarget | None) -> str:

@@ -57,6 +57,7 @@ class Entrant:
 
     label    what the score is called; "": ``name``. Two of one name need different ones
     policy   ours: in place of the stage's
+    at_first how many replicas it begins with; None: as many as everybody
     """
 
     name: str
@@ -64,6 +65,7 @@ class Entrant:
     documented: bool = False
     label: str = ""
     policy: ServicePolicy | None = None
+    at_first: int | None = None
 
     @property
     def called(self) -> str:
@@ -76,7 +78,10 @@ def play(stage: Stage, workload: BlockWorkload, entrant: Entrant, seed: int) -> 
     if entrant.name == OURS:
         world = World(case_for(stage.case, entrant.policy or stage.policy), workload.again(), seed)
         return _ours(stage, world, entrant, seed, began)
-    world = World(case_for_others(stage.case), workload.again(), seed)
+    case = case_for_others(stage.case)
+    if entrant.at_first is not None:
+        case = replace(case, initial_replicas=entrant.at_first)
+    world = World(case, workload.again(), seed)
     limits = stage.policy.replicas
     low, high = max(1, limits.min_replicas), limits.max_replicas
     contender = OPPONENTS[entrant.name]

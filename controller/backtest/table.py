@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import csv
 import difflib
-import gzip
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from io import BytesIO
@@ -25,6 +24,8 @@ MOST_SHOWN = 20
 Floats = NDArray[np.float64]
 
 GZIP_MAGIC = b"\x1f\x8b"
+PACKED_BYTES = 1 << 16
+"""Unpacked at a time."""
 
 
 class Kind(StrEnum):
@@ -177,14 +178,27 @@ def _unpacked(file: str, path: Path) -> bytes:
         return data
     parts: list[bytes] = []
     try:
-        with gzip.GzipFile(fileobj=BytesIO(data)) as packed:
-            while part := packed.read(1 << 20):
-                parts.append(part)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        lines = sum(part.count(b"\n") for part in parts)
-        why = "ends early" if isinstance(error, EOFError) else f"is damaged ({error})"
-        _refuse(file, lines + 1, f"the gzip data {why}: {lines} whole lines could be unpacked; fetch the file again")
+        parts.extend(_members(data))
+    except (EOFError, zlib.error) as error:
+        lines, size = sum(part.count(b"\n") for part in parts), sum(map(len, parts))
+        why = "the gzip file is cut off" if isinstance(error, EOFError) else f"the gzip file is damaged ({error})"
+        where = f"after line {lines:,}" if lines else "within its first line"
+        had = f"{size:,} bytes could be unpacked of the {len(data):,} that are there"
+        _refuse(file, 0, f"{why} {where}: {had}. Nothing of it is used; fetch the file again")
     return b"".join(parts)
+
+
+def _members(data: bytes) -> Iterator[bytes]:
+    """What one gzip file after the other holds, part by part. EOFError where the last ends early; zlib.error."""
+    at = 0
+    while at < len(data) and any(data[at : at + 1]):  # zeros may fill the end
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        while not member.eof:
+            packed = data[at : at + PACKED_BYTES]
+            if not packed:
+                raise EOFError
+            yield member.decompress(packed)
+            at += len(packed) - len(member.unused_data)
 
 
 def _lines(data: bytes, numbers: Sequence[int]) -> dict[int, str]:

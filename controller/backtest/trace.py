@@ -154,7 +154,7 @@ def played_of(whole: Whole, asked: Asked) -> Played:
     }
     replayed = workloads[asked.seeds[0]]
     found = describe(replayed)
-    notes = tuple(dict.fromkeys((*whole.notes, *replayed.notes)))
+    notes = (*whole.notes, *dict.fromkeys(f"Of the trace: {note}." for note in replayed.notes))
     counts, longest = _counted(replayed)
     return Played(
         name=whole.name,

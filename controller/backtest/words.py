@@ -46,6 +46,11 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if value == round(value) or value >= 100 else f"{value:,.1f}"
 
 
+def many(value: float, one: str, more: str = "") -> str:
+    """1 move, 2 moves, 0.5 moves; ``more``: a plural that is not ``one`` with an s."""
+    return f"{count(value)} {one if value == 1 else more or f'{one}s'}"
+
+
 def milliseconds(value_s: float) -> str:
     """1.2 ms of 0.0012."""
     return f"{value_s * 1000:,.3g} ms" if value_s < 1 else f"{value_s * 1000:,.0f} ms"
@@ -124,7 +129,7 @@ def verdict(backtest: Backtest) -> Verdict:
     winner = kept[0] if kept else None
     told = [_bracket(backtest, winner), _first(all_of_them[0], winner), _cheaper(all_of_them, winner)]
     about = winner or all_of_them[0]
-    told += [_lost(about), _befell(about), _spent(about), _seeds(about), _year(backtest, about)]
+    told += [_lost(all_of_them), _befell(all_of_them), _spent(about), _seeds(about), _year(backtest, about)]
     return Verdict(
         headline=_headline(backtest, all_of_them, kept),
         details=tuple(sentence for sentence in told if sentence),
@@ -143,20 +148,27 @@ def attained(one: Standing) -> str:
 
 
 def _headline(backtest: Backtest, everybody: tuple[Standing, ...], kept: list[Standing]) -> str:
+    """Where luck had a part in it, with the number of times that it was tried."""
+    seeds = len(backtest.seeds)
+    rests = f" ({'1 seed only' if seeds == 1 else f'mean of {seeds} seeds'})" if backtest.perils or seeds > 1 else ""
+    return f"{_judged(backtest, everybody, kept)}{rests}."
+
+
+def _judged(backtest: Backtest, everybody: tuple[Standing, ...], kept: list[Standing]) -> str:
     time = span(backtest.hours)
     if not kept:
         best = max(everybody, key=_attainment)
         subject = f"{best.name} did not keep" if len(everybody) == 1 else f"None of {len(everybody)} controllers kept"
         closest = "it had" if len(everybody) == 1 else f"the closest, {best.name}, had"
         found = f"{closest} {attained(best)} of requests in time, for {usd(best.usd)} in {time}"
-        return f"{subject} the SLO of {wanted(backtest)}: {found}."
+        return f"{subject} the SLO of {wanted(backtest)}: {found}"
     winner = kept[0]
     achieved = f"{attained(winner)} of requests in time, {wanted(backtest)} wanted"
     if len(everybody) == 1:
-        return f"{winner.name} kept the SLO for {usd(winner.usd)} in {time}: {achieved}."
+        return f"{winner.name} kept the SLO for {usd(winner.usd)} in {time}: {achieved}"
     if len(kept) == 1:
-        return f"{winner.name} alone kept the SLO, for {usd(winner.usd)} in {time}: {achieved}."
-    return f"{_by_how_much(winner, kept[1], time)}; {achieved}."
+        return f"{winner.name} alone kept the SLO, for {usd(winner.usd)} in {time}: {achieved}"
+    return f"{_by_how_much(winner, kept[1], time)}; {achieved}"
 
 
 def _by_how_much(winner: Standing, runner_up: Standing, time: str) -> str:
@@ -203,27 +215,44 @@ def _cheaper(everybody: tuple[Standing, ...], winner: Standing | None) -> str:
     return f"Cheaper, but the SLO was not kept: {', '.join(names)}." if names else ""
 
 
-def _lost(one: Standing) -> str:
-    dropped, unfinished = one.value("dropped"), one.value("unfinished")
+def _lost(everybody: tuple[Standing, ...]) -> str:
+    """Everybody's requests that were never answered."""
+    told = [f"{one.name} {_of_requests(one)}" for one in everybody if _of_requests(one)]
+    return f"Never answered: {'; '.join(told)}." if told else ""
+
+
+def _of_requests(one: Standing) -> str:
     told = [
         f"{shown(name, found.mean)} {name}"
-        for name, found in (("dropped", dropped), ("unfinished", unfinished))
+        for name, found in (("dropped", one.value("dropped")), ("unfinished", one.value("unfinished")))
         if not isinstance(found, Missing) and found.high > 0
     ]
     requests = sum(run.requests for run in one.runs) / len(one.runs)
-    return f"{one.name}: {' and '.join(told)} of {count(requests)} requests." if told else ""
+    return f"{' and '.join(told)} of {many(requests, 'request')}" if told else ""
 
 
-def _befell(one: Standing) -> str:
-    means = [
-        sum(getattr(run, name) for run in one.runs) / len(one.runs) for name in ("interruptions", "failures", "lost")
-    ]
-    if not any(means):
+def _befell(everybody: tuple[Standing, ...]) -> str:
+    """Everybody's losses, as soon as anybody had some."""
+    losses = {one.name: _losses(one) for one in everybody}
+    if not any(any(means) for means in losses.values()):
         return ""
-    taken, failed, lost = map(count, means)
-    return (
-        f"{one.name}: {taken} spot replicas were taken away and {failed} failed; {lost} requests were lost with them."
+    mean = ", a seed on average" if len(everybody[0].runs) > 1 else ""
+    return f"Lost{mean}: {'; '.join(f'{name} {_in_words(*means)}' for name, means in losses.items())}."
+
+
+def _losses(one: Standing) -> tuple[float, float, float]:
+    """Spot replicas taken away, failed replicas, requests lost with either; means over the seeds."""
+    taken, failed, lost = (
+        sum(getattr(run, name) for run in one.runs) / len(one.runs) for name in ("interruptions", "failures", "lost")
     )
+    return taken, failed, lost
+
+
+def _in_words(taken: float, failed: float, lost: float) -> str:
+    spot = f"{many(taken, 'spot replica')} taken away" if taken else ""
+    own = f"{count(failed)} failed" if failed and taken else f"{many(failed, 'failed replica')}" if failed else ""
+    gone = " and ".join(part for part in (spot, own) if part) or "no replica"
+    return f"{gone}, {many(lost, 'request')}"
 
 
 def _spent(one: Standing) -> str:
@@ -241,7 +270,11 @@ def _spent(one: Standing) -> str:
 
 def _seeds(one: Standing) -> str:
     if len(one.runs) == 1:
-        return ""
+        perils = "what went wrong and " if one.backtest.perils else ""
+        return (
+            f"All of this rests on 1 seed: with another, {perils}how long starts took would differ."
+            " --seeds 5 tells by how much."
+        )
     _, ranged = shown_spread("cost", one.value("cost"))
     cost = f"its bill was {ranged}" if ranged else "its bill was the same every time"
     short = one.seeds_short

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import getpass
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from rich.console import Console
@@ -15,9 +15,10 @@ from rich.console import Console
 from controller.cli.files import settings_of
 from controller.cli.tables import status_table
 from controller.daemon import LATE_AFTER_INTERVALS, utc_now
-from controller.decide.explain import explain
+from controller.decide.explain import briefly, explain
 from controller.errors import ConfigError, PennyweightError, Problem
-from controller.facts.decisions import Pause
+from controller.facts.decisions import Because, Pause
+from controller.ledger.queries import RecordedDecision
 from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
 from controller.policy import check as policy_check
@@ -26,6 +27,10 @@ from controller.settings.load import Seen, Settings, seen_at
 from controller.settings.load import json_schema as fleet_schema
 
 DEFAULT_FLEET = Path("fleet.yaml")
+
+
+MOST_DECISIONS = 2000
+"""Of one pass, and of those recorded while we look."""
 
 
 def check(arguments: argparse.Namespace) -> int:
@@ -86,6 +91,11 @@ def status(arguments: argparse.Namespace) -> int:
         title = f"last pass {now.last_pass.at:%Y-%m-%d %H:%M:%S} UTC, {_ago(ago_s)} ago, mode {now.last_pass.mode}"
         rows = (*now.services, now.fleet) if now.fleet is not None else now.services
         console.print(status_table(title, rows))
+        last = _of_pass(reader.decisions(start=now.last_pass.at, limit=MOST_DECISIONS), now.last_pass.at)
+        for line in briefly([one.decision for one in last]):
+            console.print(line, highlight=False, markup=False)
+        if any(one.decision.because is Because.BLIND for one in last):
+            console.print("Of what cannot be read, the table shows what was read last in this minute.")
         if ago_s > LATE_AFTER_INTERVALS * settings.interval_s:
             console.print(f"a pass is due every {settings.interval_s:g} s: is the daemon running?")
         for problem in now.last_pass.problems:
@@ -106,11 +116,16 @@ def explain_service(arguments: argparse.Namespace) -> int:
         if last is None:
             known = ", ".join(reader.services()) or "none yet"
             raise PennyweightError(f"no decision about '{arguments.service}' is recorded; services with one: {known}")
-        same_pass = reader.decisions(arguments.service, start=last.decision.at, limit=50)
-    told = [one.decision for one in same_pass if one.decision.at == last.decision.at]
+        newest = reader.decisions(arguments.service, start=last.decision.at, limit=MOST_DECISIONS)
+    same_pass = _of_pass(newest, last.decision.at)
+    told = [one.decision for one in same_pass]
     outcomes = {one.outcome.decision_id: one.outcome for one in same_pass if one.outcome is not None}
     print(explain(told, outcomes, utc_now()))
     return 0
+
+
+def _of_pass(recorded: Sequence[RecordedDecision], at: datetime) -> list[RecordedDecision]:
+    return [one for one in recorded if one.decision.at == at]
 
 
 def pause(arguments: argparse.Namespace) -> int:

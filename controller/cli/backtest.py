@@ -44,7 +44,7 @@ DEFAULT_FLEET = Path("fleet.yaml")
 
 def backtest(arguments: argparse.Namespace) -> int:
     """Play, show, write. 1 when the gate fails, or when a result proves the simulator wrong."""
-    mistakes = Mistakes()
+    mistakes = Mistakes(arguments.wrong)
     asked = read(arguments, mistakes, DEFAULT_FLEET)
     with _progress(SpinnerColumn(), TextColumn("{task.description}")) as progress:
         progress.add_task("reading the trace", total=None)
@@ -158,6 +158,7 @@ def _found(ready: Prepared, runs: tuple[RunScore, ...], typed: list[str]) -> Bac
         command=f"pennyweight {shlex.join(typed)}",
         made_at=utc_now(),
         notes=ready.notes,
+        perils="; ".join(ready.perils_told.values()),
     )
 
 

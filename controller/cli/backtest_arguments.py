@@ -32,7 +32,13 @@ OPTIONS: Mapping[str, tuple[Option, ...]] = {
     "who plays, on what": (
         ("against", str, "NAMES", "static,hpa-load,keda-queue", "other autoscalers (default %(default)s), all or none"),
         ("fleet", Path, "FILE", None, "fleet file (default fleet.yaml, else a sample fleet)"),
-        ("variant", str, "NAME", None, "of the fleet file (default: the policy's first)"),
+        (
+            "variant",
+            str,
+            "NAME",
+            None,
+            "rent this one of the fleet file's variants alone (default: all that a policy may use)",
+        ),
         ("model", str, "NAME", None, "instead of a fleet file: a row of the model table"),
         ("gpu", str, "NAME", None, "a row of the GPU table"),
         ("gpus-per-replica", positive, "N", None, "default: the fewest that hold the model"),
@@ -71,11 +77,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     """All of them, in groups."""
     parser.usage = USAGE
     parser.add_argument(
-        "--policy", type=Path, action="append", required=True, metavar="FILE", help="may be given several times"
+        "--policy", type=Path, action="append", default=[], metavar="FILE", help="may be given several times; required"
     )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--trace", type=Path, metavar="FILE", help="CSV of requests or rates, gzip or not")
-    source.add_argument("--from-ledger", metavar="DURATION", help="what the ledger recorded lately, such as 7d")
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help="CSV of requests or rates, gzip or not; this or --from-ledger"
+    )
+    parser.add_argument("--from-ledger", metavar="DURATION", help="what the ledger recorded lately, such as 7d")
     for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
         for name, kind, metavar, default, text in options:

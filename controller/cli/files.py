@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from controller.errors import ConfigError, Problem
-from controller.prices.book import PriceBook
 from controller.settings.load import Settings, load_settings
+from controller.wiring import offers
 
 
 def settings_of(path: Path) -> Settings:
@@ -18,4 +18,4 @@ def settings_of(path: Path) -> Settings:
             "or see everything work first: `pennyweight demo`"
         )
         raise ConfigError([Problem(str(path), 0, 0, "", message)])
-    return load_settings(path, dict(os.environ), offers=PriceBook.shipped().offers)
+    return load_settings(path, dict(os.environ), offers=offers())

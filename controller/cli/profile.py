@@ -93,7 +93,7 @@ class _Reader:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self.problems: list[Problem] = []
+        self.problems: list[Problem] = list(arguments.wrong)
 
     def read(self, name: str, reader: Callable[[str], Value], default: Value) -> Value:
         """The argument ``name``, or ``default`` when it is not given or wrong."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from controller.decide.reach import NUMBER as REACH_NUMBER
+from controller.decide.reach import REMEDY
 from controller.decide.rules import AlertRule, ServicePolicy
 from controller.facts.decisions import Alert, AlertPhase, AlertState, Because, Decision
 from controller.facts.missing import Missing
@@ -13,12 +15,46 @@ from controller.facts.missing import Missing
 TOLD_NUMBERS = ("usd_per_hour", "usd_per_million_output_tokens", "replicas_ready", "queue_depth", "running")
 """Money and load go with every alert, beside whatever its condition names."""
 
-ABNORMAL = {
-    Because.INFEASIBLE: "Raise the capacity in the fleet file or lower min_replicas; nothing is changed until then.",
-    Because.FOREIGN_CHANGE: "Find out who else scales this target, or pause the service; we stand down meanwhile.",
-    Because.START_FAILED: "Look at the replica's log; another try follows by itself.",
-}
-"""Decisions that a person must hear of, whatever the policy's own alerts say."""
+OUT_OF_REACH_FOR_S = 300.0
+"""A guess: what a replica carries is worked out anew every minute, and the first minutes' requests may be odd ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abnormal:
+    """Decisions that a person must hear of, whatever the policy's own alerts say."""
+
+    name: str
+    do: str
+    of: Callable[[Decision], bool]
+    for_s: float = 0.0
+
+
+def _because(reason: Because) -> Callable[[Decision], bool]:
+    return lambda decision: decision.because is reason
+
+
+def _out_of_reach(decision: Decision) -> bool:
+    return any(name.startswith(REACH_NUMBER) for name in decision.numbers)
+
+
+ABNORMAL = (
+    Abnormal(
+        Because.INFEASIBLE.value,
+        "Raise the capacity in the fleet file or lower min_replicas; nothing is changed until then.",
+        _because(Because.INFEASIBLE),
+    ),
+    Abnormal(
+        Because.FOREIGN_CHANGE.value,
+        "Find out who else scales this target, or pause the service; we stand down meanwhile.",
+        _because(Because.FOREIGN_CHANGE),
+    ),
+    Abnormal(
+        Because.START_FAILED.value,
+        "Look at the replica's log; another try follows by itself.",
+        _because(Because.START_FAILED),
+    ),
+    Abnormal("slo_out_of_reach", REMEDY, _out_of_reach, OUT_OF_REACH_FOR_S),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,14 +89,16 @@ def abnormal(
 ) -> tuple[AlertStep, ...]:
     """An alert of its own for each kind of decision in ABNORMAL, firing while such decisions are made."""
     steps = []
-    for because, do in ABNORMAL.items():
+    for kind in ABNORMAL:
+        rule = AlertRule(
+            name=kind.name, condition=_Always(kind.name), severity="critical", do=kind.do, for_s=kind.for_s
+        )
         for service in {decision.service for decision in decisions}:
-            told = [one for one in decisions if one.service == service and one.because is because]
-            before = states.get((service, because.value))
+            told = [one for one in decisions if one.service == service and kind.of(one)]
+            before = states.get((service, kind.name))
             if not told and before is None:
                 continue
-            before = before or AlertState(service=service, name=because.value, phase=AlertPhase.INACTIVE, since=now)
-            rule = AlertRule(name=because.value, condition=_Always(because.value), severity="critical", do=do)
+            before = before or AlertState(service=service, name=kind.name, phase=AlertPhase.INACTIVE, since=now)
             summary = "; ".join(str(one) for one in told)
             numbers = dict(told[0].numbers) if told else {}
             steps.append(_stepped(rule, before, bool(told), numbers, now, summary))

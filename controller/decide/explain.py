@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from controller.decide.plan import SILENT
+from controller.decide.predictive import AHEAD_S, CARRIED, GROWS_OVER_CARRIED, REST_CARRIES, SHRINKS_WITHIN_REST
+from controller.decide.predictive import SIGNAL as FORECAST
+from controller.decide.reach import NUMBER as REACH_NUMBER
+from controller.decide.reach import REMEDY
 from controller.facts.decisions import Because, Decision, Outcome, OutcomeKind
 from controller.facts.missing import Missing
 
@@ -18,7 +23,7 @@ NEXT = {
     Because.OBSERVING: "Set `mode: advise` to be told what to do, or `mode: act` to have it done.",
     Because.STABILIZING: "If it stays so for the whole window, the count changes.",
     Because.STEP_LIMIT: "More follows when the period of the step limit is over.",
-    Because.LIMIT: "Only another limit in the policy changes that.",
+    Because.LIMIT: "Only another limit in the policy lets it go beyond.",
     Because.HEADROOM: "A replica goes when the load is low enough for the others to carry it with headroom.",
     Because.STARTING: "The starting replicas get until their start deadline; then another way is tried.",
     Because.START_FAILED: "The variant rests, longer after each failure; the replica's log says what went wrong.",
@@ -40,25 +45,77 @@ def explain(decisions: Sequence[Decision], outcomes: Mapping[str, Outcome], now:
     return "\n\n".join(_told(decision, outcomes.get(decision.id), now) for decision in decisions)
 
 
+UNTOLD = (Because.STEADY, Because.OBSERVING, Because.PAUSED)
+"""At rest by choice: not worth a line of everybody's status, where the mode and pauses are told anyway."""
+
+
+def briefly(decisions: Sequence[Decision]) -> list[str]:
+    """One line for each decision but those in UNTOLD, in the words of ``explain``."""
+    return [
+        f"{one.service} on {one.variant}: {_verb(one)}; {_why(one)}" for one in decisions if one.because not in UNTOLD
+    ]
+
+
+def _ended(words: str) -> str:
+    return words if words.endswith((".", "?", "!")) else f"{words}."
+
+
+def _why(decision: Decision) -> str:
+    return f"{decision.because}: {decision.detail}"
+
+
 def _told(decision: Decision, outcome: Outcome | None, now: datetime) -> str:
     ago_s = (now - decision.at).total_seconds()
     lines = [
         f"{decision.service} on {decision.variant}, at {decision.at:%Y-%m-%d %H:%M:%S} UTC ({_ago(ago_s)} ago):",
         f"  Decided   {_verb(decision)}.",
-        f"  Because   {decision.because}: {decision.detail}.",
+        f"  Because   {_ended(_why(decision))}",
         *_numbers(decision),
         f"  Money     {_money(decision)}.",
     ]
     if outcome is not None:
         lines.append(f"  Outcome   {outcome.kind}: {outcome.detail}.")
-    advised = outcome is not None and outcome.kind is OutcomeKind.ADVISED
-    lines.append(f"  Next      {ADVISED if advised else NEXT[decision.because]}")
+    lines.append(f"  Next      {_next(decision, outcome)}")
     return "\n".join(lines)
 
 
+def _next(decision: Decision, outcome: Outcome | None) -> str:
+    advised = outcome is not None and outcome.kind is OutcomeKind.ADVISED
+    said = ADVISED if advised else NEXT[decision.because]
+    if not advised and CARRIED in decision.numbers and decision.because in AT_REST:
+        said = _thresholds(decision.numbers)
+        said = f"{NEXT[decision.because]} {said}" if decision.because is Because.LIMIT else said
+    unfit = any(name.startswith(REACH_NUMBER) for name in decision.numbers)
+    return f"{said} {REMEDY}" if unfit else said
+
+
+AT_REST = (Because.STEADY, Because.LIMIT)
+"""Reasons for which nothing is under way: the next change is the forecast's, where there is one."""
+
+
+def _thresholds(numbers: Mapping[str, float]) -> str:
+    """When the forecast will next move the service."""
+    others = any(name.endswith("_wanted") and not name.startswith(FORECAST) for name in numbers)
+    now, over = numbers[GROWS_OVER_CARRIED], numbers[CARRIED]
+    grows = (
+        "Within the policy's limits, more are ordered when the demand to be ready for in "
+        f"{numbers[AHEAD_S]:.0f} s, now {now:.2f} requests/s, is over the {over:.2f} that the replicas carry"
+        f"{', or when a live signal asks for more' if others else ''}."
+    )
+    if not numbers["service_current"]:
+        return grows
+    most, rest = numbers[SHRINKS_WITHIN_REST], numbers[REST_CARRIES]
+    return (
+        f"{grows} One goes when the most to be ready for until then, now {most:.2f}, is within the {rest:.2f} that the "
+        f"rest carry, for the whole scale-down window{' and no live signal objects' if others else ''}."
+    )
+
+
 def _verb(decision: Decision) -> str:
-    starting = decision.current - decision.ready
-    count = f"{decision.current} replicas ({decision.ready} ready, {starting} starting)"
+    silent = int(decision.numbers.get(SILENT, 0))
+    parts = [f"{decision.ready - silent} ready", f"{decision.current - decision.ready} starting"]
+    parts += [f"{silent} that could not be read"] if silent else []
+    count = f"{decision.current} replicas ({', '.join(parts)})"
     if decision.holds:
         return f"hold at {count}"
     victims = f"; first to go: {', '.join(decision.victims)}" if decision.victims else ""

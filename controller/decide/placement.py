@@ -10,9 +10,8 @@ from controller.decide.rules import ServicePolicy, VariantRule
 from controller.decide.situation import CapacityPrice, Number, VariantSituation
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
-from controller.facts.performance import ReplicaCapacity
 
-NO_CAPACITY: Mapping[str, ReplicaCapacity] = MappingProxyType({})
+NO_CAPACITY: Mapping[str, float] = MappingProxyType({})
 
 
 def offers(variant: VariantSituation, policy: ServicePolicy) -> tuple[CapacityPrice, ...]:
@@ -56,7 +55,7 @@ def growth_order(
     variants: Mapping[str, VariantSituation],
     policy: ServicePolicy,
     benched: Collection[str],
-    capacity: Mapping[str, ReplicaCapacity] = NO_CAPACITY,
+    capacity: Mapping[str, float] = NO_CAPACITY,
 ) -> tuple[VariantSituation, ...]:
     """The variants that may grow, best first.
 
@@ -86,14 +85,14 @@ def offers_room(variant: VariantSituation, policy: ServicePolicy) -> bool:
 def units_of(
     variants: Collection[VariantSituation],
     policy: ServicePolicy,
-    capacity: Mapping[str, ReplicaCapacity] = NO_CAPACITY,
+    capacity: Mapping[str, float] = NO_CAPACITY,
 ) -> Mapping[str, float]:
     """What a replica of each variant is worth, in one unit for all of them; empty when there is none.
 
     Growing and shrinking divide prices by the same units: else what is ordered as the cheapest goes as the dearest.
     """
     if all(variant.name in capacity for variant in variants):
-        return {name: one.requests_per_s for name, one in capacity.items()}
+        return capacity
     loads = {rule.name: rule.token_load_per_s for rule in policy.variants}
     return {name: load for name, load in loads.items() if load} if all(loads.values()) else {}
 

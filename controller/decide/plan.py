@@ -7,13 +7,17 @@ from dataclasses import dataclass, field
 
 from controller.decide.memory import benched_until, overdue
 from controller.decide.placement import grown, growth_order, units_of, usd_per_hour
+from controller.decide.reach import numbers as reach_numbers
+from controller.decide.reach import out_of_reach, told
 from controller.decide.rules import ServicePolicy
 from controller.decide.shrink import victims
 from controller.decide.signals import Wish, decisive
 from controller.decide.situation import Situation, VariantSituation
 from controller.facts.decisions import Because, Decision, ServiceMemory
 from controller.facts.missing import Missing
-from controller.facts.performance import ReplicaCapacity
+
+SILENT = "replicas_silent"
+"""Among a decision's numbers: the ready replicas of its variant of which nobody knows whether they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +75,13 @@ def _lost_now(situation: Situation, memory: ServiceMemory) -> str:
     )
 
 
-def _capacity(situation: Situation) -> dict[str, ReplicaCapacity]:
+def _capacity(situation: Situation) -> dict[str, float]:
+    """Requests/s of one replica, by variant; what cannot keep the SLO carries none."""
     outlook = situation.outlook
     if isinstance(outlook, Missing):
         return {}
-    return {name: one for name, one in outlook.capacity.items() if not isinstance(one, Missing)}
+    known = {name: one.requests_per_s for name, one in outlook.capacity.items() if not isinstance(one, Missing)}
+    return known | dict.fromkeys(out_of_reach(situation), 0.0)
 
 
 def _removal(situation: Situation, policy: ServicePolicy, verdict: Verdict, fewer: int) -> _Move:
@@ -100,6 +106,8 @@ def _decision(
 ) -> Decision:
     gone = move.removed.get(variant.name, ())
     desired = variant.current + move.gained.get(variant.name, 0) - len(gone)
+    unfit = out_of_reach(situation).get(variant.name) if variant.current or desired else None
+    warning = told(variant.name, unfit, policy) if unfit is not None else ""
     return Decision(
         id=f"{situation.service}/{variant.name}@{situation.at.isoformat(timespec='microseconds')}",
         at=situation.at,
@@ -110,13 +118,20 @@ def _decision(
         desired=desired,
         wanted=verdict.wanted,
         because=move.because or verdict.because,
-        detail="; ".join(part for part in (verdict.detail, move.note) if part),
+        detail="; ".join(part for part in (verdict.detail, move.note, warning) if part),
         signal=decisive(verdict.wishes).signal if verdict.wishes else "",
-        numbers=_numbers(situation, verdict),
+        numbers=_numbers(situation, verdict)
+        | _silent(variant)
+        | (reach_numbers(unfit, policy) if unfit is not None else {}),
         usd_per_hour_before=usd_per_hour(variant, policy, variant.current),
         usd_per_hour_after=usd_per_hour(variant, policy, desired),
         victims=gone,
     )
+
+
+def _silent(variant: VariantSituation) -> dict[str, float]:
+    silent = sum(replica.silent for replica in variant.replicas)
+    return {SILENT: silent} if silent else {}
 
 
 def _numbers(situation: Situation, verdict: Verdict) -> dict[str, float]:
@@ -125,4 +140,5 @@ def _numbers(situation: Situation, verdict: Verdict) -> dict[str, float]:
         numbers[wish.signal] = wish.value
         numbers[f"{wish.signal}_target"] = wish.target
         numbers[f"{wish.signal}_wanted"] = wish.wanted
+        numbers |= wish.numbers
     return numbers

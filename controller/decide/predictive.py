@@ -17,6 +17,12 @@ from controller.facts.performance import ReplicaCapacity
 
 SIGNAL = "forecast"
 
+AHEAD_S = "forecast_ahead_s"
+CARRIED, GROWS_OVER_CARRIED = "forecast_carried_per_s", "forecast_need_then_per_s"
+REST_CARRIES, SHRINKS_WITHIN_REST = "forecast_carried_without_one_per_s", "forecast_need_until_then_per_s"
+"""Names of a decision's numbers: it grows when the need then is more than is carried, and gives one replica up when the
+need until then is no more than the rest carries."""
+
 LEAST_SHARE = 0.02
 """Of one replica's capacity: a forecast of less is no demand. Upper quantiles never quite reach zero, so that a service
 that may scale to zero would not. A guess: an idle hour after three at 5 requests/s leaves 0.004 requests/s."""
@@ -63,7 +69,8 @@ def forecast_wish(situation: Situation, policy: ServicePolicy) -> Wish | Missing
         lost = judged[variant.name]
         if isinstance(lost, Missing):
             return lost
-    order = [one for one in growth_order(situation.variants, policy, (), known) if one.name in known] or present
+    each = {name: one.requests_per_s for name, one in known.items()}
+    order = [one for one in growth_order(situation.variants, policy, (), each) if one.name in known] or present
     if not order:
         return first_missing(*judged.values()) or Missing(SIGNAL, "no variant may grow")
     return _wish(situation, policy, outlook, known, order)
@@ -100,9 +107,9 @@ def _wish(
     grow = needs[-1] + then
     keep = max(grow, max(needs) + now)
     wanted = situation.current + _added(grow - supply, order, known, policy)
+    leaving = _leaving(situation, policy, known)
     if grow <= supply:
-        units = units_of(situation.variants.values(), policy, known)
-        wanted = situation.current - _spare(situation, known, units, supply, keep)
+        wanted = situation.current - _spare(leaving, supply, keep)
     growing = wanted > situation.current
     asked = f"in {horizon_s:.0f} s is {needs[-1]:.1f}" if growing else f"within {horizon_s:.0f} s is {max(needs):.1f}"
     known_usual = not isinstance(outlook.usual_per_s, Missing)
@@ -119,6 +126,13 @@ def _wish(
             f"P{share * 100:.3g} of the demand {asked} requests/s{waiting}, "
             f"a replica carries {best.requests_per_s:.2f} ({best.source}, {best.binding} binds): wants {wanted}"
         ),
+        numbers={
+            AHEAD_S: horizon_s,
+            CARRIED: supply,
+            GROWS_OVER_CARRIED: grow,
+            REST_CARRIES: supply - leaving[0] if leaving else 0.0,
+            SHRINKS_WITHIN_REST: keep,
+        },
     )
 
 
@@ -196,17 +210,18 @@ def _backlog_per_s(
     return max(0.0, waiting + growth_per_s * horizon_s) / drain_s, waiting / drain_s
 
 
-def _spare(
-    situation: Situation,
-    known: Mapping[str, ReplicaCapacity],
-    units: Mapping[str, float],
-    supply_per_s: float,
-    need_per_s: float,
-) -> int:
+def _leaving(situation: Situation, policy: ServicePolicy, known: Mapping[str, ReplicaCapacity]) -> list[float]:
+    """What each replica carries, in the order in which they would go."""
+    each = {name: one.requests_per_s for name, one in known.items()}
+    units = units_of(situation.variants.values(), policy, each)
+    return [each.get(name, 0.0) for name, _ in victims(situation.variants.values(), situation.current, units)]
+
+
+def _spare(leaving: Sequence[float], supply_per_s: float, need_per_s: float) -> int:
     """How many of those that would go first can go while the rest carries ``need_per_s``."""
     gone = 0
-    for name, _ in victims(situation.variants.values(), situation.current, units):
-        supply_per_s -= known[name].requests_per_s if name in known else 0.0
+    for carried_per_s in leaving:
+        supply_per_s -= carried_per_s
         if supply_per_s < need_per_s:
             break
         gone += 1

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
 
 from controller.decide.rules import ReplicaRule, ServicePolicy, Targets
@@ -19,6 +19,7 @@ class Wish:
     value      the signal per ready replica (or the service's latency), ``target`` what it should be
     saturates  whether a shrink makes it worse in proportion N/(N-1): loads do, latencies are only compared
     words      how it is told; "" for the usual way
+    numbers    what else goes into the decision's numbers, by name
     """
 
     signal: str
@@ -27,6 +28,7 @@ class Wish:
     wanted: int
     saturates: bool = True
     words: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return (

@@ -29,6 +29,8 @@ class ReplicaView:
     usd_per_hour: Number
     noticed: bool = False
     """A spot interruption notice has arrived for it."""
+    silent: bool = False
+    """It counts as ready because nobody knows better: no actuator tells, and it could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +216,7 @@ def _view(
         since=state.since,
         running=seen.running if seen is not None else Missing("running", "the replica was not read"),
         usd_per_hour=costs.get((variant.name, state.replica), Missing("usd_per_hour", "the replica has no cost row")),
+        silent=state.phase is Phase.READY and seen is not None and not seen.replicas_ready,
     )
 
 

@@ -21,7 +21,7 @@ from controller.demo.files import INTERVAL_S, TPOT_P95_S, TTFT_P95_S, DemoFiles,
 from controller.demo.ports import PortPicker
 from controller.demo.score import Score
 from controller.demo.signals import stop_signals
-from controller.demo.summary import Summary, closing
+from controller.demo.summary import COPIED, Summary, closing
 from controller.demo.world import EmulatedWorld
 from controller.facts.passes import PassResult
 
@@ -84,7 +84,7 @@ def run_emulated(
         console.print(f"files: {files.directory}", soft_wrap=True, highlight=False)
         score = _drive(daemon, world, clock, console, passes=passes or DAY_PASSES, speed=speed, stopped=stopped)
         for line in closing(score, ledger=files.ledger_url, directory=str(files.directory)):
-            console.print(line, soft_wrap=True, highlight=False)
+            console.print(line, soft_wrap=line.startswith(COPIED), highlight=False)
         watched = console.is_terminal and passes is None and not stopped.is_set()
         if board is not None and board.running and watched:
             console.print(f"The dashboard stays at {board.url} until Ctrl-C.", highlight=False)

@@ -20,7 +20,7 @@ from controller.demo.load import LoadGenerator
 from controller.demo.ports import PortPicker
 from controller.demo.score import Score, Served
 from controller.demo.signals import stop_signals
-from controller.demo.summary import Summary, closing
+from controller.demo.summary import COPIED, Summary, closing
 from controller.errors import PennyweightError
 from controller.facts.decisions import Because, Decision
 from controller.facts.fleet import Variant
@@ -179,7 +179,7 @@ def run_real(passes: int | None, dashboard: bool, directory: Path | None, enviro
             stack.callback(board.close)
             console.print(f"dashboard: {board.url}", highlight=False)
         for line in (*ports.moved, f"files: {files.directory}", "the first engine takes about 40 s to start"):
-            console.print(line, soft_wrap=True, highlight=False)
+            console.print(line, highlight=False)
         count, score = passes or DEFAULT_PASSES, Score()
         with Summary(console, (TTFT_S, TPOT_S), title="pennyweight demo, real vLLM on the CPU") as summary:
             for number in range(count):
@@ -192,7 +192,7 @@ def run_real(passes: int | None, dashboard: bool, directory: Path | None, enviro
                 summary.show(result, score)
                 stopped.wait(max(0.0, INTERVAL_S - (time.monotonic() - began)))
         for line in closing(score, ledger=files.ledger_url, directory=str(files.directory)):
-            console.print(line, soft_wrap=True, highlight=False)
+            console.print(line, soft_wrap=line.startswith(COPIED), highlight=False)
     console.print("stopping the engines ...", highlight=False)
     stop_engines(settings.fleet.services[SERVICE].variants[VARIANT])
     return 0

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from rich.console import Console, Group
 from rich.live import Live
+from rich.padding import Padding
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +18,12 @@ from controller.facts.passes import PassResult
 
 LINE_EVERY = 20
 """Passes between two plain lines. A guess: ten virtual minutes at the demo's interval."""
+
+INDENT = 9
+"""Blanks before a reason: under what comes after the time."""
+
+COPIED = ("Ledger:", "Look at it:")
+"""How the closing lines begin that a reader copies: they are not wrapped."""
 
 Slo = tuple[float, float]
 """(TTFT, TPOT) in seconds, both of the 95th percentile."""
@@ -50,7 +57,8 @@ class Summary:
         if self._live is not None:
             self._live.update(self._panel(result, score), refresh=True)
         elif moved or score.passes % LINE_EVERY == 1:
-            self._console.print(Text(self._line(result, score, moved)), soft_wrap=True)
+            self._console.print(Text(self._line(result, score)))
+            self._console.print(Padding(Text(self._why(result, moved), style="dim"), (0, 0, 0, INDENT), expand=False))
 
     def _panel(self, result: PassResult, score: Score) -> Panel:
         table = Table.grid(padding=(0, 2))
@@ -80,14 +88,16 @@ class Summary:
             ("latest move", self._last_move),
         ]
 
-    def _line(self, result: PassResult, score: Score, moved: Sequence[str]) -> str:
+    def _line(self, result: PassResult, score: Score) -> str:
         seen = service_estimate(result)
         desired = sum(decision.desired for decision in result.decisions)
         head = f"{result.at:%H:%M:%S} ${score.usd_per_hour:.2f}/h replicas {seen.replicas_ready}/{desired}"
         load = _number(seen.requests_per_s, "{:.1f}/s")
         times = f"TTFT p95 {_number(seen.ttft_p95_s, '{:.2f} s')} TPOT p95 {_number(seen.tpot_p95_s, '{:.3f} s')}"
-        why = " ".join(moved) or " ".join(str(decision) for decision in result.decisions)
-        return f"{head} {load} {times}: {why}"
+        return f"{head} {load} {times}"
+
+    def _why(self, result: PassResult, moved: Sequence[str]) -> str:
+        return " ".join(moved) or " ".join(str(decision) for decision in result.decisions)
 
 
 def closing(score: Score, *, ledger: str, directory: str) -> list[str]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from controller.facts.missing import Missing
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepModel:
@@ -90,6 +92,18 @@ class ReplicaCapacity:
     at: ServingPoint
     source: str
     band_ratio: float
+
+
+@dataclass(frozen=True, slots=True)
+class OutOfReach(Missing):
+    """A capacity that there is not: one replica breaks the SLO under next to no load, so no number of them keeps it.
+
+    at       what it does under that load
+    source   as a capacity's
+    """
+
+    at: ServingPoint
+    source: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

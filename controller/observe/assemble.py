@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from controller.facts.fleet import EngineKind
 from controller.facts.missing import Missing
@@ -18,6 +19,11 @@ FROZEN_AFTER_S = 60.0
 the engine steps, and a step with the largest prefill takes seconds."""
 
 
+def metrics_url(url: str) -> str:
+    """``url`` with /metrics, unless it already names a path."""
+    return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/metrics"
+
+
 class Assembler:
     """Turns pages into readings; one for the whole fleet, so that what pages share is worked out once."""
 
@@ -29,15 +35,16 @@ class Assembler:
 
     def text(self, body: bytes, target: Target, engine: EngineKind, now: datetime) -> EngineReading | Missing:
         """A reading from a scraped page."""
+        what, asked = "engine metrics", metrics_url(target.url)
         if not body.strip():
-            return Missing("engine metrics", f"{target.url} answered an empty page")
+            return Missing(what, f"{asked} answered an empty page")
         if body.lstrip()[:1] == b"<":
-            return Missing("engine metrics", f"{target.url} answered HTML, not metrics; is the address an engine's?")
+            return Missing(what, f"{asked} answered HTML, not metrics; is the address an engine's?")
         page = self._readers[engine].read(body)
         if not page.whole:
-            return Missing("engine metrics", f"{target.url} answered a page that was cut off in the middle of a line")
+            return Missing(what, f"{asked} answered a page that was cut off in the middle of a line")
         if page.samples == 0:
-            return Missing("engine metrics", f"{target.url} answered text that is not metrics")
+            return Missing(what, f"{asked} answered text that is not metrics")
         return self.page(page, target, engine, now, "scrape")
 
     def page(
@@ -46,7 +53,8 @@ class Assembler:
         """A reading from samples, wherever they come from."""
         layout = self._layouts[engine].of(page.keys)
         if layout.empty:
-            return Missing("engine metrics", f"{target.url}: {ADAPTERS[engine].no_metrics}")
+            asked = metrics_url(target.url) if source == "scrape" else target.url
+            return Missing("engine metrics", f"{asked}: {ADAPTERS[engine].no_metrics}")
         missing: dict[Signal, Missing] = dict(layout.absent)
         gauges = _gauges(layout, page, missing)
         advance = self.book.advance(target.url, layout, page.values, gauges.get(Gauge.START_TIME_S), now)

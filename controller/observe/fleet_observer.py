@@ -249,9 +249,9 @@ class FleetObserver:
                 answers.append(boards if isinstance(boards, Missing) else chosen(boards, source))
         silent = [answer for answer in answers if isinstance(answer, Missing)]
         readings = {gpu.gpu_id: gpu for answer in answers if not isinstance(answer, Missing) for gpu in answer}
+        seen.problems.extend(Missing(f"GPUs of {variant.service}/{variant.name}", one.why) for one in silent)
         if not readings:
             return Missing("gpus", "; ".join(dict.fromkeys(one.why for one in silent)) or "no GPU source is known yet")
-        seen.problems.extend(Missing(f"GPUs of {variant.service}/{variant.name}", one.why) for one in silent)
         return own_gpus(tuple(readings.values()), [one for one in seen.targets.values() if _owns(variant, one)])
 
     def _exported(self, url: str, seen: _Pass) -> GpuReadings:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
@@ -17,7 +16,7 @@ from yarl import URL
 from controller.facts.fleet import EngineKind
 from controller.facts.missing import Missing
 from controller.facts.readings import EngineReading, Target
-from controller.observe.assemble import Assembler
+from controller.observe.assemble import Assembler, metrics_url
 
 ACCEPT = "text/plain; version=0.0.4"
 """Asked for OpenMetrics, prometheus_client 0.26 would rewrite ``vllm:`` to ``vllm_``."""
@@ -117,7 +116,7 @@ class Scraper:
         try:
             async with asyncio.timeout(limit_s), session.get(_address(url)) as answer:
                 if answer.status != 200:
-                    return Missing("scrape", f"{url} answered HTTP {answer.status}, not 200")
+                    return Missing("scrape", f"{metrics_url(url)} answered HTTP {answer.status}, not 200")
                 return await self._body(answer, url)
         except TimeoutError:
             return Missing("scrape", f"{url} timed out after {limit_s:g} s")
@@ -144,11 +143,6 @@ class Scraper:
     async def _close(self) -> None:
         if self._session is not None:
             await self._session.close()
-
-
-def metrics_url(url: str) -> str:
-    """``url`` with /metrics, unless it already names a path."""
-    return url if urlsplit(url).path.strip("/") else f"{url.rstrip('/')}/metrics"
 
 
 @lru_cache(maxsize=20_000)

@@ -62,7 +62,7 @@ def load_policies(
 def read_policies(
     paths: Sequence[Path], services: Services | None, channels: Collection[str]
 ) -> tuple[list[Loaded], list[Problem]]:
-    """The policies that are right, and every problem of the others. ``services`` None: no fleet to check them with."""
+    """The policies that are right, and every problem of the others. No ``services``: nothing to check them with."""
     documents: dict[Path, Document] = {}
     problems: list[Problem] = []
     for path in dict.fromkeys(path for path in paths if not path.name.endswith(TEST_SUFFIX)):
@@ -96,7 +96,7 @@ def _read(
 
 def _against_fleet(document: Document, services: Services | None) -> Iterator[Problem]:
     named, variants = document.data.get("service"), document.data.get("variants")
-    if services is None or not isinstance(named, str):
+    if not services or not isinstance(named, str):
         return
     if named not in services:
         message = f"the fleet has no service '{named}'{nearest(named, services)}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from controller.documents import EditorSchema
 from controller.policy.shape import PolicyShape
+from controller.quantities import EditorSchema
 
 
 def json_schema() -> dict[str, Any]:

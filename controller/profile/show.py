@@ -104,7 +104,16 @@ def told(profile: Profile) -> Iterator[RenderableType]:
 
 def _latencies(profile: Profile) -> Table:
     table = _table("latency from the time each request was due, ms", "load", "tokens")
-    for heading in ("TTFT", "p50", "p95", "p99", "TPOT p50", "p95", "p99", "ITL p99"):
+    for heading in (
+        "TTFT\nmean",
+        "TTFT\np50",
+        "TTFT\np95",
+        "TTFT\np99",
+        "TPOT\np50",
+        "TPOT\np95",
+        "TPOT\np99",
+        "ITL\np99",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in profile.points:
         ttft, tpot = one.ttft, one.tpot
@@ -115,7 +124,7 @@ def _latencies(profile: Profile) -> Table:
 
 def _throughput(profile: Profile) -> Table:
     table = _table("throughput, money, and how far the fitted model is off", "load", "tokens")
-    for heading in ("req/s", "out tok/s", "all tok/s", "failed", "$/M out", "TTFT", "TPOT", "tok/s"):
+    for heading in ("req/s", "out tok/s", "all tok/s", "failed", "$/M out", "mean\nTTFT", "mean\nTPOT", "tok/s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in profile.points:
         failed = f"{one.failed}/{one.requests}" if one.failed else "0"
@@ -171,8 +180,8 @@ def _fit(fit: StepFit | Missing) -> Iterator[RenderableType]:
         table.add_row(one.name, value, unit, SAID[one.verdict])
     yield table
     yield (
-        f"mean error of the model's own predictions: TPOT {_shown(fit.tpot_error_ratio, '{:.1%}')}, throughput "
-        f"{_shown(fit.throughput_error_ratio, '{:.1%}')}, TTFT {_shown(fit.ttft_error_ratio, '{:.1%}')}"
+        f"mean error of the model's own predictions: mean TPOT {_shown(fit.tpot_error_ratio, '{:.1%}')}, throughput "
+        f"{_shown(fit.throughput_error_ratio, '{:.1%}')}, mean TTFT {_shown(fit.ttft_error_ratio, '{:.1%}')}"
     )
     if not isinstance(fit.tpot_error_ratio, Missing) and fit.tpot_error_ratio > DOUBTFUL_RATIO:
         yield "the model explains this server badly: did something else use its machine, or does its speed vary?"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.catalog.load import find_gpu, find_model
-from controller.documents import Document, EditorSchema, load_yaml, validate
+from controller.documents import Document, load_yaml, validate
 from controller.errors import ConfigError
 from controller.facts.actuators import DryRunOptions, ProcessOptions, SystemdOptions
 from controller.facts.fleet import (
@@ -29,6 +29,7 @@ from controller.facts.fleet import (
     StaticTargets,
     Variant,
 )
+from controller.quantities import EditorSchema
 from controller.settings.plain import (
     LEDGER_VARIABLE,
     MODE_VARIABLE,

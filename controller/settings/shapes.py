@@ -95,7 +95,9 @@ class CapacityShape(Shape):
 
     type: CapacityType = Field(description="reserved, on_demand or spot; filled in the list's order")
     replicas: Whole | None = Field(default=None, description="how many at most; reserved: how many are paid for")
-    offer: str | None = Field(default=None, description="provider/region/instance_type of the price book")
+    offer: str | None = Field(
+        default=None, description="provider/region/instance_type of the price book; with a price of your own any name"
+    )
     usd_per_gpu_hour: Amount | None = Field(default=None, description="your own price; it wins")
 
 
@@ -182,7 +184,9 @@ class VariantShape(Shape):
     actuator: ActuatorShape = Field(
         default=ActuatorShape(dry_run=EmptyShape()), description="what starts and stops replicas; exactly one"
     )
-    scrape: ScrapeShape | None = Field(default=None, description="where the engines' metrics are; any mix")
+    scrape: ScrapeShape | None = Field(
+        default=None, description="where the engines' metrics are, any mix; a rehearsal needs none"
+    )
     dcgm: GpuScrapeShape | None = Field(default=None, description="where the GPUs' metrics are")
     capacity: tuple[CapacityShape, ...] = Field(default=(), description="how replicas are bought, first filled first")
 

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, Field
 
 from controller.catalog.load import find_gpu, find_model, gpus_named, load_gpus, load_models
 from controller.catalog.load import nearest as nearest_rows
-from controller.documents import nearest
+from controller.documents import nearest, otherwise
 from controller.estimate.peaks import KV_BYTES, TIERS
 from controller.quantities import DurationS, WholeRange
 
@@ -34,13 +34,14 @@ def _gpu_row(name: str) -> str:
         return name
     several = ", ".join(gpu.name for gpu in gpus_named(name))
     meant = f"; it may be {several}" if several else _meant(name, load_gpus())
-    raise ValueError(f"gpu '{name}' is not one row of the GPU table{meant}; or give its numbers")
+    raise ValueError(otherwise(f"gpu '{name}' is not one row of the GPU table{meant}", "give its numbers"))
 
 
 def _model_row(name: str) -> str:
     if find_model(name) is not None:
         return name
-    raise ValueError(f"model '{name}' is not in the model table{_meant(name, load_models())}; or give its numbers")
+    meant = _meant(name, load_models())
+    raise ValueError(otherwise(f"model '{name}' is not in the model table{meant}", "give its numbers"))
 
 
 def _quantization(name: str) -> str:

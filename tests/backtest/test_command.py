@@ -241,6 +241,18 @@ def test_an_engine_without_a_fit_is_worked_out_and_its_error_is_said(backtest):
     assert "typical error" in said.words
 
 
+def test_a_constant_fleet_is_there_from_the_beginning_and_never_moves(backtest):
+    said = backtest("--against", "static", "--start-up", "30s", "--json", "-")
+    static = json.loads(said.out)["controllers"][1]["runs"][0]
+    assert static["moves"] == 0
+    assert static["replica_hours"] == pytest.approx(round(static["replica_hours"] * 6) / 6, rel=0.01)
+
+
+def test_what_stands_in_for_gpu_utilization_is_said(backtest):
+    said = backtest("--against", "hpa-gpu", "--to", "5m", "--json", "-")
+    assert any("GPU utilization that hpa-gpu goes by" in note for note in json.loads(said.out)["notes"])
+
+
 def test_the_best_possible_is_told_when_asked_for(backtest):
     found = json.loads(backtest("--against", "none", "--bracket", "--json", "-").out)
     assert 0 < found["lower_usd"] <= found["upper_usd"]
@@ -264,7 +276,8 @@ def test_every_mistake_is_told_at_once_before_anything_runs(backtest, folder):
     said = backtest(
         *("--trace", "bad.csv", "--policy", "bad.yaml", "--policy", "none.yaml", "--start-up", "slow", "--from", "3"),
         *("--against", "hpaa", "--fail-if", "cots > 5", "--report", "x.pdf", "--usd-per-gpu-hour", "0"),
-        *("--json", "nowhere/x.json", "--warm-up", "some", "--interval", "0s"),
+        *("--json", "nowhere/x.json", "--warm-up", "some", "--interval", "0s", "--seeds", "x", "--jobs", "0"),
+        *("--polcy", "chat.yaml", "--gpu", "H1000", "--model", "lama", "--quantization", "fp7"),
     )
     assert said.code == 2
     assert said.out == ""
@@ -282,6 +295,12 @@ def test_every_mistake_is_told_at_once_before_anything_runs(backtest, folder):
         "--json: nowhere/x.json cannot be written",
         "--warm-up: expected auto, none or a duration",
         "--interval: expected more than no time",
+        "--seeds: expected a whole number of 1 or more, found 'x'",
+        "--jobs: expected a whole number of 1 or more, found '0'",
+        "--polcy: there is no such option; did you mean --policy?",
+        "--gpu: 'H1000' is not one row of the GPU table; did you mean",
+        "--model: 'lama' is not in the model table; did you mean",
+        "--quantization: 'fp7' is not known; did you mean fp8",
         "problems; nothing was started or changed",
     ):
         assert told in said.err
@@ -314,6 +333,33 @@ def test_a_wrong_argument_says_what_is_expected(backtest, typed, told):
     assert told in said.err
 
 
+def test_a_policy_and_something_to_replay_are_needed_and_said_beside_all_else(folder, capsys):
+    assert main(["backtest", "--seed", "x"]) == 2
+    told = capsys.readouterr().err
+    for option in (
+        "--policy: is missing",
+        "--trace: is missing: give --trace FILE, or --from-ledger",
+        "--seed: expected",
+    ):
+        assert option in told
+    assert main(["backtest", "--policy", "chat.yaml", "--trace", "trace.csv", "--from-ledger", "1d"]) == 2
+    assert "--from-ledger: cannot stand beside --trace" in capsys.readouterr().err
+
+
+def test_a_fleet_file_for_rehearsals_needs_no_way_to_the_metrics(backtest, folder):
+    text = (FLEET % ", usd_per_gpu_hour: 3").replace('        scrape: {static: ["http://127.0.0.1:1"]}\n', "")
+    (folder / "fleet.yaml").write_text(text)
+    assert backtest("--against", "none").code == 0
+
+
+def test_a_wrong_fleet_file_hides_no_mistake_of_the_policy(backtest, folder):
+    (folder / "fleet.yaml").write_text((FLEET % ", offer: aws/us-east-1/p5.48xlrge").replace("chat:", "chatt:"))
+    said = backtest()
+    assert said.code == 2
+    assert "did you mean 'aws/us-east-1/p5.48xlarge'?" in said.err
+    assert "the fleet has no service 'chat'; did you mean 'chatt'?" in said.err
+
+
 def test_a_fleet_without_a_price_says_how_to_give_one(backtest, folder):
     (folder / "fleet.yaml").write_text(FLEET % "")
     said = backtest()
@@ -334,7 +380,10 @@ def test_policies_of_two_services_are_not_compared(backtest, folder):
     [
         (b"", "is empty"),
         (b"arrival_s,prompt_tokens\n1,5\n", "output_tokens: the column is missing"),
-        (gzip.compress(b"arrival_s,prompt_tokens,output_tokens\n1,5,5\n" * 400)[:-20], "the gzip data ends early"),
+        (
+            gzip.compress(b"arrival_s,prompt_tokens,output_tokens\n1,5,5\n" * 400)[:-20],
+            "the gzip file is cut off after line ",
+        ),
         (b"arrival_s,prompt_tokens,output_tokens\n1700000000000,5,5\n", "expected seconds; are these milliseconds"),
     ],
 )

@@ -100,6 +100,24 @@ def test_a_service_that_the_ledger_does_not_know_is_told_with_those_that_it_does
         recorded(url, "chatt", NOON, NOON + timedelta(hours=1))
 
 
+@pytest.mark.parametrize(
+    ("asked", "ago", "told"),
+    [
+        (timedelta(days=1), timedelta(days=8), "8 days ago. --from-ledger 9d replays the last 24 h of it"),
+        (timedelta(hours=2), timedelta(hours=5), "5 h ago. --from-ledger 7h replays the last 2 h of it"),
+    ],
+)
+def test_an_old_history_says_when_it_ends_and_what_to_type(tmp_path, asked, ago, told):
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    write(url, NOON - 20 * MINUTE, 20, lost=range(0))
+    now = NOON + ago
+    with pytest.raises(ConfigError) as error:
+        recorded(url, "chat", now - asked, now)
+    assert f"its history ends 2026-03-01 12:00 UTC, {told}" in str(error.value)
+    back = timedelta(days=9) if "9d" in told else timedelta(hours=7)
+    assert recorded(url, "chat", now - back, now).unknown.sum() == 0
+
+
 def test_the_last_hours_of_a_ledger_are_replayed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

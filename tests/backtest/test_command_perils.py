@@ -121,7 +121,16 @@ def test_the_table_and_the_report_tell_what_befell_whom_and_where_the_money_went
     market = ("--spot-trace", "spot.csv", "--failures", "10m", "--failed-starts", "20%")
     code, out, _ = backtest("--against", "static", *market, "--report", "out.md", h100=f"{SPOT}, {DEMAND}")
     assert code == 0
-    for told in ("interrup-", "failures", "on demand", "spot.csv, 2 zones, 30s of notice", "20.0 % of all"):
+    for told in (
+        "interrup-",
+        "failures",
+        "on demand",
+        "spot.csv, 2 zones, 30s of notice",
+        "20.0 % of all",
+        "1 seed only",
+        "; static ",
+        "Lost: pennyweight ",
+    ):
         assert told in out
     page = (folder / "out.md").read_text()
     for told in ("interruptions", "Replicas fail: a replica crashes every 10m on average", "Spot capacity: spot.csv"):

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from controller.backtest.comparison import Comparison
 from controller.backtest.results import WHERE_ANY, Backtest, standings, worth_showing
-from controller.backtest.words import change, share, usd, verdict
+from controller.backtest.words import change, many, share, usd, verdict
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
 from controller.simulate.score import Paid
@@ -55,6 +55,7 @@ def test_the_winner_is_the_cheapest_that_kept_the_slo(three: Backtest) -> None:
     assert found.details == (
         "No controller can cost less than $700.00 and a schedule that knew the future costs $900.00; ours is 11.1 % above that.",
         "Cheaper, but the SLO was not kept: keda ($800.00, 98.99 %).",
+        "All of this rests on 1 seed: with another, how long starts took would differ. --seeds 5 tells by how much.",
         "Extrapolated, not measured: a year like these 24 h would cost $365,000 with ours.",
     )
 
@@ -115,7 +116,7 @@ def test_dropped_requests_and_a_dearer_first_policy_are_told(make_run: Make, mak
     )
 
     assert "ours kept it too, for $12.00: +20.0 % ($2.00)." in found.details
-    assert "hpa: 7 dropped and 3 unfinished of 10,000 requests." in found.details
+    assert "Never answered: hpa 7 dropped and 3 unfinished of 10,000 requests." in found.details
 
 
 def test_seeds_show_mean_and_range_and_how_many_fell_short(make_run: Make, make_backtest: Make) -> None:
@@ -202,7 +203,7 @@ def test_misfortune_and_ways_of_buying_are_shown_where_there_are_any(make_run: M
     for heading in ("interrup-", "failures", "requests", "on demand", "spot"):
         assert any(heading in line for line in lines)
     assert not any("reserved" in line for line in lines)
-    assert "ours: 4 spot replicas were taken away and 1 failed; 37 requests were lost with them." in lines
+    assert "Lost: ours 4 spot replicas taken away and 1 failed, 37 requests; hpa no replica, 0 requests." in lines
     assert "ours paid for h100 on demand $600.00, l40s spot $400.00." in lines
     assert worth_showing(backtest, "cost")
     assert not worth_showing(backtest, "usd_reserved")
@@ -212,3 +213,27 @@ def test_of_one_way_of_buying_and_no_misfortune_nothing_is_shown(three: Backtest
     printed = _printed(three, 300)
     assert not [word for word in ("interrup", "failures", "lost", "reserved", "on demand", "spot") if word in printed]
     assert not any(worth_showing(three, name) for name in WHERE_ANY)
+
+
+def test_where_things_go_wrong_the_verdict_says_how_many_seeds_it_rests_on(make_run: Make, make_backtest: Make) -> None:
+    ours = [make_run("ours", intervals=8, seed=seed, usd=10.0, hours=24.0, **KEPT) for seed in (1, 2, 3)]
+    alone = verdict(make_backtest(ours[0], perils="replicas crash"))
+    assert alone.headline.endswith("99 % wanted (1 seed only).")
+    assert any("with another, what went wrong and how long starts took would differ" in one for one in alone.details)
+    assert verdict(make_backtest(*ours, perils="replicas crash")).headline.endswith("99 % wanted (mean of 3 seeds).")
+    assert verdict(make_backtest(ours[0])).headline.endswith("99 % wanted.")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0 moves"), (1, "1 move"), (2, "2 moves"), (0.5, "0.5 moves"), (1200, "1,200 moves")]
+)
+def test_one_is_told_as_one(value: float, text: str) -> None:
+    assert many(value, "move") == text
+
+
+def test_the_table_says_which_statistic_a_latency_share_is(three: Backtest) -> None:
+    assert "each judged by its own time to first token and its own mean time per output token" in _printed(three, 200)
+    assert "no percentiles" not in _printed(three, 60)
+    assert "each with its time to first token at most 2 s and its mean time per output token at most 50 ms" in " ".join(
+        _printed(three, 200).split()
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
@@ -75,12 +76,14 @@ def test_a_page_has_the_verdict_the_table_the_plots_the_decisions_and_the_method
 
     assert "policies/chat.yaml kept the SLO for the least money" in told or "alone kept the SLO" in told
     for heading in ("All controllers", "What it cost", "Replicas against demand", "Requests in time", "Cost, cumulated",
-                    "Latency", "Decisions and their reasons", "Method and limits", "Known limits"):  # fmt: skip
+                    "Latency", "Decisions and their reasons", "Method and limits", "What was replayed", "How it was judged",
+                    "What is assumed", "What was not simulated", "To make it again"):  # fmt: skip
         assert heading in told
     assert page.count("<svg") == page.count('role="img"') == 5
     assert "Extrapolated, not measured" in told
     assert "240 s, ±20 %" in told
     assert "pennyweight backtest --trace chat-week.csv.gz --against hpa" in told
+    assert "own time to first token kept its target; no percentile" in told
 
 
 def test_the_words_in_a_plot_keep_all_their_digits(two: Backtest) -> None:
@@ -166,6 +169,40 @@ def test_markdown_has_its_pictures_beside_it(two: Backtest, tmp_path: Path) -> N
         assert "var(--" not in path.read_text(encoding="utf-8")
     table = [line for line in text.splitlines() if line.startswith("|")]
     assert table[0].startswith("| controller | SLO | against first | cost |")
+    assert "| :-- | --: | --: | :-- |" in table, "reasons are sentences"
+
+
+@pytest.mark.parametrize("slowest", [0.9, 8.0, 70.0, 900.0])
+def test_labels_of_a_latency_axis_have_room(slowest: float, make_run: Make, make_backtest: Make) -> None:
+    run = make_run(intervals=8, ttft_p50_s=0.2, ttft_p99_s=slowest)
+    drawn = {plot.name: plot.svg for plot in plots(make_backtest(run))}["latency"]
+    left = drawn.split('id="latency-axes_2"')[0]
+    labels = re.findall(r">([\d.e+]+ m?s)</text>", left)
+    assert 2 <= len(labels) <= 6
+
+
+def test_no_table_is_cut_off(make_run: Make, make_backtest: Make) -> None:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        pytest.skip("no chromium")
+    befell = {"lost": 2, "failures": 1, "interruptions": 1}
+    runs = [
+        make_run(name, seed=seed, intervals=24, usd=12_345.6 + 900 * seed, **befell)
+        for name in ("pennyweight", "dynamo-throughput")
+        for seed in (1, 2)
+    ]
+    page = html_page(make_backtest(*runs, upper_usd=9_000.0))
+    with sync_api.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        shown = browser.new_page()
+        for width in (900, 1400):
+            shown.set_viewport_size({"width": width, "height": 900})
+            shown.set_content(page)
+            sizes = shown.eval_on_selector_all(".scroll", "all => all.map(one => [one.clientWidth, one.scrollWidth])")
+            assert sizes
+            assert all(scrolled <= seen + 1 for seen, scrolled in sizes), (width, sizes)
+        browser.close()
 
 
 @pytest.mark.parametrize(

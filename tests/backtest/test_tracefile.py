@@ -1,6 +1,7 @@
 """Traces as users have them, and everything that can be wrong with one."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -185,20 +186,31 @@ def test_a_file_that_is_not_there_is_told(tmp_path):
     assert told(read_trace, tmp_path / "absent.csv") == ["t.csv: cannot be read: No such file or directory"]
 
 
-def test_a_truncated_gzip_file_tells_how_far_it_goes(file):
-    rows = "".join(f"{second},{second * 7919 % 5000 + 1},{second * 104729 % 700 + 1}\n" for second in range(200_000))
-    data = gzip.compress((HEADER + rows).encode())
-    (found,) = told(read_trace, file(data[: len(data) // 2]))
-    line = _line(found)
-    assert 1000 < line < 200_000
-    assert f"the gzip data ends early: {line - 1} whole lines could be unpacked; fetch the file again" in found
+@pytest.mark.parametrize(("rows", "kept"), [(50_000, 0.6), (50_000, 0.2), (300, 0.7), (1, 0.5)])
+def test_a_truncated_gzip_file_tells_how_far_it_goes(file, rows, kept):
+    text = HEADER + "".join(f"{row},{1 + row * 7919 % 997},1\n" for row in range(rows))
+    data = gzip.compress(text.encode())
+    cut = data[: int(len(data) * kept)]
+    (found,) = told(read_trace, file(cut))
+    there = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(cut)
+    lines = there.count(b"\n")
+    where = f"after line {lines:,}" if lines else "within its first line"
+    had = f"{len(there):,} bytes could be unpacked of the {len(cut):,} that are there"
+    assert found == f"t.csv: the gzip file is cut off {where}: {had}. Nothing of it is used; fetch the file again"
+
+
+def test_gzip_files_one_after_the_other_are_one(file):
+    data = gzip.compress((HEADER + "0,1,1\n").encode()) + gzip.compress(b"1,1,1\n") + b"\0" * 7
+    trace = read_trace(file(data, "t.csv.gz"))
+    assert isinstance(trace, Requests)
+    assert trace.arrival_s.tolist() == [0, 1]
 
 
 def test_a_damaged_gzip_file_is_told(file):
     data = bytearray(gzip.compress((HEADER + "0,1,1\n").encode()))
     data[-6] ^= 0xFF
     (found,) = told(read_trace, file(bytes(data)))
-    assert "the gzip data is damaged" in found
+    assert "the gzip file is damaged" in found
 
 
 def test_packed_files_put_one_after_the_other_are_one_trace(file):

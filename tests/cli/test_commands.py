@@ -9,6 +9,7 @@ import subprocess
 import sys
 import urllib.request
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -59,7 +60,9 @@ def test_help_of_a_command_says_what_it_does_and_what_each_argument_is(pennyweig
         (["statsu"], "invalid choice: 'statsu'"),
         (["demo", "--passes", "none"], "--passes: expected a whole number of 1 or more, found 'none'"),
         (["demo", "--passes", "0"], "--passes: expected a whole number of 1 or more, found '0'"),
-        (["demo", "--fsat"], "unrecognized arguments: --fsat"),
+        (["demo", "--fsat"], "--fsat: there is no such option; did you mean --fast?"),
+        (["demo", "--speed", "0", "--passes", "x"], "2 problems; nothing was started or changed"),
+        (["status", "chat"], "chat: there is no such argument; `pennyweight status --help` lists what there is"),
         (["pause", "chat"], "required: --reason"),
         (["schema", "flet"], "invalid choice: 'flet'"),
     ],
@@ -190,6 +193,28 @@ def test_status_and_explain_tell_the_last_pass(pennyweight, fleet):
     assert "queue" in explained.out
 
 
+def test_status_and_explain_tell_the_same_story_of_a_blind_service(pennyweight, fleet):
+    one_pass(pennyweight)
+    for engine in fleet.engines:
+        engine.close()
+    one_pass(pennyweight)
+    status, explained = (" ".join(pennyweight(*typed).out.split()) for typed in (("status",), ("explain", "chat")))
+    assert "0/2 -> 2" in status
+    for said in (status, explained):
+        assert "hold at 2 replicas (0 ready, 0 starting, 2 that could not be read)" in said
+        assert "blind: queue_depth missing" in said
+        assert f"{fleet.engines[0].url} cannot be reached" in said
+    assert "the table shows what was read last" in status
+
+
+def test_once_names_every_gpu_exporter_that_cannot_be_read(pennyweight, fleet):
+    lost = 'dcgm: {static: ["http://127.0.0.1:9", "http://127.0.0.1:7"]}'
+    fleet.file.write_text(fleet.file.read_text().replace("actuator:", f"{lost}\n        actuator:"))
+    said = " ".join(pennyweight("once", "--window", "50ms").out.split())
+    assert "GPUs of chat/h100 missing: http://127.0.0.1:9 cannot be reached" in said
+    assert "GPUs of chat/h100 missing: http://127.0.0.1:7 cannot be reached" in said
+
+
 def test_a_fresh_pass_is_not_said_to_be_stale(pennyweight, fleet):
     one_pass(pennyweight)
     assert "is the daemon running?" not in pennyweight("status").out
@@ -271,6 +296,24 @@ def test_check_tells_policy_mistakes_even_when_the_fleet_file_is_wrong(pennyweig
     assert said.code == 2
     assert "'acting' is not one of" in said.err
     assert "did you mean 'max_replicas'?" in said.err
+
+
+def test_check_knows_services_variants_and_offers_of_a_fleet_file_that_is_wrong_elsewhere(pennyweight, fleet):
+    text = fleet.file.read_text().replace("H100-SXM", "H100-SMX").replace("policies/*", "mine/*")
+    fleet.file.write_text(text.replace("usd_per_gpu_hour: 2.00", "offer: aws/us-east-1/p5.48xlrge"))
+    mine = fleet.file.with_name("mine")
+    mine.mkdir()
+    (mine / "one.yaml").write_text(fleet.policy.read_text().replace("service: chat", "service: chatt"))
+    (mine / "two.yaml").write_text(fleet.policy.read_text() + "variants: {h1000: {}}\n")
+    said = pennyweight("check")
+    told = [Path(line.split(":", 1)[0]).name for line in said.err.splitlines()[:-1]]
+    assert sorted(told) == ["fleet.yaml", "fleet.yaml", "one.yaml", "two.yaml"]
+    for one in (
+        "did you mean 'aws/us-east-1/p5.48xlarge'?",
+        "no service 'chatt'; did you mean 'chat'?",
+        "no variant 'h1000'",
+    ):
+        assert one in said.err
 
 
 def test_the_demos_actuator_in_a_real_fleet_file_is_a_mistake_not_a_traceback(pennyweight, fleet):

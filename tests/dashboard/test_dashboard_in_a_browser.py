@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
@@ -91,7 +92,12 @@ def browser_page(chromium: str) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         page = browser.new_page(viewport={"width": 1440, "height": 1000})
         page.set_default_timeout(PATIENCE_S * 1000)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
         yield page
+        icon = page.eval_on_selector("link[rel~=icon]", "link => link.href")
+        abroad = [url for url in (*asked, icon) if urlsplit(url).hostname not in (None, "127.0.0.1", "localhost")]
+        assert not abroad, "the dashboard asks other hosts"
         browser.close()
 
 

@@ -1,8 +1,9 @@
 """The explanation carries every number that decided."""
 
+from dataclasses import replace
 from datetime import timedelta
 
-from controller.decide.explain import NEXT, explain
+from controller.decide.explain import NEXT, briefly, explain
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import Targets
 from controller.facts.decisions import Because, Outcome, OutcomeKind
@@ -59,3 +60,65 @@ def test_a_forecast_is_told_with_what_it_expects_and_what_becomes_of_it(build):
         "  Money     $8.00/h before, $12.00/h after (+4.00).",
         "  Next      The forecast is scored when its time comes; its own errors set how much is kept in reserve.",
     ]
+
+
+def settled(build, **changes):
+    """Four replicas of 10 requests/s each, and 34 that the forecast expects."""
+    situation = build.situation(4, outlook=build.outlook({0: 36, 240: 34}))
+    decisions, _ = decide_replicas(situation, build.policy(**changes), build.memory())
+    return decisions[0], explain(decisions, {}, build.noon).splitlines()[-1]
+
+
+def test_a_steady_forecast_says_at_what_demand_it_grows_and_shrinks(build):
+    decision, last = settled(build)
+    assert decision.because is Because.STEADY
+    assert last == (
+        "  Next      Within the policy's limits, more are ordered when the demand to be ready for in 240 s, now 34.00 "
+        "requests/s, is over the 40.00 that the replicas carry, or when a live signal asks for more. One goes when the most to be ready for until then, now "
+        "36.00, is within the 30.00 that the rest carry, for the whole scale-down window and no live signal objects."
+    )
+
+
+def test_a_forecast_at_its_limit_says_what_holds_it_and_when_it_moves_again(build):
+    decision, last = settled(build, min_replicas=4, targets=Targets())
+    assert decision.because is Because.STEADY
+    assert "live signal" not in last
+    situation = build.situation(4, outlook=build.outlook(12))
+    decisions, _ = decide_replicas(situation, build.policy(min_replicas=4), build.memory())
+    told = explain(decisions, {}, build.noon).splitlines()[-1]
+    assert decisions[0].because is Because.LIMIT
+    assert told.startswith("  Next      Only another limit in the policy lets it go beyond. Within the policy")
+
+
+def test_without_a_forecast_the_loads_say_what_comes_next(build):
+    decisions, _ = decide_replicas(build.situation(4, queue_depth=200.0), build.policy(), build.memory())
+    assert explain(decisions, {}, build.noon).endswith(NEXT[Because.STEADY])
+
+
+def test_what_is_said_to_be_the_next_move_is_the_next_move(build):
+    """Just below and just above each of the two thresholds that were told."""
+    policy = build.policy(targets=Targets())
+    for per_s, wanted in ((30.0, 3), (30.1, 4), (40.0, 4), (40.1, 5)):
+        situation = build.situation(4, outlook=build.outlook(per_s))
+        assert decide_replicas(situation, policy, build.memory())[0][0].desired == wanted, per_s
+
+
+def test_briefly_is_in_the_words_of_the_explanation(build):
+    decisions, _ = decide_replicas(build.situation(4, read=2), build.policy(), build.memory())
+    (line,) = briefly(decisions)
+    verb, because = line.removeprefix("chat on h100: ").split("; ")
+    told = explain(decisions, {}, build.noon)
+    assert f"Decided   {verb}." in told
+    assert f"Because   {because}." in told
+
+
+def test_what_is_at_rest_needs_no_line(build):
+    decisions, _ = decide_replicas(build.situation(4, queue_depth=200.0), build.policy(), build.memory())
+    assert briefly(decisions) == []
+
+
+def test_replicas_that_nobody_could_ask_are_not_told_as_ready(build):
+    replicas = [replace(one, silent=index > 0) for index, one in enumerate(build.replicas(3))]
+    variant = replace(build.variant(3), replicas=tuple(replicas))
+    decisions, _ = decide_replicas(build.situation(variants=(variant,), read=1), build.policy(), build.memory())
+    assert "hold at 3 replicas (1 ready, 0 starting, 2 that could not be read)" in explain(decisions, {}, build.noon)

@@ -189,7 +189,7 @@ def test_no_window_is_ever_overruled_in_either_direction(build, data, start, his
             inside = [count for at, count in wanted if (situation.at - at).total_seconds() <= window_s]
             limited = [min(max(count, rule.min_replicas), rule.max_replicas) for count in inside]
             assert all(decision.desired <= count if growing else decision.desired >= count for count in limited)
-        if decision.numbers.keys() - {"service_current", "service_ready"}:
+        if decision.signal:
             wanted.append((situation.at, decision.wanted))
 
 

@@ -105,17 +105,15 @@ def test_the_order_of_growth_weighs_price_by_what_a_replica_carries(build, case,
         "l40s": build.variant(1, name="l40s", price=2.0),
         "h100": build.variant(1, name="h100", price=6.0),
     }
-    known = {name: build.carries(per_s) for name, per_s in capacity.items()}
-    assert growth_order(variants, build.policy(), (), known)[0].name == first, case
-    assert growth_order(variants, build.policy(), {first}, known)[-1].name == first, "benched ones come last"
+    assert growth_order(variants, build.policy(), (), capacity)[0].name == first, case
+    assert growth_order(variants, build.policy(), {first}, capacity)[-1].name == first, "benched ones come last"
 
 
 def test_an_unknown_price_leaves_the_policys_order_whatever_the_capacity(build):
     unknown = Missing("price", "in no price book")
     variants = {name: build.variant(1, name=name, price=price) for name, price in (("a", unknown), ("b", 1.0))}
-    known = {"a": build.carries(1.0), "b": build.carries(50.0)}
     policy = build.policy(variants=(VariantRule(name="a"), VariantRule(name="b")))
-    assert [one.name for one in growth_order(variants, policy, (), known)] == ["a", "b"]
+    assert [one.name for one in growth_order(variants, policy, (), {"a": 1.0, "b": 50.0})] == ["a", "b"]
 
 
 @given(

@@ -29,7 +29,7 @@ def test_a_page_without_engine_metrics_says_why(body: bytes, why: str) -> None:
     found = Assembler().text(body, TARGET, EngineKind.VLLM, NOON)
     assert isinstance(found, Missing)
     assert why in found.why
-    assert TARGET.url in found.why
+    assert f"{TARGET.url}/metrics" in found.why, "the address that was asked"
 
 
 def test_a_gauge_that_is_not_a_number_is_missing_and_the_others_are_read() -> None:

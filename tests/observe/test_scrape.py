@@ -13,7 +13,8 @@ import pytest
 from controller.facts.fleet import EngineKind
 from controller.facts.missing import Missing
 from controller.facts.readings import EngineReading, Gauge, Target
-from controller.observe.scrape import ACCEPT, ScrapeLimits, Scraper, metrics_url
+from controller.observe.assemble import metrics_url
+from controller.observe.scrape import ACCEPT, ScrapeLimits, Scraper
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 GOOD = b"vllm:num_requests_running 4\n"

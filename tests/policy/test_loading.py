@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from controller.decide.rules import ForecastRule, Method, Targets
 from controller.errors import ConfigError
-from controller.facts.fleet import EngineKind, Fleet, Gpu, Model, Service, Variant
 from controller.policy.load import load_policies
 
 HEAD = "service: chat\nscaling:\n  max_replicas: 8\n  targets: {queue_depth: 50}\n"
@@ -157,6 +156,7 @@ def test_all_mistakes_of_all_files_are_told_at_once(write, tmp_path):
         (str(files[2]), 0),
         (str(files[0]), 5),
         (str(files[0]), 6),
+        (str(files[1]), 1),
         (str(files[1]), 3),
     ]
 
@@ -167,35 +167,50 @@ def test_a_service_has_one_policy(write):
         load_policies(files, None, ("log",))
 
 
+def test_a_service_has_one_policy_even_when_both_are_wrong_otherwise(write):
+    files = [write(HEAD.replace("8", "no"), name) for name in ("one.yaml", "two.yaml")]
+    with pytest.raises(ConfigError) as error:
+        load_policies(files, None, ("log",))
+    assert [problem.key for problem in error.value.problems] == [
+        "scaling.max_replicas",
+        "service",
+        "scaling.max_replicas",
+    ]
+
+
+def test_values_that_contradict_each_other_are_told_beside_wrong_ones(write):
+    path = write(scaling("min_replicas: 9\n  tolerance: 300%\nslo: {ttft_p95: 1s, ttft_p99: 2s, tpot_p9: 1s}"))
+    with pytest.raises(ConfigError) as error:
+        load_policies([path], None, ("log",))
+    assert [(problem.line, problem.key) for problem in error.value.problems] == [
+        (2, "scaling"),
+        (6, "scaling.tolerance"),
+        (7, "slo"),
+        (7, "slo.tpot_p9"),
+    ]
+
+
+def test_what_is_missing_only_because_it_is_wrong_is_told_once(write):
+    path = write(HEAD.replace("50", "many") + "slo: {attainment: most}\n")
+    with pytest.raises(ConfigError) as error:
+        load_policies([path], None, ("log",))
+    assert [problem.key for problem in error.value.problems] == ["scaling.targets.queue_depth", "slo.attainment"]
+
+
+def test_a_key_that_stands_twice_hides_no_other_mistake(write):
+    path = write(scaling("max_replicas: 9") + "budget: {}\n")
+    with pytest.raises(ConfigError) as error:
+        load_policies([path], None, ("log",))
+    assert [problem.key for problem in error.value.problems] == ["scaling.max_replicas", "budget"]
+
+
 def test_test_files_are_no_policies(write):
     assert set(load_policies([write(HEAD), write("not: a policy", "chat.test.yaml")], None, ())) == {"chat"}
 
 
 @pytest.fixture(scope="module")
 def fleet():
-    gpu = Gpu(name="H100", memory_bytes=8e10, bandwidth_bytes_per_s=3e12, peak_flop_per_s={"bf16": 1e15}, tdp_w=None)
-    model = Model(
-        name="m",
-        params_total=1e9,
-        params_active=1e9,
-        matmul_params_active=1e9,
-        lm_head_params=1e6,
-        layers=2,
-        heads=2,
-        head_dim=2,
-        kv_bytes_per_token_16bit=32,
-    )
-    variant = Variant(
-        service="chat",
-        name="h100-fp8",
-        gpu=gpu,
-        gpus_per_replica=1,
-        quantization="fp8",
-        kv_cache_dtype="auto",
-        engine=EngineKind.VLLM,
-        capacity=(),
-    )
-    return Fleet(services={"chat": Service(name="chat", model=model, variants={"h100-fp8": variant})})
+    return {"chat": ("h100-fp8",)}
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from controller.facts.fleet import CapacityType, FileSd, HttpSd, LocalNvml, Mode
 from controller.facts.missing import Missing
 from controller.facts.performance import StepModel
 from controller.facts.profile import Profile, StepFit
-from controller.settings.load import json_schema, load_settings
+from controller.settings.load import json_schema, load_settings, seen_at
 
 DESIGN = """\
 mode: advise
@@ -48,19 +48,19 @@ services:
 
 @pytest.fixture
 def load(tmp_path):
-    def loaded(text: str, environ: dict[str, str] | None = None):
+    def loaded(text: str, environ: dict[str, str] | None = None, **how):
         path = tmp_path / "fleet.yaml"
         path.write_text(text, encoding="utf-8")
-        return load_settings(path, environ or {})
+        return load_settings(path, environ or {}, **how)
 
     return loaded
 
 
 @pytest.fixture
 def problems(load):
-    def found(text: str, environ: dict[str, str] | None = None) -> list[str]:
+    def found(text: str, environ: dict[str, str] | None = None, **how) -> list[str]:
         with pytest.raises(ConfigError) as error:
-            load(text, environ)
+            load(text, environ, **how)
         return [str(problem).split("fleet.yaml:", 1)[1] for problem in error.value.problems]
 
     return found
@@ -141,9 +141,9 @@ def test_a_gpu_and_a_model_may_be_given_by_their_numbers(load):
     ("case", "old", "new", "expected"),
     [
         ("unknown key", "gpu: L40S", "gpus: L40S", ["5:7: services.chat.variants.l40s: the key 'gpu' is missing", "6:9: services.chat.variants.l40s.gpus: unknown key 'gpus'; did you mean 'gpu'?"]),
-        ("unknown gpu", "L40S", "L40", ["6:9: services.chat.variants.l40s.gpu: gpu 'L40' is not one row of the GPU table; did you mean L40S or L4 or T4?; or give its numbers"]),
+        ("unknown gpu", "L40S", "L40", ["6:9: services.chat.variants.l40s.gpu: gpu 'L40' is not one row of the GPU table; did you mean L40S or L4 or T4? Or give its numbers"]),
         ("ambiguous gpu", "gpu: L40S", "gpu: H100", ["6:9: services.chat.variants.l40s.gpu: gpu 'H100' is not one row of the GPU table; it may be H100-PCIe, H100-SXM, H100-NVL; or give its numbers"]),
-        ("unknown model", "llama-3.1-8b", "lama-3.1-8b", ["3:5: services.chat.model: model 'lama-3.1-8b' is not in the model table; did you mean llama-3.1-8b or llama-3.1-70b or llama-3.1-405b?; or give its numbers"]),
+        ("unknown model", "llama-3.1-8b", "lama-3.1-8b", ["3:5: services.chat.model: model 'lama-3.1-8b' is not in the model table; did you mean llama-3.1-8b or llama-3.1-70b or llama-3.1-405b? Or give its numbers"]),
         ("no way to read", 'scrape: {static: ["http://10.0.0.5:8000"]}', "quantization: fp7", ["5:7: services.chat.variants.l40s: no target to read in `scrape`; expected static, file_sd, http_sd or prometheus", "7:9: services.chat.variants.l40s.quantization: quantization 'fp7' is not known; did you mean fp8 or fp4 or fp16?"]),
     ],
 )  # fmt: skip
@@ -158,6 +158,77 @@ def test_all_mistakes_are_told_at_once(problems):
         "2:1: interval: expected a duration with its unit, such as 90s, 10m or 1h30m, found 15",
         "4:31: services.chat.variants: expected at least 1, found 0",
     ]
+
+
+def test_a_wrong_shape_hides_nothing_that_can_be_known_all_the_same(problems):
+    text = """\
+interval: 60s
+rate_window: 90s
+policies: [absent.yaml]
+notify: {slack: {}}
+services:
+  chat:
+    model: lama-3.1-8b
+    variants:
+      l40s:
+        gpu: L40
+        profile: absent.json
+        actuator: {process: {command: [serve], ports: 8100-8103, health: 3}, systemd: {}}
+        capacity:
+          - {type: reserved, usd_per_gpu_hour: no}
+          - {type: spot}
+          - {type: spot, offer: aws/us-east-1/p5.48xlarg}
+intervall: 5s
+"""
+    found = problems(text, {"PENNYWEIGHT_MODE": "acting"}, offers=("aws/us-east-1/p5.48xlarge",))
+    variant = "services.chat.variants.l40s"
+    assert [problem.split(": ")[1] for problem in found] == [
+        "mode",
+        "rate_window",
+        "policies[0]",
+        "notify.slack",
+        "services.chat.model",
+        f"{variant}.gpu",
+        f"{variant}.profile",
+        f"{variant}.actuator",
+        f"{variant}.actuator.process",
+        f"{variant}.actuator.process.health",
+        f"{variant}.actuator.systemd",
+        f"{variant}.capacity[0]",
+        f"{variant}.capacity[0].usd_per_gpu_hour",
+        f"{variant}.capacity[2].type",
+        f"{variant}.capacity[2].offer",
+        "intervall",
+    ]
+
+
+def test_an_offer_that_the_price_book_does_not_have_is_a_mistake_with_the_nearest(problems, load):
+    text = SMALL + "        capacity:\n          - {type: spot, offer: aws/us-east-1/g6e.xlrge}\n"
+    book = ("aws/us-east-1/g6e.xlarge", "gcp/us-central1/a3-highgpu-8g")
+    (problem,) = problems(text, offers=book)
+    assert problem == (
+        "9:26: services.chat.variants.l40s.capacity[0].offer: the price book has no offer 'aws/us-east-1/g6e.xlrge'; "
+        "did you mean 'aws/us-east-1/g6e.xlarge'? Or give your own usd_per_gpu_hour"
+    )
+    priced = text.replace("xlrge", "xlrge, usd_per_gpu_hour: 1")
+    assert load(priced, offers=book).fleet.services["chat"].variants["l40s"].capacity[0].usd_per_gpu_hour == 1
+
+
+def test_a_rehearsal_needs_no_way_to_the_metrics(problems, load):
+    text = SMALL.replace('        scrape: {static: ["http://10.0.0.5:8000"]}\n', "")
+    assert load(text, measured=False).fleet.services["chat"].variants["l40s"].discovery == ()
+    assert "no target to read in `scrape`" in problems(text)[0]
+
+
+def test_a_wrong_file_still_tells_what_it_names(tmp_path):
+    (tmp_path / "mine.yaml").write_text("")
+    path = tmp_path / "fleet.yaml"
+    path.write_text("policies: ['m*.yaml']\n" + SMALL.replace("L40S", "L40"))
+    seen = seen_at(path)
+    assert seen is not None
+    assert (seen.services, seen.policy_files) == ({"chat": ("l40s",)}, (tmp_path / "mine.yaml",))
+    path.write_text("a: [")
+    assert seen_at(path) is None
 
 
 def test_a_window_too_short_for_two_readings_is_a_mistake(problems):
@@ -272,7 +343,7 @@ def process(inside: str) -> str:
         ("retention: {minutes: 0s}\n" + SMALL, ["1:13: retention.minutes: input should be greater than 0, found '0s'"]),
         ("ledger: mysql://db\n" + SMALL, ["1:1: ledger: expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"]),
         ("policies: [chat.yaml]\n" + SMALL, ["1:12: policies[0]: there is no file 'chat.yaml'"]),
-        (SMALL.replace("chat:", "'':"), ["2:3: services.: must not be empty"]),
+        (SMALL.replace("chat:", "'':"), ["2:3: services['']: must not be empty"]),
     ],
 )  # fmt: skip
 def test_what_would_only_fail_later_is_told_when_the_file_is_read(problems, text, told):

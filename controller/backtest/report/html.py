@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from controller.backtest.report.content import Cell, Row, headings, method, rows, unknowns, words
+from controller.backtest.report.content import Cell, Row, figures, method, unknowns, words
 from controller.backtest.report.decisions import biggest, reasons
 from controller.backtest.report.look import STYLE
 from controller.backtest.report.plots import COLOURS, LINES, Plot, plots
 from controller.backtest.results import DAYS_PER_YEAR, HOURS_PER_DAY, Backtest, Standing, standings
-from controller.backtest.words import Verdict, attained, count, percent, signed_usd, span, usd, verdict, wanted
+from controller.backtest.words import Verdict, attained, many, percent, signed_usd, span, usd, verdict, wanted
+from controller.documents import sentence
 
 _VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()} | {
     colour: f"var(--l{index})" for index, colour in enumerate(LINES) if colour not in COLOURS.values()
@@ -50,7 +51,7 @@ def _head(backtest: Backtest, found: Verdict) -> Iterator[str]:
     )
     yield "</div>"
     yield '<ul class="details">'
-    yield from (f"<li>{escape(sentence)}</li>" for sentence in found.details)
+    yield from (f"<li>{escape(detail)}</li>" for detail in found.details)
     yield "</ul>"
 
 
@@ -70,22 +71,24 @@ def _tiles(backtest: Backtest, found: Verdict) -> Iterator[tuple[str, str, str]]
 
 
 def _figures(backtest: Backtest, found: Verdict) -> Iterator[str]:
-    table = rows(backtest)
     several = ": mean over the seeds, range below" if len(backtest.seeds) > 1 else ""
     yield f'<h2>All controllers</h2>\n<p class="small">{escape(backtest.slo_text)}{several}.</p>'
-    yield '<div class="scroll" tabindex="0" role="region" aria-label="All controllers">'
-    yield '<table class="figures"><thead><tr>'
-    yield "".join(f'<th scope="col">{escape(heading)}</th>' for heading in headings(backtest))
-    yield "</tr></thead><tbody>"
-    yield from (_row(row, won=found.winner is not None and found.winner.name == row.name) for row in table)
-    yield "</tbody></table></div>"
-    yield from (f'<p class="small">? {escape(reason)}.</p>' for reason in unknowns(backtest, table))
+    for table in figures(backtest):
+        yield f'<h3>{table.title}</h3>\n<div class="scroll" tabindex="0" role="region" aria-label="{table.title}">'
+        yield '<table class="figures"><thead><tr>'
+        heads = ("controller", *(("SLO",) if table.judged else ()), *table.headings)
+        yield "".join(f'<th scope="col">{escape(heading)}</th>' for heading in heads)
+        yield "</tr></thead><tbody>"
+        for row in table.rows:
+            yield _row(row, judged=table.judged, won=found.winner is not None and found.winner.name == row.name)
+        yield "</tbody></table></div>"
+    yield from (f'<p class="small">? {escape(sentence(reason))}</p>' for reason in unknowns(backtest))
 
 
-def _row(row: Row, *, won: bool) -> str:
+def _row(row: Row, *, judged: bool, won: bool) -> str:
     tag = '<span class="tag">kept</span>' if row.met else '<span class="tag missed">missed</span>'
-    cells = "".join(_cell(cell) for cell in row.cells)
-    return f'<tr{" class=won" if won else ""}><th scope="row">{escape(row.name)}</th><td>{tag}</td>{cells}</tr>'
+    cells = (f"<td>{tag}</td>" if judged else "") + "".join(_cell(cell) for cell in row.cells)
+    return f'<tr{" class=won" if won else ""}><th scope="row">{escape(row.name)}</th>{cells}</tr>'
 
 
 def _cell(cell: Cell) -> str:
@@ -114,7 +117,7 @@ def _decisions(backtest: Backtest) -> Iterator[str]:
     yield "<h2>Decisions and their reasons</h2>"
     for index, one in enumerate(standings(backtest)):
         run = one.runs[0]
-        what = f"{count(len(run.moves))} moves, {count(run.reversals)} of them reversals"
+        what = f"{many(len(run.moves), 'move')}, {many(run.reversals, 'reversal')}"
         yield f"<details{' open' if index == 0 else ''}><summary>{escape(one.name)} <span>{what}</span></summary>"
         yield from _moves(one) if run.moves else ('<p class="small">It never changed the number of replicas.</p>',)
         yield "</details>"
@@ -129,7 +132,7 @@ def _moves(one: Standing) -> Iterator[str]:
         words=0,
     )
     if others:
-        yield f'<p class="small">{others:,} more moves had other reasons.</p>'
+        yield f'<p class="small">{many(others, "more move")} had other reasons.</p>'
     yield "<h3>Biggest moves</h3>"
     yield _table(
         ("since the start", "replicas", "USD an hour at the run's mean price", "reason"),
@@ -154,13 +157,15 @@ def _table(headings: Sequence[str], body: Iterable[Sequence[str]], *, words: int
 
 
 def _method(backtest: Backtest) -> Iterator[str]:
-    yield '<h2>Method and limits</h2>\n<div class="method"><dl>'
-    yield from (f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in method(backtest))
-    yield "</dl>"
-    if backtest.notes:
-        yield '<h3>Known limits</h3><ul class="details">'
-        yield from (f"<li>{escape(note)}</li>" for note in backtest.notes)
-        yield "</ul>"
+    yield '<h2>Method and limits</h2>\n<div class="method">'
+    for part in method(backtest):
+        yield f"<h3>{escape(part.title)}</h3>"
+        if part.told:
+            yield f"<p>{escape(part.told)}</p>"
+        if part.rows:
+            yield f"<dl>{''.join(f'<dt>{escape(name)}</dt><dd>{escape(text)}</dd>' for name, text in part.rows)}</dl>"
+        if part.notes:
+            yield f'<ul class="details">{"".join(f"<li>{escape(note)}</li>" for note in part.notes)}</ul>'
     yield "<h3>Words</h3><dl>"
-    yield from (f"<dt>{escape(name)}</dt><dd>{escape(text)}.</dd>" for name, text in words(backtest))
+    yield from (f"<dt>{escape(name)}</dt><dd>{escape(sentence(text))}</dd>" for name, text in words(backtest))
     yield "</dl></div>"

@@ -14,7 +14,7 @@ STYLE = """\
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Liberation Sans", Arial, sans-serif; }
-main { max-width: 1080px; margin: 0 auto; padding: 2.2rem 1.4rem 4rem; }
+main { max-width: 1240px; margin: 0 auto; padding: 2.2rem 1.4rem 4rem; }
 header p { margin: 0; color: var(--muted); }
 .kicker { font-size: .82rem; letter-spacing: .06em; text-transform: uppercase; font-weight: 600; }
 h1 { font-size: 1.65rem; line-height: 1.3; margin: .4rem 0 .7rem; font-weight: 650; text-wrap: balance; }
@@ -34,7 +34,9 @@ table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant
 th, td { padding: .5rem .55rem; text-align: right; vertical-align: top; border-bottom: 1px solid var(--line);
   white-space: nowrap; }
 thead th { color: var(--muted); font-weight: 600; font-size: .78rem; background: var(--panel); vertical-align: bottom; }
-.figures thead th { white-space: normal; min-width: 4.2rem; }
+.figures { margin: 0; } .figures thead th { white-space: normal; min-width: 3.4rem; }
+.figures small { white-space: normal; min-width: 4.6rem; }
+.method p { margin: .3rem 0; }
 tbody tr:last-child > * { border-bottom: 0; }
 th:first-child, td:first-child, .words { text-align: left; }
 .figures th:first-child { position: sticky; left: 0; background: var(--panel); max-width: 15rem; white-space: normal;
@@ -59,6 +61,10 @@ summary span { color: var(--muted); font-weight: 400; font-size: .875rem; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .35rem 1.2rem; margin: .8rem 0; font-size: .92rem; }
 dt { color: var(--muted); }
 dd { margin: 0; overflow-wrap: anywhere; }
+@media screen and (max-width: 1000px) { .figures { font-size: .75rem; }
+  .figures th, .figures td { padding: .4rem .2rem; }
+  .figures thead th { font-size: .7rem; min-width: 0; } .figures th:first-child { min-width: 6.5rem; }
+  .figures .tag { padding: 0 .3rem; font-size: .7rem; } .words { min-width: 14rem; } }
 @media (max-width: 600px) { h1 { font-size: 1.3rem; } main { padding: 1.2rem .9rem 3rem; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: .5rem; } }
 @media print { html { font-size: 10.5px; } body { font-size: 10.5px; } main { max-width: none; padding: 0; }

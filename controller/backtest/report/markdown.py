@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from controller.backtest.report.content import Cell, headings, method, rows, unknowns, words
+from controller.backtest.report.content import Cell, figures, method, unknowns, words
 from controller.backtest.report.decisions import biggest, reasons
 from controller.backtest.report.plots import Plot
 from controller.backtest.results import Backtest, Standing, standings
-from controller.backtest.words import signed_usd, span, verdict
+from controller.backtest.words import many, signed_usd, span, verdict
 
 _SPECIAL = str.maketrans({each: f"\\{each}" for each in "\\`*_[]<>|#~"} | {"\n": " ", "\r": " "})
 
@@ -31,18 +31,21 @@ def _plain(text: str) -> str:
     return text.translate(_SPECIAL)
 
 
-def _table(headings: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    rule = [":--", *("--:" for _ in headings[1:])]
+def _table(headings: Sequence[str], body: Iterable[Sequence[str]], *, words: int = 0) -> str:
+    """``words``: the column that holds sentences, beside the first."""
+    rule = [":--" if index in (0, words) else "--:" for index in range(len(headings))]
     lines = (headings, rule, *([_plain(cell) for cell in row] for row in body))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _figures(backtest: Backtest) -> Iterator[str]:
-    table = rows(backtest)
     yield f"## All controllers\n\n{_plain(backtest.slo_text)}."
-    body = [(row.name, "kept" if row.met else "MISSED", *map(_cell, row.cells)) for row in table]
-    yield _table(headings(backtest), body)
-    yield "\n".join(f"- ? {_plain(reason)}" for reason in unknowns(backtest, table))
+    for table in figures(backtest):
+        judged = [("kept" if row.met else "MISSED",) if table.judged else () for row in table.rows]
+        body = [(row.name, *said, *map(_cell, row.cells)) for row, said in zip(table.rows, judged, strict=True)]
+        yield f"### {table.title}"
+        yield _table(("controller", *(("SLO",) if table.judged else ()), *table.headings), body)
+    yield "\n".join(f"- ? {_plain(reason)}" for reason in unknowns(backtest))
 
 
 def _cell(cell: Cell) -> str:
@@ -52,7 +55,7 @@ def _cell(cell: Cell) -> str:
 def _decisions(backtest: Backtest) -> Iterator[str]:
     yield "## Decisions and their reasons"
     for one in standings(backtest):
-        yield f"### {_plain(one.name)}: {len(one.runs[0].moves):,} moves"
+        yield f"### {_plain(one.name)}: {many(len(one.runs[0].moves), 'move')}"
         if one.runs[0].moves:
             yield from _moves(one)
 
@@ -63,21 +66,23 @@ def _moves(one: Standing) -> Iterator[str]:
         ("reason (numbers of the largest move)", "moves", "added", "removed"),
         [(reason.example, f"{reason.times:,}", f"{reason.added:,}", f"{reason.removed:,}") for reason in listed],
     )
-    yield f"{others:,} more moves had other reasons." if others else ""
+    yield f"{many(others, 'more move')} had other reasons." if others else ""
     yield _table(
         ("biggest moves, since the start", "replicas", "USD an hour at the run's mean price", "reason"),
         [
             (move.when, f"{move.before} → {move.after}", signed_usd(move.usd_per_hour), move.reason)
             for move in biggest(one.runs[0])
         ],
+        words=3,
     )
 
 
 def _method(backtest: Backtest) -> Iterator[str]:
     yield "## Method and limits"
-    yield "\n".join(f"- {name}: {_plain(text)}" for name, text in method(backtest))
-    if backtest.notes:
-        yield "### Known limits"
-        yield "\n".join(f"- {_plain(note)}" for note in backtest.notes)
+    for part in method(backtest):
+        yield f"### {part.title}"
+        yield _plain(part.told)
+        yield "\n".join(f"- {name}: {_plain(text)}" for name, text in part.rows)
+        yield "\n".join(f"- {_plain(note)}" for note in part.notes)
     yield "### Words"
     yield "\n".join(f"- {name}: {_plain(text)}" for name, text in words(backtest))

@@ -12,11 +12,11 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from controller.backtest.report.series import averaged, changes_only, hours, rolling_attainment, thinned
 from controller.backtest.results import Backtest, Standing, latency, standings
-from controller.backtest.words import attained, shown, usd, wanted
+from controller.backtest.words import attained, many, shown, usd, wanted
 from controller.facts.missing import Missing
 from controller.simulate.score import Number
 
@@ -156,7 +156,7 @@ def _replicas(backtest: Backtest, everybody: Sequence[Standing]) -> Figure:
         )
         axes.set_ylim(0, most * 1.12)
         axes.locator_params(axis="y", integer=True, nbins=3)
-        beside = f"{usd(run.usd)}, {attained(one)} in time, {len(run.moves)} moves"
+        beside = f"{usd(run.usd)}, {attained(one)} in time, {many(len(run.moves), 'move')}"
         _named(axes, one, beside, highlight=one is everybody[0])
     _time_axis(rows[-1], backtest.hours)
     figure.supylabel("replicas (lines)", fontsize=9.5, color=COLOURS["muted"])
@@ -208,6 +208,7 @@ def _frontier(backtest: Backtest, everybody: Sequence[Standing]) -> Figure:
     share.set_title(f"wanted: {wanted(backtest)}", fontsize=9.5, color=COLOURS["muted"], loc="right", pad=3)
     share.set_xlabel("% of requests within the SLO")
     share.margins(x=0.08)
+    share.xaxis.set_major_locator(MaxNLocator(nbins=4))
     return figure
 
 
@@ -272,7 +273,21 @@ def _apart(values: Sequence[float], distance: float, top: float) -> tuple[list[i
     return order, places
 
 
-_TICKS_S = [digit * 10.0**power for power in range(-4, 5) for digit in (1, 2, 3, 5)]
+_DIGITS = ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
+"""Of the ticks of a logarithmic axis: as many as its labels leave room for."""
+MOST_TICKS = 6
+
+
+def _seconds(axes: Axes) -> None:
+    """Ticks of an axis of seconds whose labels do not touch: finer where it is short, decades where it is long."""
+    low, high = axes.get_xlim()
+    for digits in _DIGITS:
+        ticks = [digit * 10.0**power for power in range(-4, 6) for digit in digits]
+        if sum(low <= tick <= high for tick in ticks) <= MOST_TICKS:
+            break
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_major_formatter(lambda value, _: latency(value))
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _latency(backtest: Backtest, everybody: Sequence[Standing]) -> Figure:
@@ -284,15 +299,13 @@ def _latency(backtest: Backtest, everybody: Sequence[Standing]) -> Figure:
         for row, one in enumerate(ranked):
             _quantiles(axes, row, one, name, COLOURS["first"] if one is everybody[0] else COLOURS["other"])
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(FixedLocator(_TICKS_S))
-        axes.xaxis.set_major_formatter(lambda value, _: latency(value))
-        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.tick_params(axis="x", labelsize=8.5)
         axes.set_xlabel(f"{title}: p50 (ring) and p99 (dot)")
         if target is not None:
             axes.axvline(target.seconds, color=COLOURS["ink"], linewidth=0.9, linestyle=(0, (4, 2)))
             axes.set_title(f"SLO {latency(target.seconds)}", fontsize=9.5, color=COLOURS["muted"], loc="right", pad=3)
         axes.margins(x=0.1, y=0.08)
+        _seconds(axes)
     both[0].set_yticks(range(len(ranked)), [one.name for one in ranked])
     both[0].tick_params(axis="y", colors=COLOURS["ink"])
     return figure
@@ -332,7 +345,7 @@ _PLOTS: tuple[tuple[str, str, str, Draw], ...] = (
     (
         "latency",
         "Latency",
-        "Median and 99th percentile of each controller against the SLO, on logarithmic axes.",
+        "Median and 99th percentile of all requests (time per output token: of each one's mean) against the SLO.",
         _latency,
     ),
 )

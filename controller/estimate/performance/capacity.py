@@ -23,8 +23,14 @@ from controller.estimate.performance.queueing import (
     ttft_mean,
     work_of,
 )
-from controller.facts.missing import Missing
-from controller.facts.performance import EngineLimits, ReplicaCapacity, RequestShape, ServingPoint, StepModel
+from controller.facts.performance import (
+    EngineLimits,
+    OutOfReach,
+    ReplicaCapacity,
+    RequestShape,
+    ServingPoint,
+    StepModel,
+)
 from controller.facts.slo import LatencyTarget, Slo
 
 MOST_LOAD = 0.98
@@ -72,8 +78,8 @@ def capacity(
     replicas: int = 1,
     source: str = "prior",
     band_ratio: float = 0.3,
-) -> ReplicaCapacity | Missing:
-    """The most requests/s inside the SLO. Missing when not even a few are. ``source``, ``band_ratio``: of ``step``.
+) -> ReplicaCapacity | OutOfReach:
+    """The most requests/s inside the SLO. OutOfReach when not even a few are. ``source``, ``band_ratio``: of ``step``.
 
     replicas   so many share the arrivals: together they smooth what each alone would have to wait for
     """
@@ -81,7 +87,8 @@ def capacity(
     loads = LOADS * (MOST_LOAD * saturating(work, step))
     excess, names = _excess(work, limits, slo, settled(work, step, loads, dispersion, replicas))
     if excess[0] > 0:
-        return Missing("capacity", _impossible(names[0], work, step, limits, slo))
+        point = _point(work, step, limits, slo, float(loads[0]), dispersion, replicas)
+        return OutOfReach("capacity", _impossible(names[0], work, step, limits, slo), point, source)
     if (excess <= 0).all():
         most, binding = float(loads[-1]), "throughput"
     else:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from controller.estimate.performance.capacity import capacity, serving_point
 from controller.facts.missing import Missing
-from controller.facts.performance import EngineLimits, ReplicaCapacity, StepModel
+from controller.facts.performance import EngineLimits, OutOfReach, ReplicaCapacity, StepModel
 
 SHAPES = {
     "azure": {},
@@ -107,8 +107,10 @@ def test_capacity_names_throughput_where_nothing_was_promised(bench) -> None:
 
 def test_an_slo_below_a_lone_token_cannot_be_kept_and_says_so(bench) -> None:
     found = capacity(bench.step, bench.limits, bench.shape(), bench.slo(tpot=0.01))
-    assert isinstance(found, Missing)
+    assert isinstance(found, OutOfReach)
     assert "10 ms" in found.why
+    assert found.at.tpot_s > 0.01
+    assert found.at.requests_per_s < 0.01
 
 
 def test_overload_is_infinite(bench) -> None:

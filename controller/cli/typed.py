@@ -1,0 +1,41 @@
+"""What was typed, with every mistake that the parser itself can see: told at once, and before any file's."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+from collections.abc import Iterable, Sequence
+
+from controller.cli.numbers import Wrong
+from controller.errors import ConfigError, Problem
+
+READS_ON = "reads_on"
+"""A command with this default tells ``arguments.wrong`` itself, together with what it finds wrong."""
+
+
+def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """The arguments; ``typed`` as they were typed, ``wrong`` the mistakes. Raises ConfigError where nobody reads on."""
+    found, unknown = parser.parse_known_args(arguments)
+    found.typed = list(arguments)
+    found.wrong = [*_unknown(unknown, found.parser), *_wrong(found)]
+    if found.wrong and not getattr(found, READS_ON, False):
+        raise ConfigError(found.wrong)
+    return found
+
+
+def _unknown(unknown: Sequence[str], command: argparse.ArgumentParser) -> Iterable[Problem]:
+    """What follows an unknown option is probably its value, and not told beside it."""
+    options = [text.split("=", 1)[0] for text in unknown if text.startswith("-")]
+    known = [text for action in command._actions for text in action.option_strings if text.startswith("--")]
+    for text in options or unknown:
+        close = difflib.get_close_matches(text, known, n=1, cutoff=0.6) if options else []
+        hint = f"did you mean {close[0]}?" if close else f"`{command.prog} --help` lists what there is"
+        yield Problem(text, 0, 0, "", f"there is no such {'option' if options else 'argument'}; {hint}")
+
+
+def _wrong(found: argparse.Namespace) -> Iterable[Problem]:
+    """The numbers that are none; their defaults take their places."""
+    for name, value in list(vars(found).items()):
+        if isinstance(value, Wrong):
+            yield Problem(f"--{name.strip('_').replace('_', '-')}", 0, 0, "", value.message)
+            setattr(found, name, found.parser.get_default(name))
