@@ -14,7 +14,7 @@ from controller.backtest.run import Stage
 from controller.backtest.tracefile import read_lengths, read_trace
 from controller.catalog.gpus import find_gpu
 from controller.catalog.models import find_model
-from controller.decide.rules import Behaviour, ReplicaRule, ServicePolicy, Targets
+from controller.decide.rules import USUAL_DOWN, USUAL_UP, Method, ReplicaRule, ServicePolicy, Targets
 from controller.facts.fleet import Capacity, CapacityType, EngineKind, Fleet, Service, Variant
 from controller.facts.performance import RequestShape, StepModel
 from controller.facts.slo import LatencyTarget, Slo
@@ -169,8 +169,8 @@ def policy(engine: Engine) -> ServicePolicy:
             min_replicas=1,
             max_replicas=60,
             targets=Targets(),
-            scale_up=Behaviour(stabilization_s=0.0),
-            scale_down=Behaviour(stabilization_s=120.0),
+            scale_up=USUAL_UP[Method.PREDICTIVE],
+            scale_down=USUAL_DOWN[Method.PREDICTIVE],
         ),
     )
 

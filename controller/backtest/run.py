@@ -121,6 +121,7 @@ SETTINGS: Mapping[str, Callable[[ReplicaRule, float], ReplicaRule]] = {
     "drain_s": lambda rule, value: replace(rule, forecast=replace(rule.forecast, drain_s=value)),
     "scale_up_s": lambda rule, value: replace(rule, scale_up=replace(rule.scale_up, stabilization_s=value)),
     "scale_down_s": lambda rule, value: replace(rule, scale_down=replace(rule.scale_down, stabilization_s=value)),
+    "spare_s": lambda rule, value: replace(rule, scale_down=replace(rule.scale_down, spare_s=value)),
 }
 """What may be swept or tuned of our policy beside its attainment, by name."""
 

@@ -119,7 +119,7 @@ def remember(
 
 def recommended(memory: ServiceMemory, wanted: int, rule: ReplicaRule, now: datetime) -> ServiceMemory:
     """``memory`` with this pass's recommendation, and without what no window reaches any more."""
-    reach = max(rule.scale_up.stabilization_s, rule.scale_down.stabilization_s)
+    reach = max(rule.scale_up.stabilization_s, rule.scale_down.stabilization_s, rule.scale_down.spare_s)
     past = [*memory.recommendations, Recommendation(at=now, wanted=wanted)]
     start = now - timedelta(seconds=reach)
     first_inside = next(index for index, one in enumerate(past) if one.at >= start)

@@ -178,7 +178,7 @@ def _shrinking(judged: _Judged) -> Verdict:
         return judged.hold(Because.BLIND, blind)
     stable = stabilized(judged.limited, current, memory.recommendations, rule.scale_up, rule.scale_down, judged.now)
     if stable == current:
-        return judged.hold(Because.STABILIZING, f"{judged.decisive}; not yet for {rule.scale_down.stabilization_s:g} s")
+        return judged.hold(Because.STABILIZING, f"{judged.decisive}; {_not_yet(judged)}")
     idle = proven_idle(situation)
     if stable == 0 and not _idle_long_enough(judged):
         stable = 1
@@ -209,6 +209,13 @@ def _blind_to_shrink(judged: _Judged) -> str:
     if live_s < window_s:
         return f"every signal has been live for {live_s:g} s, shrinking needs {window_s:g} s"
     return ""
+
+
+def _not_yet(judged: _Judged) -> str:
+    down = judged.policy.replicas.scale_down
+    if down.spare_s > down.stabilization_s and judged.limited == judged.situation.current - 1:
+        return f"one more stays until it was not wanted for {down.spare_s:g} s"
+    return f"not yet for {down.stabilization_s:g} s"
 
 
 def _idle_long_enough(judged: _Judged) -> bool:

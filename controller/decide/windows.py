@@ -13,15 +13,20 @@ from controller.facts.decisions import Recommendation, ScaleEvent
 def stabilized(
     wanted: int, current: int, past: Sequence[Recommendation], up: Behaviour, down: Behaviour, now: datetime
 ) -> int:
-    """Kubernetes' rule: grow to the least wanted in the up window, shrink to the most wanted in the down window.
+    """Kubernetes' rule: grow to the least wanted in the up window, shrink to the most wanted in the down window; but of
+    what was wanted in the longer window of the spare, one replica stays.
 
+    The replica at the edge of what is wanted is the one that noise asks for again soon, and starting it costs more than
+    its waiting (ski rental: Karlin et al., "Competitive snoopy caching", 1988); those further off are not asked for.
     Whatever of a window ``past`` does not cover is taken as wanting ``current``, as the HPA does after its start.
     A move in one direction never overshoots into the other.
     """
     if wanted > current:
         return max(current, min([wanted, *_window(past, up.stabilization_s, current, now)]))
     if wanted < current:
-        return min(current, max([wanted, *_window(past, down.stabilization_s, current, now)]))
+        lately = max([wanted, *_window(past, down.stabilization_s, current, now)])
+        before = max([wanted, *_window(past, down.spare_s, current, now)])
+        return min(current, max(lately, min(before, lately + 1)))
     return current
 
 

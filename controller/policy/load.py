@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from controller.decide.rules import (
+    USUAL_DOWN,
+    USUAL_UP,
     AlertRule,
     Behaviour,
     ForecastRule,
@@ -24,10 +26,9 @@ from controller.policy.shape import (
     QUANTILES,
     AlertShape,
     PolicyShape,
-    ScaleDownShape,
-    ScaleUpShape,
     ScalingShape,
     SloShape,
+    StepShape,
     TargetsShape,
 )
 
@@ -171,8 +172,8 @@ def _replica_rule(shape: ScalingShape) -> ReplicaRule:
         min_replicas=shape.min_replicas,
         max_replicas=shape.max_replicas,
         targets=_targets(shape.targets),
-        scale_up=_behaviour(shape.scale_up),
-        scale_down=_behaviour(shape.scale_down),
+        scale_up=_up(shape),
+        scale_down=_down(shape),
         method=shape.method,
         forecast=ForecastRule(quantile=shape.forecast.quantile, drain_s=shape.forecast.drain),
         tolerance_ratio=shape.tolerance,
@@ -193,10 +194,26 @@ def _targets(shape: TargetsShape | None) -> Targets:
     )
 
 
-def _behaviour(shape: ScaleUpShape | ScaleDownShape) -> Behaviour:
-    step = shape.at_most
-    limit = Step(per_s=step.per, replicas=step.replicas, ratio=step.percent) if step is not None else None
-    return Behaviour(stabilization_s=shape.stabilization, at_most=limit)
+def _up(shape: ScalingShape) -> Behaviour:
+    wait_s = _either(shape.scale_up.stabilization, USUAL_UP[shape.method].stabilization_s)
+    return Behaviour(stabilization_s=wait_s, at_most=_step(shape.scale_up.at_most))
+
+
+def _down(shape: ScalingShape) -> Behaviour:
+    down, usual = shape.scale_down, USUAL_DOWN[shape.method]
+    return Behaviour(
+        stabilization_s=_either(down.stabilization, usual.stabilization_s),
+        spare_s=_either(down.spare, usual.spare_s),
+        at_most=_step(down.at_most),
+    )
+
+
+def _either(said: float | None, usual: float) -> float:
+    return usual if said is None else said
+
+
+def _step(shape: StepShape | None) -> Step | None:
+    return None if shape is None else Step(per_s=shape.per, replicas=shape.replicas, ratio=shape.percent)
 
 
 def _alert(shape: AlertShape) -> AlertRule:

@@ -121,14 +121,23 @@ class StepShape(Shape):
 class ScaleUpShape(Shape):
     """How to grow."""
 
-    stabilization: Wait = Field(default=60.0, description="growth must have been wanted for so long")
+    stabilization: Wait | None = Field(
+        default=None, description="growth must have been wanted for so long; left out: 0s by forecast, 60s by loads"
+    )
     at_most: StepShape | None = Field(default=None, description="the largest growth in a period; left out: any")
 
 
 class ScaleDownShape(Shape):
     """How to shrink."""
 
-    stabilization: Wait = Field(default=300.0, description="fewer must have been wanted, and all signals live, so long")
+    stabilization: Wait | None = Field(
+        default=None,
+        description="fewer must have been wanted, all signals live, so long; left out: 60s by forecast, 300s by loads",
+    )
+    spare: Wait | None = Field(
+        default=None,
+        description="one more than wanted stays until not wanted for so long; left out: 10m by forecast, else 0s",
+    )
     at_most: StepShape | None = Field(default=None, description="the largest shrink in a period; left out: any")
 
 

@@ -47,6 +47,23 @@ def test_a_count_moves_only_when_it_was_wanted_for_the_whole_window(case, wanted
     assert stabilized(wanted, current, past(*history), UP, DOWN, NOON) == expected, case
 
 
+@pytest.mark.parametrize(
+    ("case", "wanted", "current", "history", "expected"),
+    [
+        ("one fewer, not for the whole of the spare's window", 3, 4, [(600, 4), (300, 3), (15, 3)], 4),
+        ("one fewer, for all of it", 3, 4, [(600, 3), (300, 3), (15, 3)], 3),
+        ("many fewer: all go but one", 2, 9, [(600, 9), (300, 2), (15, 2)], 3),
+        ("many fewer, one more wanted lately: it is counted from that", 2, 9, [(600, 9), (120, 3), (15, 2)], 4),
+        ("the spare is never more than was wanted", 2, 9, [(600, 2), (300, 2), (15, 2)], 2),
+        ("none at all: one stays", 0, 2, [(600, 2), (300, 0), (15, 0)], 1),
+        ("right after a restart without memory", 2, 4, [], 4),
+    ],
+)
+def test_one_replica_more_than_wanted_stays_for_the_window_of_the_spare(case, wanted, current, history, expected):
+    down = Behaviour(stabilization_s=300, spare_s=600)
+    assert stabilized(wanted, current, past(*history), UP, down, NOON) == expected, case
+
+
 def test_without_a_window_a_move_is_immediate():
     now = Behaviour(stabilization_s=0)
     assert stabilized(6, 4, [], now, now, NOON) == 6

@@ -116,7 +116,7 @@ def test_a_forecast_with_a_capacity_decides_without_targets(write):
             "at: 45s, hold: 4, because: steady",
             "at: 2m, scale: 6, because: forecast",
             "at: 4m, hold: 6, because: stabilizing",
-            "at: 5m, scale: 2, because: forecast",
+            "at: 5m, scale: 3, because: forecast",
         ],
         ahead("capacity: 10", "forecast: 40x4 55x12 20"),
         policy,
