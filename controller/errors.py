@@ -4,9 +4,13 @@ PennyweightError
 ├── ConfigError    a file a user wrote is wrong      exit 2; on reload the old files stay in force
 ├── ObserveError   a source could not be read        becomes Missing; the pass goes on
 ├── PriceError     a price source failed             becomes Missing; cost knobs hold
+├── BillError      a bill could not be read          nothing of it is posted
 ├── ActError       an actuator failed                recorded as a failed outcome, alerted; the next pass decides again
 │   └── StaleActError   the target changed since the decision   recorded as refused; the next pass decides again
 ├── LedgerError    the ledger could not be written   nothing is acted on until it can
+├── UsageError     usage records could not be read   told to who sent them; a polled source is read again next round
+│   ├── UsageTooMuchError   more than one call may send       send it in parts
+│   └── UsageFullError      too many records wait already     send it again after ``retry_after_s``
 └── NotifyError    a channel failed                  logged and counted; never fails a pass
 """
 
@@ -51,6 +55,10 @@ class PriceError(PennyweightError):
     """A price source failed."""
 
 
+class BillError(PennyweightError):
+    """A bill could not be read."""
+
+
 class ActError(PennyweightError):
     """An actuator failed."""
 
@@ -67,6 +75,22 @@ class StaleActError(ActError):
 
 class LedgerError(PennyweightError):
     """The ledger could not be read or written."""
+
+
+class UsageError(PennyweightError):
+    """Usage records could not be read."""
+
+
+class UsageTooMuchError(UsageError):
+    """More than one call may send."""
+
+
+class UsageFullError(UsageError):
+    """Too many records wait to be written. None of this call was taken."""
+
+    def __init__(self, message: str, *, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class NotifyError(PennyweightError):

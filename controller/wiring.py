@@ -32,8 +32,12 @@ from controller.observe.nvml import NvmlSource
 from controller.observe.prometheus import PrometheusReader
 from controller.observe.scrape import ScrapeLimits, Scraper
 from controller.policy.load import load_policies
+from controller.prices.aws import clients
+from controller.prices.aws_on_demand import AwsOnDemand
+from controller.prices.aws_spot import AwsSpot
 from controller.prices.book import PriceBook
 from controller.prices.overrides import Overrides
+from controller.prices.quotes import Quoter
 from controller.prices.source import PriceSource
 from controller.settings.load import Settings
 from controller.shell import LiveShell
@@ -54,6 +58,12 @@ PRICES: Mapping[str, Callable[[], PriceSource]] = {
     "book": PriceBook.shipped,
 }
 """Price sources; the first that knows wins."""
+
+QUOTERS: Mapping[str, Callable[[], Quoter]] = {
+    "aws_on_demand": lambda: AwsOnDemand(clients("pricing")),
+    "aws_spot": lambda: AwsSpot(clients("ec2")),
+}
+"""Who is asked for prices between passes; what they answer is kept, and a pass reads what was kept."""
 
 ACTUATORS: Mapping[str, Callable[[], Actuator]] = {
     "dry_run": DryRunActuator,

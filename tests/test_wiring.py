@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 SHARED = {
-    "prices": {"source", "resolve"},
+    "prices": {"source", "resolve", "aws", "listed", "quotes"},
     "act": {"actuator", "life", "probe", "records", "targets"},
     "notify": {"channel", "dispatch"},
 }
@@ -26,7 +26,7 @@ def modules(room: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("room", "table"),
-    [("prices", wiring.PRICES), ("act", wiring.ACTUATORS), ("notify", wiring.CHANNELS)],
+    [("prices", {**wiring.PRICES, **wiring.QUOTERS}), ("act", wiring.ACTUATORS), ("notify", wiring.CHANNELS)],
 )
 def test_every_member_of_a_room_is_in_its_table(room, table):
     assert modules(room) - SHARED[room] == set(table)
@@ -40,7 +40,7 @@ def test_every_actuator_can_be_named_in_the_fleet_file_and_the_other_way_round()
     assert set(ActuatorShape.model_fields) == {*wiring.ACTUATORS, "emulated"}
 
 
-@pytest.mark.parametrize("table", ["SOURCES", "PRICES", "ACTUATORS", "KNOBS", "CHANNELS"])
+@pytest.mark.parametrize("table", ["SOURCES", "PRICES", "QUOTERS", "ACTUATORS", "KNOBS", "CHANNELS"])
 def test_contributing_explains_every_table(table):
     assert f"`{table}`" in CONTRIBUTING
 

@@ -117,6 +117,7 @@ class WorkRate:
         decode    o x decode_s_per_token  + o (2 p + o) x decode_s_per_context
 
     mean_…       the shape at which a replica's minute is evaluated: it counts tokens, not requests one by one
+    uncached_cv  standard deviation / mean of a request's uncached prompt tokens: its squares are by 1 + cv² larger
     basis        where the step model comes from: "learned", "profile" or "prior"
     band_ratio   relative uncertainty of the capacity
     """
@@ -135,3 +136,4 @@ class WorkRate:
     mean_output: float
     basis: str
     band_ratio: float
+    uncached_cv: float = 0.0

@@ -5,8 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 
 from controller.facts.accounts import Identity
+
+MOST_BYTES = 16 * 1024 * 1024
+MOST_RECORDS = 50_000
+"""What one call may send, unpacked."""
+
+
+class Reason(StrEnum):
+    """Why a record is not taken: few words, to count by."""
+
+    NOT_JSON = "not_json"
+    FIELD = "field"
+    UNKNOWN_SERVICE = "unknown_service"
+    TIME = "time"
+    TOO_OLD = "too_old"
+    IN_FUTURE = "in_future"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +54,7 @@ class Refused:
     index: int
     id: str
     why: str
+    reason: Reason = Reason.FIELD
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

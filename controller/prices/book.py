@@ -57,7 +57,7 @@ class PriceBook:
         offer = self._offers.get(capacity.offer)
         if offer is None:
             return Missing("price", f"no offer {capacity.offer!r}{self._meant(capacity.offer)}")
-        if not _sells(offer, variant):
+        if not sells(offer, variant):
             return Missing("price", f"{capacity.offer} has {offer.gpu} GPUs, the variant runs on {variant.gpu.name}")
         usd = offer.usd_per_gpu_hour.get(capacity.type)
         if usd is None:
@@ -89,7 +89,7 @@ def _offer(row: Mapping[str, str]) -> Offer:
     )
 
 
-def _sells(offer: Offer, variant: Variant) -> bool:
+def sells(offer: Offer, variant: Variant) -> bool:
     """Whether the offer's GPU may be the variant's. A GPU that the table does not know is taken at the user's word."""
     board = variant.gpu.name.partition("/")[0]
     sold = {gpu.name for gpu in gpus_named(offer.gpu)}

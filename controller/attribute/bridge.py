@@ -1,0 +1,146 @@
+"""Why a cost changed: price, volume, mix and efficiency, adding up to the difference to the last nanodollar."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import combinations
+from math import factorial, prod
+
+DRIVERS = ("price", "volume", "mix", "efficiency")
+_SUBSETS = [frozenset(chosen) for size in range(4) for chosen in combinations(range(4), size)]
+"""Every set of drivers that can have changed before one more does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolUse:
+    """One pool in one period.
+
+    cost_nanousd   whatever is being explained: all of the pool's cost, or a team's share of it
+    gpu_us         GPU-microseconds that this cost bought
+    work           what was done with them, in any unit that is the same in all pools and both periods: take tokens
+                   at constant unit costs (attribute/unit_costs.py)
+    """
+
+    cost_nanousd: int
+    gpu_us: int
+    work: int
+
+
+NOTHING = PoolUse(cost_nanousd=0, gpu_us=0, work=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bridge:
+    """The change of a cost in nanodollars, by what drove it. The four add up to ``change``.
+
+    price        a GPU-hour cost more or less; and whatever costs without GPU time, like fees and adjustments
+    volume       more or less work was asked for
+    mix          the work moved between pools: another model, GPU, quantization, or spot for on-demand
+    efficiency   a pool took more or fewer GPU-hours for its work, idle and overhead included
+    """
+
+    price: int = 0
+    volume: int = 0
+    mix: int = 0
+    efficiency: int = 0
+
+    @property
+    def change(self) -> int:
+        return self.price + self.volume + self.mix + self.efficiency
+
+    @property
+    def driver(self) -> str:
+        """The greatest of the four, whichever its sign."""
+        return max(DRIVERS, key=lambda name: abs(getattr(self, name)))
+
+    def __add__(self, other: Bridge) -> Bridge:
+        return Bridge(**{name: getattr(self, name) + getattr(other, name) for name in DRIVERS})
+
+
+def bridge(last: Mapping[Hashable, PoolUse], this: Mapping[Hashable, PoolUse]) -> Bridge:
+    """From the period ``last`` to the period ``this``, both by pool.
+
+        cost = sum over pools of  W x m x g x p
+        W   work of all pools            volume
+        m   the pool's share of W        mix
+        g   its GPU time per work        efficiency
+        p   its cost per GPU time        price
+
+    Each driver gets its Shapley value: the mean of what changing it adds, over the 24 orders in which the four can
+    change. Exact fractions, rounded by pool so that the four add up to the pool's difference.
+
+    A pool absent in one period takes g and p of the other, so its coming or going is mix. A pool with GPU time and no
+    work in a period has cost = GPU time x p: the GPU time is efficiency, or volume when no pool worked in one of the
+    periods. Cost without GPU time is price.
+    """
+    worked = (sum(use.work for use in last.values()), sum(use.work for use in this.values()))
+    pools = dict.fromkeys((*last, *this))
+    return sum((_of_pool(last.get(pool, NOTHING), this.get(pool, NOTHING), worked) for pool in pools), Bridge())
+
+
+def _of_pool(last: PoolUse, this: PoolUse, worked: tuple[int, int]) -> Bridge:
+    difference = this.cost_nanousd - last.cost_nanousd
+    uses = (last, this)
+    there = [use for use in uses if use != NOTHING]
+    if not there:
+        return Bridge()
+    if any(use.gpu_us <= 0 for use in there):
+        return Bridge(price=difference)
+    prices = [Fraction(use.cost_nanousd, use.gpu_us) for use in there]
+    if all(worked) and all(use.work > 0 for use in there):
+        efficiencies = [Fraction(use.gpu_us, use.work) for use in there]
+        shares = (Fraction(last.work, worked[0]), Fraction(this.work, worked[1]))
+        factors = (_both(prices, uses), (Fraction(worked[0]), Fraction(worked[1])), shares, _both(efficiencies, uses))
+    else:
+        hours = (Fraction(last.gpu_us), Fraction(this.gpu_us))
+        factors = (
+            (_both(prices, uses), _SAME, _SAME, hours) if all(worked) else (_both(prices, uses), hours, _SAME, _SAME)
+        )
+    terms, unit = _shapley(factors)
+    return Bridge(**dict(zip(DRIVERS, _rounded(terms, unit, difference), strict=True)))
+
+
+_Change = tuple[Fraction, Fraction]
+_SAME = (Fraction(1), Fraction(1))
+
+
+def _both(values: list[Fraction], uses: tuple[PoolUse, PoolUse]) -> _Change:
+    """In both periods: where the pool was absent, as in the other one."""
+    return (values[0], values[-1]) if NOTHING not in uses else (values[0], values[0])
+
+
+def _shapley(factors: tuple[_Change, ...]) -> tuple[list[int], int]:
+    """What each factor adds when it goes from its first value to its second, meaned over all orders of change.
+
+    In whole numbers of a unit: (terms, units in a nanodollar).
+    """
+    unit = prod(before.denominator * after.denominator for before, after in factors)
+    scaled = [(before.numerator * after.denominator, after.numerator * before.denominator) for before, after in factors]
+    value = {
+        changed: prod(pair[place in changed] for place, pair in enumerate(scaled))
+        for changed in (*_SUBSETS, frozenset(range(4)))
+    }
+    terms = [
+        sum(
+            _ORDERS[len(changed)] * (value[changed | {one}] - value[changed])
+            for changed in _SUBSETS
+            if one not in changed
+        )
+        for one in range(4)
+    ]
+    return terms, 24 * unit
+
+
+_ORDERS = [factorial(changed) * factorial(3 - changed) for changed in range(4)]
+"""In how many of the 24 orders exactly these of the other three come before."""
+
+
+def _rounded(terms: list[int], unit: int, total: int) -> list[int]:
+    """``terms`` / ``unit`` as whole numbers that add up to ``total``, as the fractions do: largest remainders first."""
+    whole = [term // unit for term in terms]
+    order = sorted(range(len(terms)), key=lambda place: (-(terms[place] % unit), place))
+    for place in order[: total - sum(whole)]:
+        whole[place] += 1
+    return whole

@@ -1,0 +1,158 @@
+"""What a token truly costs, by its kind, and how much work tokens are at constant unit costs."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from fractions import Fraction
+
+from controller.facts.accounts import IDLE, OVERHEAD, PARTS, Part, Tokens
+from controller.facts.missing import Missing
+from controller.facts.money import NANOUSD_PER_USD
+
+MILLION = 1_000_000
+
+
+class Basis(StrEnum):
+    """Of what cost a number speaks.
+
+    allocation   everything: the work, and the idle and overhead that came with it. It ties to the invoice, and it is
+                 the one to hold against the price of a bought token
+    usage        the work alone: what it would cost on a fleet that is never idle
+    """
+
+    ALLOCATION = "allocation"
+    USAGE = "usage"
+
+
+class TokenKind(StrEnum):
+    """The lines of a token bill. Every part of a cost belongs to one."""
+
+    INPUT = "input"
+    CACHED_INPUT = "cached input"
+    OUTPUT = "output"
+    UNMEASURED = "unmeasured"
+    IDLE = "idle share"
+    OVERHEAD = "overhead"
+
+
+KIND_PARTS: Mapping[TokenKind, tuple[Part, ...]] = {
+    TokenKind.INPUT: (Part.PREFILL,),
+    TokenKind.CACHED_INPUT: (Part.CACHED,),
+    TokenKind.OUTPUT: (Part.DECODE,),
+    TokenKind.UNMEASURED: (Part.UNMEASURED,),
+    TokenKind.IDLE: IDLE,
+    TokenKind.OVERHEAD: OVERHEAD,
+}
+OF_TOKENS = (TokenKind.INPUT, TokenKind.CACHED_INPUT, TokenKind.OUTPUT)
+OF_WORK = (*OF_TOKENS, TokenKind.UNMEASURED)
+_PLACE = {part: place for place, part in enumerate(PARTS)}
+
+
+def kind_nanousd(parts: Sequence[int], kind: TokenKind) -> int:
+    return sum(parts[_PLACE[part]] for part in KIND_PARTS[kind])
+
+
+Amounts = Mapping[TokenKind, int]
+"""Nanodollars by kind; what is absent is nothing."""
+
+
+def by_kind(parts: Sequence[int]) -> dict[TokenKind, int]:
+    return {kind: kind_nanousd(parts, kind) for kind in TokenKind}
+
+
+def on_basis(amounts: Amounts, basis: Basis) -> int:
+    """All of it; or the work alone."""
+    kinds = OF_WORK if basis is Basis.USAGE else tuple(TokenKind)
+    return sum(amounts.get(kind, 0) for kind in kinds)
+
+
+def kind_tokens(tokens: Tokens, kind: TokenKind) -> int:
+    """Tokens of a kind; 0 for the kinds that have none."""
+    counts = {
+        TokenKind.INPUT: tokens.uncached,
+        TokenKind.CACHED_INPUT: tokens.cached,
+        TokenKind.OUTPUT: tokens.output,
+    }
+    return counts.get(kind, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnitCosts:
+    """USD per million tokens of each kind, and per request, on one basis.
+
+    Each kind carries its share of what is no kind's: of unmeasured work; on the allocation basis also of the idle and
+    the overhead. The shares are those of its own measured work.
+    """
+
+    basis: Basis
+    input: Decimal | Missing
+    cached_input: Decimal | Missing
+    output: Decimal | Missing
+    request: Decimal | Missing
+
+
+def unit_costs(amounts: Amounts, tokens: Tokens, basis: Basis) -> UnitCosts:
+    """No tokens of a kind: its unit cost is Missing, not zero."""
+    told = sum(amounts.get(kind, 0) for kind in OF_TOKENS)
+    whole = on_basis(amounts, basis)
+
+    def of(kind: TokenKind) -> Decimal | Missing:
+        if told <= 0:
+            return Missing(f"cost of {kind} tokens", "no work was measured in this window")
+        share = Fraction(amounts.get(kind, 0) * whole, told)
+        return _per(share, kind_tokens(tokens, kind), MILLION, f"{kind} tokens")
+
+    return UnitCosts(
+        basis=basis,
+        input=of(TokenKind.INPUT),
+        cached_input=of(TokenKind.CACHED_INPUT),
+        output=of(TokenKind.OUTPUT),
+        request=_per(Fraction(whole), tokens.requests, 1, "requests"),
+    )
+
+
+def _per(nanousd: Fraction, count: int, units: int, what: str) -> Decimal | Missing:
+    if count <= 0:
+        return Missing(f"cost of {what}", f"no {what} in this window")
+    exact = nanousd * units / (count * NANOUSD_PER_USD)
+    return (Decimal(exact.numerator) / Decimal(exact.denominator)).quantize(Decimal("1e-9"))
+
+
+def utilization(amounts: Amounts) -> Decimal | Missing:
+    """Usage cost / allocation cost: the share of the money that bought work."""
+    whole = on_basis(amounts, Basis.ALLOCATION)
+    if whole <= 0:
+        return Missing("utilization", "nothing was spent in this window")
+    return (Decimal(on_basis(amounts, Basis.USAGE)) / Decimal(whole)).quantize(Decimal("1e-6"))
+
+
+Reference = Mapping[tuple[Hashable, TokenKind], Fraction]
+"""Nanodollars of work a token, by (service, kind)."""
+
+
+def reference(periods: Iterable[Iterable[tuple[Hashable, Amounts, Tokens]]]) -> Reference:
+    """Constant unit costs: of each service and kind, in the first period that has tokens of it.
+
+    ``periods``: for each, (service, amounts, tokens). The service's mean over its variants and ways of buying: a token
+    is the same work wherever it runs, so that moving it elsewhere is mix and not volume.
+    """
+    found: dict[tuple[Hashable, TokenKind], Fraction] = {}
+    for period in periods:
+        sums: dict[tuple[Hashable, TokenKind], tuple[int, int]] = {}
+        for service, amounts, tokens in period:
+            for kind in OF_TOKENS:
+                cost, count = sums.get((service, kind), (0, 0))
+                sums[service, kind] = (cost + amounts.get(kind, 0), count + kind_tokens(tokens, kind))
+        for key, (cost, count) in sums.items():
+            if count > 0 and cost > 0:
+                found.setdefault(key, Fraction(cost, count))
+    return found
+
+
+def work_units(service: Hashable, tokens: Tokens, at: Reference) -> int:
+    """``tokens`` at constant unit costs, in picodollars: whole numbers fine enough for one token."""
+    total = sum((kind_tokens(tokens, kind) * at.get((service, kind), Fraction(0)) for kind in OF_TOKENS), Fraction(0))
+    return round(total * 1000)
