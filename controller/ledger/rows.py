@@ -62,7 +62,8 @@ class ReplicaMinute:
 
     covered_s    seconds of the minute that passes looked back on: the phases' sum
     missing_s    of these, seconds in which the engine could not be read, and the last reason
-    cost_nanousd of the priced seconds; ``unpriced_s`` counts the others
+    cost_nanousd effective, of the priced seconds; ``unpriced_s`` counts the others. None of another cost: not known
+    prefill_s    seconds that its requests spent in that phase, as the engine counts them; ``decode_s`` too
     """
 
     minute: datetime
@@ -91,6 +92,13 @@ class ReplicaMinute:
     energy_j: float | None
     cost_nanousd: int | None
     unpriced_s: float
+    list_nanousd: int | None = None
+    contracted_nanousd: int | None = None
+    billed_nanousd: int | None = None
+    node: str = ""
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    engine_steps: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

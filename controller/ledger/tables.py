@@ -83,7 +83,9 @@ class ReplicaMinuteRow(Base, table=True):
     missing_s           of these, seconds in which the engine could not be read, and the last reason
     tokens, requests    increases; NULL when no pass of the minute could read the counter
     X_integral, X_s     level x seconds, and the seconds it was known for: their quotient is the time-weighted mean
-    cost_nanousd        of the priced seconds; NULL when none was priced; ``unpriced_s`` counts the others
+    cost_nanousd        effective, of the priced seconds; NULL when none was priced; ``unpriced_s`` counts the others
+    list_nanousd …      the three other costs of them; NULL: nobody knows
+    prefill_s, decode_s   seconds that its requests spent in each phase, as the engine counts them
     """
 
     __tablename__ = "replica_minute"
@@ -117,6 +119,13 @@ class ReplicaMinuteRow(Base, table=True):
     energy_j: float | None = None
     cost_nanousd: int | None = Field(default=None, sa_type=BigInteger)
     unpriced_s: float
+    list_nanousd: int | None = Field(default=None, sa_type=BigInteger)
+    contracted_nanousd: int | None = Field(default=None, sa_type=BigInteger)
+    billed_nanousd: int | None = Field(default=None, sa_type=BigInteger)
+    node: str = ""
+    prefill_s: float | None = None
+    decode_s: float | None = None
+    engine_steps: float | None = None
 
 
 class ServiceMinuteRow(Base, table=True):

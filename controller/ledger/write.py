@@ -14,6 +14,7 @@ from controller.facts.decisions import Memory, Outcome, Pause
 from controller.facts.learned import Learned
 from controller.facts.passes import Gap, PassRecord, PassResult, Restored
 from controller.ledger import learning, remembered, rollup
+from controller.ledger.accounts.retention import Keep, prune
 from controller.ledger.claim import Release, claimed
 from controller.ledger.engine import ledger_errors, shown, writer_engine
 from controller.ledger.migrate import migrate
@@ -49,6 +50,9 @@ REPLICA_MINUTE_MERGE: Mapping[str, Merge] = {
     **dict.fromkeys([f"{level}_integral" for level in rollup.LEVELS], added),
     **dict.fromkeys([f"{level}_s" for level in rollup.LEVELS], added),
     **dict.fromkeys(("covered_s", "missing_s", "energy_j", "cost_nanousd", "unpriced_s"), added),
+    **dict.fromkeys(("list_nanousd", "contracted_nanousd", "billed_nanousd"), added),
+    **dict.fromkeys(("prefill_s", "decode_s", "engine_steps"), added),
+    "node": said,
 }
 SERVICE_MINUTE_MERGE: Mapping[str, Merge] = {
     **dict.fromkeys(("replicas_current", "replicas_ready", "gpus"), replaced),
@@ -62,6 +66,8 @@ LEARNED_MERGE: Mapping[type[Base], Mapping[str, Merge]] = {
     for row in (LearnedStateRow, ForecastRow, ForecastAccuracyRow, CapacityRow)
 }
 """Of each slot of time the newest is kept."""
+
+ACCOUNTS = Keep()
 
 
 class Ledger:
@@ -165,12 +171,13 @@ class Ledger:
         with self._writing("read the pauses", "nothing is decided until they can be read") as connection:
             return open_pauses(connection)
 
-    def prune(self, now: datetime, minutes_s: float, decisions_s: float) -> int:
+    def prune(self, now: datetime, minutes_s: float, decisions_s: float, accounts: Keep = ACCOUNTS) -> int:
         """Forget what is older; return how many rows went.
 
         minutes_s    of measurements: minutes, passes, gaps, marks of targets that have not been seen since
         decisions_s  of decisions with their numbers, actions and outcomes, of messages, of ended pauses, and of what
                      was learned of a service that has not been seen since
+        accounts     of usage and of lines, see ``Keep``
         Forecasts, their accuracy and capacities go after 30 days, or with the minutes when those go earlier.
         Never forgotten: the last pass, what is unfinished, pauses that are on, and profiles, which cost a load test.
         """
@@ -180,7 +187,8 @@ class Ledger:
                 *_forget(minutes, decisions),
                 *_forget_learned(max(minutes, now - learning.KEEP_LEARNED), decisions),
             ]
-            return sum(connection.execute(one).rowcount for one in forgetting)
+            gone = sum(connection.execute(one).rowcount for one in forgetting)
+        return gone + prune(self._engine, now, accounts)
 
     @contextmanager
     def _writing(self, what: str, then: str) -> Iterator[Connection]:

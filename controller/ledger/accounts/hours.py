@@ -1,0 +1,35 @@
+"""Time as the accounts count it: whole hours since 1970 UTC, days from midnight, weeks from Monday."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from controller.facts.money import EPOCH
+
+HOUR = timedelta(hours=1)
+DAY, WEEK = 24, 168
+"""Lengths in hours; with 1 the grains of the cubes."""
+
+MONDAY = 96
+"""1970-01-05, the first Monday."""
+
+
+def hour_of(at: datetime) -> int:
+    """The hour in which ``at`` lies."""
+    return (at - EPOCH) // HOUR
+
+
+def time_of(hour: int) -> datetime:
+    """Its start."""
+    return (EPOCH + hour * HOUR).astimezone(UTC)
+
+
+def begin(hour: int, grain: int) -> int:
+    """The start of the hour, day or week in which ``hour`` lies."""
+    offset = MONDAY if grain == WEEK else 0
+    return (hour - offset) // grain * grain + offset
+
+
+def shown(hour: int) -> str:
+    """For messages."""
+    return f"{time_of(hour):%Y-%m-%d %H:00} UTC"

@@ -1,0 +1,64 @@
+"""Work rates, kept so that an hour is split as it was known then, whenever it is worked out again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timedelta
+
+from sqlalchemy import Connection, Engine, func, select
+
+from controller.facts.accounts import WorkRate
+from controller.ledger.accounts import bulk
+from controller.ledger.accounts.tables import WorkRateRow
+from controller.ledger.tables import table
+from controller.ledger.upsert import replaced, upsert
+
+MOVED_RATIO = 0.01
+"""A coefficient that moved by less is the same: estimates tremble with every reading."""
+
+DAILY = timedelta(days=1)
+COEFFICIENTS = (
+    "prefill_s_per_token",
+    "prefill_s_per_square",
+    "cached_s_per_cross",
+    "cached_s_per_token",
+    "decode_s_per_token",
+    "decode_s_per_context",
+)
+
+
+def known_rates(connection: Connection, end: datetime) -> dict[tuple[str, str], WorkRate]:
+    """By service and variant the newest before ``end``; where there is none, the first that was ever known."""
+    rates = table(WorkRateRow)
+    known: dict[tuple[str, str], WorkRate] = {}
+    for inside, pick in ((rates.c.at >= end, func.min), (rates.c.at < end, func.max)):
+        wanted = (
+            select(rates.c.service, rates.c.variant, pick(rates.c.at).label("at"))
+            .where(inside)
+            .group_by(rates.c.service, rates.c.variant)
+            .subquery()
+        )
+        same = (rates.c.service == wanted.c.service) & (rates.c.variant == wanted.c.variant)
+        for row in connection.execute(select(rates).join(wanted, same & (rates.c.at == wanted.c.at))).mappings():
+            known[row["service"], row["variant"]] = WorkRate(**row)
+    return known
+
+
+def keep_rates(engine: Engine, rates: Sequence[WorkRate]) -> int:
+    """Appends those that moved by more than MOVED_RATIO, whose basis changed, or that are a day old; how many."""
+    if not rates:
+        return 0
+    with bulk.writing(engine, "keep work rates", "hours are split by the rates kept before") as connection:
+        known = known_rates(connection, max(rate.at for rate in rates) + DAILY)
+        new = [asdict(rate) for rate in rates if _moved(known.get((rate.service, rate.variant)), rate)]
+        names = [column.name for column in table(WorkRateRow).columns if not column.primary_key]
+        upsert(connection, WorkRateRow, new, dict.fromkeys(names, replaced))
+    return len(new)
+
+
+def _moved(old: WorkRate | None, new: WorkRate) -> bool:
+    if old is None or old.basis != new.basis or new.at - old.at >= DAILY:
+        return True
+    pairs = [(getattr(old, name), getattr(new, name)) for name in COEFFICIENTS]
+    return any(abs(now - before) > MOVED_RATIO * abs(before) for before, now in pairs)

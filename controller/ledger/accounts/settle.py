@@ -1,0 +1,329 @@
+"""Hours become lines: worked out again while they are open, settled once, corrected by lines that are added."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from sqlalchemy import Connection, Select, func, insert, select, text, update
+
+from controller.attribute import settle as pure
+from controller.attribute.settle import SeatCosts, Settled
+from controller.attribute.sharing import Rules
+from controller.facts.accounts import Tokens
+from controller.ledger.accounts import bulk, cubes, lines
+from controller.ledger.accounts.hours import HOUR, hour_of, shown, time_of
+from controller.ledger.accounts.inputs import Found, Names, SeatName, found, hour_seen
+from controller.ledger.accounts.states import OPEN, SETTLED, settled_through
+from controller.ledger.accounts.tables import (
+    AllocationRevisionRow,
+    HourStateRow,
+    UsageHourRow,
+    UsageSourceRow,
+)
+from controller.ledger.engine import ledger_errors, reader_engine, writer_engine
+from controller.ledger.engine import shown as shown_url
+from controller.ledger.migrate import migrate
+from controller.ledger.tables import ReplicaMinuteRow, table
+from controller.ledger.upsert import replaced, upsert
+
+SETTLE_KEY = 7_345_209_882
+"""Of PostgreSQL's advisory lock: hours are written one after the other, whoever settles."""
+
+SETTLE_AFTER = timedelta(hours=2)
+"""How long after its end an hour is settled. A guess: gateways write their records within minutes."""
+
+WAIT_FOR_SOURCES = timedelta(hours=6)
+"""How much longer an hour waits for a source that was not read beyond it."""
+
+QUIET_AFTER = timedelta(minutes=5)
+"""After so long no pass adds to an hour any more: without new records it is not worked out again until it is due."""
+
+AT_ONCE = 12
+"""Hours worked out in one round: 1 to 2 s each for 200 replicas, so that old hours are caught up with, half a day a
+round, and nothing else waits for long."""
+
+UNCHANGED = "the hours stay as they are and are tried again"
+
+Charges = Callable[[Found], Mapping[SeatName, SeatCosts]]
+"""What commitments and fixed costs make of an hour's costs, by seat; see ``attribute.settle.HourSeen.applied``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Round:
+    """What a round did. ``problems``: hours that could not be settled, in words."""
+
+    worked: int = 0
+    settled: tuple[int, ...] = ()
+    corrected: tuple[int, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Tally:
+    worked: int = 0
+    settled: list[int] = field(default_factory=list)
+    corrected: list[int] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    def round(self) -> Round:
+        return Round(
+            worked=self.worked,
+            settled=tuple(self.settled),
+            corrected=tuple(self.corrected),
+            problems=tuple(self.problems),
+        )
+
+
+class Settler:
+    """Settles the hours of one ledger. Several may: what another one has done in between is left as it is."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        rules: Callable[[], Rules] = dict,
+        charges: Charges = lambda _found: {},
+        settle_after: timedelta = SETTLE_AFTER,
+    ) -> None:
+        """Opens nothing yet; ``url`` as in the fleet file. ``rules`` and ``charges`` are asked for each hour."""
+        self._where = shown_url(url)
+        self._engine = writer_engine(url)
+        self._reading = reader_engine(url)
+        self._names = Names(self._engine, self._reading)
+        self._rules = rules
+        self._charges = charges
+        self._settle_after = settle_after
+
+    @classmethod
+    def open(cls, url: str, **settings: Any) -> Self:
+        """A settler of the ledger at ``url``, which is made or migrated to this program's schema."""
+        settler = cls(url, **settings)
+        with ledger_errors("open the ledger", settler._where, "nothing is settled without it"):
+            migrate(settler._engine)
+        return settler
+
+    def close(self) -> None:
+        self._engine.dispose()
+        self._reading.dispose()
+
+    def settle(self, now: datetime, at_once: int = AT_ONCE) -> Round:
+        """One round: corrections of settled hours first, then every hour since the last settled one."""
+        tally = _Tally()
+        with self._read() as connection:
+            late = _late_hours(connection)
+            hours = _open_hours(connection, now, at_once)
+            behind = _behind(connection)
+        for hour in late:
+            self._guarded(tally, hour, self._correct, now)
+        for hour in hours:
+            if not self._guarded(tally, hour, self._work, now, behind):
+                break  # hours are settled in order: cubes hold nothing open
+        return tally.round()
+
+    def reprice(self, start: datetime, end: datetime, now: datetime) -> Round:
+        """Works settled hours out again, after a price became known or was wrong; what changes is added to them."""
+        tally = _Tally()
+        with self._read() as connection:
+            through = settled_through(connection)
+        last = hour_of(end) if through is None else min(hour_of(end), through + 1)
+        for hour in range(hour_of(start), last):
+            self._guarded(tally, hour, self._correct, now)
+        return tally.round()
+
+    def _guarded(self, tally: _Tally, hour: int, do: Callable[..., None], *given: Any) -> bool:
+        """An hour that does not add up is told and left as it was. LedgerError goes through: nothing can be done."""
+        try:
+            do(tally, hour, *given)
+        except ArithmeticError as error:
+            tally.problems.append(f"{shown(hour)}: {error}; it stays as it is")
+            return False
+        return True
+
+    def _work(self, tally: _Tally, hour: int, now: datetime, behind: Sequence[tuple[str, datetime]]) -> None:
+        with self._read() as connection:
+            seen = found(connection, hour)
+        if seen.state is not None and seen.state["state"] == SETTLED:
+            return
+        end = time_of(hour + 1)
+        late = [source for source, at in behind if at < end]
+        due = now >= end + self._settle_after and (not late or now >= end + self._settle_after + WAIT_FOR_SOURCES)
+        if not due and _is_quiet(seen, end):
+            return
+        result = self._worked_out(seen)
+        note = f"not waited for any longer: {', '.join(late)}" if due and late else ""
+        if self._write(seen, result, now, SETTLED if due else OPEN, note):
+            tally.worked += 1
+            tally.settled += [hour] if due else []
+
+    def _worked_out(self, seen: Found) -> Settled:
+        return pure.settled(hour_seen(seen, self._names, self._rules(), self._charges(seen)))
+
+    def _write(self, seen: Found, result: Settled, now: datetime, state: str, note: str) -> bool:
+        """The hour's rows in the place of those it had while it was open. False: somebody else was faster."""
+        rows = lines.seat_rows(result.seats)
+        with self._writing("write an hour") as connection:
+            if not _is_as_seen(connection, seen):
+                return False
+            lines.forget_open(connection, seen.hour)
+            lines.insert_minutes(connection, result.minutes)
+            lines.insert_seats(connection, seen.hour, 0, rows)
+            lines.insert_lines(connection, seen.hour, 0, result.lines)
+            cubes.replace_hour(connection, seen.hour, result.lines)
+            row = _state_row(seen, result, now, state, note)
+            upsert(connection, HourStateRow, [row], dict.fromkeys(row.keys() - {"hour"}, replaced))
+            _mark_seen(connection, seen)
+            if state == SETTLED:
+                cubes.close(connection, seen.hour)
+        return True
+
+    def _correct(self, tally: _Tally, hour: int, now: datetime) -> None:
+        with self._read() as connection:
+            seen = found(connection, hour)
+            kept = connection.scalar(_minutes_kept(hour))
+        if seen.state is None or seen.state["state"] != SETTLED:
+            return
+        if not kept and seen.state["cost_nanousd"]:
+            tally.problems.append(f"{shown(hour)}: its minutes are forgotten already; it stays as it is")
+            return
+        if self._append(seen, self._worked_out(seen), now):
+            tally.corrected.append(hour)
+
+    def _append(self, seen: Found, result: Settled, now: datetime) -> bool:
+        """What changed, as lines of the next revision. Nothing that is there is touched."""
+        hour = seen.hour
+        with self._writing("correct an hour") as connection:
+            if not _is_as_seen(connection, seen):
+                return False
+            change = pure.correction(lines.lines_of(connection, hour), result.lines)
+            seats = lines.seat_changes(lines.seat_rows_of(connection, hour), lines.seat_rows(result.seats))
+            _mark_seen(connection, seen)
+            if not len(change.pool) and not seats:
+                return False
+            revision = int((seen.state or {})["revision"]) + 1
+            lines.insert_lines(connection, hour, revision, change)
+            lines.insert_seats(connection, hour, revision, seats)
+            cubes.correct(connection, hour, change, seats, settled_through(connection) or hour)
+            _add_revision(connection, seen, result, revision, int(change.parts.sum()), now)
+        return True
+
+    def _read(self) -> AbstractContextManager[Connection]:
+        return bulk.writing(self._reading, "read the hours", UNCHANGED)
+
+    @contextmanager
+    def _writing(self, what: str) -> Iterator[Connection]:
+        with bulk.writing(self._engine, what, UNCHANGED) as connection:
+            if bulk.on_postgresql(connection):
+                connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SETTLE_KEY})
+            yield connection
+
+
+def _open_hours(connection: Connection, now: datetime, at_once: int) -> range:
+    """Every hour after the last settled one, or from the first that anything is known of."""
+    through = settled_through(connection)
+    first = _first_hour(connection) if through is None else through + 1
+    return range(0) if first is None else range(first, min(first + at_once, hour_of(now) + 1))
+
+
+def _first_hour(connection: Connection) -> int | None:
+    minute = connection.scalar(select(func.min(table(ReplicaMinuteRow).c.minute)))
+    used = connection.scalar(select(func.min(table(UsageHourRow).c.hour)))
+    return min(
+        [*([hour_of(minute)] if minute is not None else []), *([used] if used is not None else [])], default=None
+    )
+
+
+def _late_hours(connection: Connection) -> list[int]:
+    """Settled hours that got records since."""
+    hours, states = table(UsageHourRow), table(HourStateRow)
+    query = (
+        select(hours.c.hour)
+        .join(states, states.c.hour == hours.c.hour)
+        .where(states.c.state == SETTLED, hours.c.records != hours.c.settled_records)
+    )
+    return sorted(connection.scalars(query.distinct()))
+
+
+def _behind(connection: Connection) -> list[tuple[str, datetime]]:
+    """How far the sources that are polled were read."""
+    sources = table(UsageSourceRow).c
+    query = select(sources.source, sources.watermark_at).where(sources.watermark_at.is_not(None))
+    return [(source, at) for source, at in connection.execute(query)]
+
+
+def _minutes_kept(hour: int) -> Select[int]:
+    """Whether any replica's minute of the hour is still there."""
+    minute = table(ReplicaMinuteRow).c.minute
+    return select(func.count()).where(minute >= time_of(hour), minute < time_of(hour) + HOUR)
+
+
+def _is_quiet(seen: Found, end: datetime) -> bool:
+    """It was worked out after its end, and nothing came since."""
+    return seen.state is not None and seen.state["worked_at"] >= end + QUIET_AFTER and not seen.fresh
+
+
+def _is_as_seen(connection: Connection, seen: Found) -> bool:
+    """Nobody settled or corrected it since it was read."""
+    states = table(HourStateRow).c
+    row = connection.execute(select(states.state, states.revision).where(states.hour == seen.hour)).first()
+    known = (OPEN, 0) if seen.state is None else (seen.state["state"], seen.state["revision"])
+    return known == ((OPEN, 0) if row is None else tuple(row))
+
+
+def _mark_seen(connection: Connection, seen: Found) -> None:
+    """The records that this revision has seen; more may have come since."""
+    hours = table(UsageHourRow)
+    for source in sorted(seen.fresh):
+        mine = (hours.c.hour == seen.hour) & (hours.c.source == source)
+        connection.execute(update(hours).where(mine).values(settled_records=seen.records[source]))
+
+
+def _state_row(seen: Found, result: Settled, now: datetime, state: str, note: str) -> dict[str, Any]:
+    return {
+        "hour": seen.hour,
+        "state": state,
+        "revision": 0,
+        "worked_at": now,
+        "settled_at": now if state == SETTLED else None,
+        "method": result.method,
+        "note": note,
+        "measured_nanousd": _measured(seen),
+        "cost_nanousd": int(result.lines.parts.sum()),
+        **_tokens("engine", result.engine),
+        **_tokens("logged", result.logged),
+    }
+
+
+def _tokens(who: str, tokens: Tokens) -> dict[str, int]:
+    return {f"{who}_{name}": getattr(tokens, name) for name in ("uncached", "cached", "output", "requests")}
+
+
+def _measured(seen: Found) -> int:
+    start = time_of(seen.hour)
+    rows = zip(seen.replicas["minute"], seen.replicas["cost_nanousd"], strict=True)
+    return sum(cost or 0 for minute, cost in rows if minute >= start)
+
+
+def _add_revision(
+    connection: Connection, seen: Found, result: Settled, revision: int, cost: int, now: datetime
+) -> None:
+    row = {
+        "hour": seen.hour,
+        "revision": revision,
+        "posted_at": now,
+        "why": _why(seen, cost),
+        "source": ",".join(sorted(seen.fresh)),
+        "cost_nanousd": cost,
+    }
+    connection.execute(insert(table(AllocationRevisionRow)), [row])
+    states = table(HourStateRow)
+    changes = {"revision": revision, "measured_nanousd": _measured(seen), **_tokens("logged", result.logged)}
+    connection.execute(update(states).where(states.c.hour == seen.hour).values(changes))
+
+
+def _why(seen: Found, cost: int) -> str:
+    late = [f"{count:,} late records from {source}" for source, count in sorted(seen.fresh.items())]
+    return "; ".join([*late, *([f"costs changed by {cost:,} nanodollars"] if cost or not late else [])])
