@@ -8,19 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from controller.attribute.apportion import largest_remainder
-from controller.facts.accounts import (
-    IDLE_OWN,
-    OVERHEAD_OWN,
-    PARTS,
-    UNATTRIBUTED,
-    Identity,
-    Part,
-    Tokens,
-    WorkRate,
-)
-from controller.facts.commitments import CommitmentKind
-from controller.facts.fleet import CapacityType
-from controller.report.reader import (
+from controller.facts.account_reader import (
     HOUR,
     NO_PARTS,
     OF_IDENTITY,
@@ -37,6 +25,18 @@ from controller.report.reader import (
     added_parts,
     added_tokens,
 )
+from controller.facts.accounts import (
+    IDLE_OWN,
+    OVERHEAD_OWN,
+    PARTS,
+    UNATTRIBUTED,
+    Identity,
+    Part,
+    Tokens,
+    WorkRate,
+)
+from controller.facts.commitments import CommitmentKind
+from controller.facts.fleet import CapacityType
 
 MIDNIGHT = datetime(2026, 11, 20, tzinfo=UTC)
 SEARCH = Identity(team="search", tenant="acme", feature="answers", environment="production", api_key="0f" * 8)

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 
 from controller.attribute.unit_costs import OF_TOKENS, TokenKind, by_kind
-from controller.facts.accounts import Identity, Pool, Tokens
-from controller.report.crossing import by_hour, crossed
-from controller.report.reader import (
+from controller.facts.account_reader import (
     OF_IDENTITY,
     OF_POOL,
     OF_SEAT,
@@ -20,6 +18,8 @@ from controller.report.reader import (
     Window,
     added_tokens,
 )
+from controller.facts.accounts import Identity, Pool, Tokens
+from controller.report.crossing import by_hour, crossed
 
 Key = tuple[str, ...]
 """Values of the asked dimensions, in their order."""

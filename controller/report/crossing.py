@@ -14,8 +14,8 @@ from itertools import groupby
 from controller.attribute.apportion import cross, largest_remainder
 from controller.attribute.unit_costs import KIND_PARTS, OF_TOKENS, TokenKind, kind_nanousd, kind_tokens
 from controller.errors import PennyweightError
+from controller.facts.account_reader import AllocationRow, SeatRow
 from controller.facts.accounts import IDLE_OWN, Identity, Pool
-from controller.report.reader import AllocationRow, SeatRow
 
 FOUR = ("list", "contracted", "effective", "billed")
 

@@ -24,10 +24,7 @@ from controller.attribute.unit_costs import (
     utilization,
     work_units,
 )
-from controller.facts.accounts import PARTS, UNATTRIBUTED, Part, Pool, Tokens
-from controller.facts.missing import Missing
-from controller.report.cells import Asked, Key, Sum, Sums, days, sums
-from controller.report.reader import (
+from controller.facts.account_reader import (
     NO_PARTS,
     AccountReader,
     BudgetState,
@@ -40,6 +37,9 @@ from controller.report.reader import (
     added_tokens,
     part_sum,
 )
+from controller.facts.accounts import PARTS, UNATTRIBUTED, Part, Pool, Tokens
+from controller.facts.missing import Missing
+from controller.report.cells import Asked, Key, Sum, Sums, days, sums
 
 
 class Period(StrEnum):

@@ -8,12 +8,12 @@ from decimal import Decimal
 
 from controller.attribute.bridge import DRIVERS, Bridge
 from controller.attribute.unit_costs import Basis
+from controller.facts.account_reader import CommitmentUse, Dimension
 from controller.facts.accounts import Tokens
 from controller.facts.missing import Missing
 from controller.facts.money import NANOUSD_PER_USD
 from controller.report.columns import BY_NAME, Column, Form
 from controller.report.query import Report, Row, parts_of
-from controller.report.reader import CommitmentUse, Dimension
 
 CENT = Decimal("0.01")
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from controller.facts.account_reader import HOUR, AdjustmentRow, Window
 from controller.facts.accounts import Tokens
 from controller.facts.fleet import CapacityType
 from controller.report.focus.check import checked, compared, invoiced
 from controller.report.focus.columns import COSTS, STANDARD, Dataset, Row, columns
 from controller.report.focus.values import Finance, month_of
 from controller.report.focus.write import rows_of, write_csv, write_parquet
-from controller.report.reader import HOUR, AdjustmentRow, Window
 from tests.accounts_in_memory import CHAT, MIDNIGHT, RI, SEARCH, InMemoryAccounts, accounts, owned, parts, seat
 
 DAY = Window(start=MIDNIGHT, end=MIDNIGHT + 24 * HOUR)

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from controller.facts.account_reader import HOUR, AdjustmentRow, Window
 from controller.report.focus.columns import Dataset
 from controller.report.focus.values import Finance
 from controller.report.focus.write import rows_of, write_csv, write_parquet
-from controller.report.reader import HOUR, AdjustmentRow, Window
 from tests.accounts_in_memory import MIDNIGHT, SEARCH, accounts
 
 PYTHON = os.environ.get("PENNYWEIGHT_FOCUS_PYTHON", "")

@@ -10,13 +10,13 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from controller.facts.account_reader import HOUR, Dimension, Window
 from controller.report.cells import Asked
 from controller.report.columns import COLUMNS, names
 from controller.report.csv import csv_text
 from controller.report.html import html_page
 from controller.report.parquet import write_parquet
 from controller.report.query import Report, report
-from controller.report.reader import HOUR, Dimension, Window
 from controller.report.words import rate, signed, usd
 from tests.accounts_in_memory import MIDNIGHT, accounts
 

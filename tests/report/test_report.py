@@ -9,11 +9,7 @@ from decimal import Decimal
 import pytest
 
 from controller.attribute.unit_costs import Basis
-from controller.facts.accounts import Tokens
-from controller.facts.fleet import CapacityType
-from controller.report.cells import Asked
-from controller.report.query import Period, Report, report, windows
-from controller.report.reader import (
+from controller.facts.account_reader import (
     HOUR,
     AdjustmentRow,
     BudgetState,
@@ -22,6 +18,10 @@ from controller.report.reader import (
     SpeculationSeen,
     Window,
 )
+from controller.facts.accounts import Tokens
+from controller.facts.fleet import CapacityType
+from controller.report.cells import Asked
+from controller.report.query import Period, Report, report, windows
 from controller.report.text import report_text
 from tests.accounts_in_memory import (
     CHAT,

@@ -7,9 +7,9 @@ import pytest
 
 from controller.attribute.bridge import DRIVERS
 from controller.attribute.unit_costs import Basis, TokenKind
+from controller.facts.account_reader import Dimension
 from controller.report.focus.allocated import METHOD
 from controller.report.focus.columns import Dataset
-from controller.report.reader import Dimension
 
 DOCS = Path(__file__).parents[2] / "docs"
 

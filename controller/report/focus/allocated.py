@@ -7,6 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from controller.attribute.unit_costs import KIND_PARTS, OF_TOKENS, TokenKind, kind_nanousd
+from controller.facts.account_reader import AdjustmentRow, AllocationRow, SeatRow
 from controller.facts.accounts import IDLE_OWN, OTHER, OVERHEAD_OWN, SHARED, UNATTRIBUTED, Identity
 from controller.report.crossing import Cell, by_hour, crossed, without_keys
 from controller.report.focus.columns import Row, Value
@@ -23,7 +24,6 @@ from controller.report.focus.rows import (
     seat_row,
 )
 from controller.report.focus.values import TOKENS, Finance, as_json, divided, dollars, product
-from controller.report.reader import AdjustmentRow, AllocationRow, SeatRow
 
 METHOD = "pennyweight-work-v1"
 """How costs are allocated; docs/focus.md says it in words."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
 
+from controller.facts.account_reader import AdjustmentRow, CommitmentUse, Purchase, SeatRow
 from controller.facts.accounts import STRANDED, Identity
 from controller.facts.commitments import CommitmentKind
 from controller.facts.fleet import CapacityType
@@ -23,7 +24,6 @@ from controller.report.focus.values import (
     offer_of,
     unit_price,
 )
-from controller.report.reader import AdjustmentRow, CommitmentUse, Purchase, SeatRow
 
 BOUGHT = {
     CapacityType.ON_DEMAND: "on demand",

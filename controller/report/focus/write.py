@@ -13,12 +13,12 @@ from typing import Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from controller.facts.account_reader import AccountReader, CommitmentUse, Window
 from controller.report.cells import days
 from controller.report.focus.allocated import allocated_rows
 from controller.report.focus.columns import Dataset, Form, Row, Value, columns
 from controller.report.focus.rows import fleet_rows
 from controller.report.focus.values import Finance
-from controller.report.reader import AccountReader, CommitmentUse, Window
 
 _GROUP = 20_000
 """Rows of a Parquet row group: 20,000 of 70 columns are some 30 MB while they are held."""

@@ -1,4 +1,4 @@
-"""What reports read of the ledger's accounts: the protocol, and its rows. Money is integer nanodollars."""
+"""The ledger's accounts as reports and answers read them: the protocol, and its rows. Money is integer nanodollars."""
 
 from __future__ import annotations
 
