@@ -19,7 +19,7 @@ scaling:
   max_replicas: 8
   targets: {queue_depth: 10}
   scale_up:   {stabilization: 0s}
-  scale_down: {stabilization: 60s}
+  scale_down: {stabilization: 60s, spare: 0s}
 alerts:
   - {name: long-queue, when: "queue_depth > 5.0", for: 60s, severity: warning, to: [log]}
 """
