@@ -83,7 +83,7 @@ scaling:
   max_replicas: {most}
   targets: {{queue_depth: 2, kv_cache: 60%, headroom: 15%}}
   scale_up:   {{stabilization: 4s, at_most: {{replicas: 2, per: 20s}}}}
-  scale_down: {{stabilization: 20s, at_most: {{replicas: 1, per: 10s}}}}
+  scale_down: {{stabilization: 20s, spare: 20s, at_most: {{replicas: 1, per: 10s}}}}
   start_deadline: 8m
 """
 
