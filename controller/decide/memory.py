@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -120,7 +120,7 @@ def remember(
 def recommended(memory: ServiceMemory, wanted: int, rule: ReplicaRule, now: datetime) -> ServiceMemory:
     """``memory`` with this pass's recommendation, and without what no window reaches any more."""
     reach = max(rule.scale_up.stabilization_s, rule.scale_down.stabilization_s, rule.scale_down.spare_s)
-    past = [*memory.recommendations, Recommendation(at=now, wanted=wanted)]
+    past = [*_inside_runs_left_out(memory.recommendations, wanted), Recommendation(at=now, wanted=wanted)]
     start = now - timedelta(seconds=reach)
     first_inside = next(index for index, one in enumerate(past) if one.at >= start)
     periods = [step.per_s for step in (rule.scale_up.at_most, rule.scale_down.at_most) if step is not None]
@@ -130,6 +130,12 @@ def recommended(memory: ServiceMemory, wanted: int, rule: ReplicaRule, now: date
         recommendations=tuple(past[max(0, first_inside - 1) :]),
         scale_events=tuple(event for event in memory.scale_events if event.at > oldest_event),
     )
+
+
+def _inside_runs_left_out(past: Sequence[Recommendation], wanted: int) -> Sequence[Recommendation]:
+    """``past`` before ``wanted`` once more. Of many equal ones in a row the first and the last say all that a window
+    asks, and what is remembered is written down at every pass."""
+    return past[:-1] if [one.wanted for one in past[-2:]] == [wanted, wanted] else past
 
 
 def _live(situation: Situation, policy: ServicePolicy) -> bool:

@@ -30,8 +30,9 @@ DEFAULT_DRAIN_S = 60.0
 """A guess: new replicas that come after a minute of queueing should not take more than another to end it."""
 
 DEFAULT_SPARE_S = 600.0
-"""What noise takes back and forth is the last replica. Kept for ten minutes, it halved the moves and cost less at equal
-attainment on days of two traces, with start-ups of 75 to 480 s; fifteen did as well (docs/decisions/0006)."""
+"""What noise takes back and forth is the last replica. A guess: in a model without single requests, over two days of
+ServeGen and one of Azure at start-ups of 75 to 480 s, ten and fifteen minutes did best; simulated, a day of ServeGen
+and one of Azure got cheaper by 4 and 1 % at equal attainment, another of ServeGen no cheaper (docs/decisions/0006)."""
 
 DEFAULT_FOREIGN_HOLD_S = 600.0
 """How long to stand down after somebody else's change. A guess: long enough for a person to say `pause`."""

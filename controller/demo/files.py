@@ -48,8 +48,8 @@ scaling:
   method: predictive
   targets: {{queue_depth: 20, kv_cache: 85%, headroom: 10%}}
   scale_up:   {{stabilization: 30s,  at_most: {{replicas: 3, per: 120s}}}}
-  # Twice the usual window: with few replicas, one fewer makes each carry 5 % less, and chat comes in bursts. In a
-  # simulated day this cost nothing, and 3 replicas rather than 9 were missed within ten minutes of their going.
+  # Longer than usual: with few replicas, one fewer makes each carry 5 % less, and chat comes in bursts. In an emulated
+  # day 3 replicas rather than 9 were missed within ten minutes of their going, for the same money.
   scale_down: {{stabilization: 600s, at_most: {{replicas: 1, per: 60s}}}}
   start_deadline: 10m
 """

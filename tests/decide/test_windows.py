@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.decide.rules import Behaviour, Step
+from controller.decide.memory import recommended
+from controller.decide.rules import Behaviour, ReplicaRule, Step, Targets
 from controller.decide.windows import stabilized, step_limited
-from controller.facts.decisions import Recommendation, ScaleEvent
+from controller.facts.decisions import Recommendation, ScaleEvent, ServiceMemory
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 UP = Behaviour(stabilization_s=60)
@@ -128,3 +129,28 @@ def test_over_any_period_the_moves_sum_to_no_more_than_the_step(start, wishes, m
             and (other.after > other.before) == (event.after > event.before)
         ]
         assert sum(abs(other.after - other.before) for other in same_way) <= most
+
+
+@given(
+    passes=st.lists(st.tuples(st.integers(1, 300), st.integers(0, 3)), min_size=1, max_size=30),
+    wanted=st.integers(0, 5),
+    current=st.integers(0, 5),
+)
+def test_what_is_remembered_decides_as_everything_that_was_ever_wanted_would(passes, wanted, current):
+    down = Behaviour(stabilization_s=120, spare_s=600)
+    rule = ReplicaRule(min_replicas=0, max_replicas=5, targets=Targets(), scale_up=UP, scale_down=down)
+    memory, everything, at = ServiceMemory(), [], NOON
+    for seconds, was_wanted in passes:
+        at += timedelta(seconds=seconds)
+        memory = recommended(memory, was_wanted, rule, at)
+        everything.append(Recommendation(at=at, wanted=was_wanted))
+    remembered = stabilized(wanted, current, memory.recommendations, UP, down, at)
+    assert remembered == stabilized(wanted, current, everything, UP, down, at)
+
+
+def test_of_an_hour_in_which_the_same_was_wanted_two_passes_are_remembered():
+    rule = ReplicaRule(min_replicas=0, max_replicas=5, targets=Targets(), scale_up=UP, scale_down=DOWN)
+    memory = ServiceMemory()
+    for number in range(240):
+        memory = recommended(memory, 3, rule, NOON + timedelta(seconds=15 * number))
+    assert len(memory.recommendations) == 2
