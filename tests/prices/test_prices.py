@@ -4,34 +4,20 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from controller.catalog.load import find_gpu, load_models
+from controller.catalog.load import load_models
 from controller.errors import PriceError
-from controller.facts.fleet import Capacity, CapacityType, EngineKind, Fleet, Service, Variant
+from controller.facts.fleet import Capacity, CapacityType, Fleet, Service, Variant
 from controller.facts.missing import Missing
 from controller.facts.prices import Price
 from controller.prices.book import PriceBook
 from controller.prices.overrides import Overrides
 from controller.prices.resolve import resolve
+from tests.prices.variants import variant
 
 NOW = datetime(2026, 8, 1, tzinfo=UTC)
 HEADER = "provider,region,instance_type,gpu_model,gpu_count,on_demand_usd_per_hour,spot_usd_per_hour,as_of"
 P5 = "aws/us-east-1/p5.48xlarge"
 BOOK = PriceBook.shipped()
-
-
-def variant(*capacity: Capacity, gpu: str = "H100-SXM") -> Variant:
-    found = find_gpu(gpu)
-    assert found is not None
-    return Variant(
-        service="chat",
-        name="h100",
-        gpu=found,
-        gpus_per_replica=2,
-        quantization="bf16",
-        kv_cache_dtype="auto",
-        engine=EngineKind.VLLM,
-        capacity=capacity,
-    )
 
 
 def offer(kind: CapacityType, name: str | None = P5, usd: float | None = None) -> Capacity:

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from controller.catalog.load import find_gpu, load_models
+from controller.catalog.load import load_models
 from controller.errors import PriceError
-from controller.facts.fleet import Capacity, CapacityType, EngineKind, Fleet, Service, Variant
+from controller.facts.fleet import Capacity, CapacityType, Fleet, Service
 from controller.facts.missing import Missing
 from controller.facts.prices import Price, Quote
 from controller.prices.book import PriceBook
@@ -16,6 +16,7 @@ from controller.prices.listed import listed
 from controller.prices.overrides import Overrides
 from controller.prices.quotes import Quotes, QuoteStore
 from controller.prices.resolve import resolve
+from tests.prices.variants import variant
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 P5 = "aws/us-east-1/p5.48xlarge"
@@ -55,21 +56,6 @@ class Market:
         if self.broken:
             raise PriceError(self.broken)
         return [replace(one, fetched_at=now) for one in self.answers if one.offer == offer]
-
-
-def variant(*capacity: Capacity, gpu: str = "H100-SXM") -> Variant:
-    found = find_gpu(gpu)
-    assert found is not None
-    return Variant(
-        service="chat",
-        name="h100",
-        gpu=found,
-        gpus_per_replica=2,
-        quantization="bf16",
-        kv_cache_dtype="auto",
-        engine=EngineKind.VLLM,
-        capacity=capacity,
-    )
 
 
 def priced(quotes: Quotes, now: datetime, offer: str | None = P5, kind: CapacityType = SPOT) -> Price | Missing:
