@@ -8,6 +8,7 @@ PennyweightError
 ├── ActError       an actuator failed                recorded as a failed outcome, alerted; the next pass decides again
 │   └── StaleActError   the target changed since the decision   recorded as refused; the next pass decides again
 ├── LedgerError    the ledger could not be written   nothing is acted on until it can
+├── UnbalancedError    two sums of one hour differ   nothing is exported
 ├── UsageError     usage records could not be read   told to who sent them; a polled source is read again next round
 │   ├── UsageTooMuchError   more than one call may send       send it in parts
 │   └── UsageFullError      too many records wait already     send it again after ``retry_after_s``
@@ -75,6 +76,10 @@ class StaleActError(ActError):
 
 class LedgerError(PennyweightError):
     """The ledger could not be read or written."""
+
+
+class UnbalancedError(PennyweightError):
+    """Replicas and identities of one pool and hour do not add up to the same cost."""
 
 
 class UsageError(PennyweightError):

@@ -9,26 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import groupby
 
 from controller.attribute.apportion import cross, largest_remainder
 from controller.attribute.unit_costs import KIND_PARTS, OF_TOKENS, TokenKind, kind_nanousd, kind_tokens
-from controller.errors import PennyweightError
+from controller.errors import UnbalancedError
 from controller.facts.account_reader import AllocationRow, SeatRow
 from controller.facts.accounts import IDLE_OWN, Identity, Pool
 
 FOUR = ("list", "contracted", "effective", "billed")
-
-
-class UnbalancedError(PennyweightError):
-    """Replicas and identities of one pool and hour do not add up to the same cost."""
-
-    def __init__(self, pool: Pool, kind: TokenKind, hour: object, seats: int, lines: int) -> None:
-        name = f"{pool.service}/{pool.variant} ({pool.capacity_type})"
-        super().__init__(
-            f"{hour}: {kind} of {name} cost {seats:,} nanodollars by replica and {lines:,} by identity; "
-            "no file was written. `pennyweight ledger verify` names the line that is wrong"
-        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +93,7 @@ def _pool_cells(pool: Pool, seats: list[SeatRow], lines: list[AllocationRow]) ->
             counts[place[line.identity]] += kind_tokens(line.tokens, kind)
         if sum(rows) != sum(columns):
             start = (seats or lines)[0].start
-            raise UnbalancedError(pool, kind, f"{start:%Y-%m-%dT%H:%MZ}", sum(rows), sum(columns))
+            raise _unbalanced(pool, kind, start, sum(rows), sum(columns))
         _fill(found, kind, seats, identities, (rows, columns, counts))
     yield from _with_costs(seats, found)
 
@@ -170,3 +160,11 @@ def _with_costs(seats: list[SeatRow], found: Mapping[tuple[int, Identity, TokenK
 def without_keys(line: AllocationRow) -> AllocationRow:
     """``line`` told apart by team, tenant, feature and environment only."""
     return replace(line, identity=replace(line.identity, api_key="")) if line.identity.api_key else line
+
+
+def _unbalanced(pool: Pool, kind: TokenKind, hour: datetime, seats: int, lines: int) -> UnbalancedError:
+    name = f"{pool.service}/{pool.variant} ({pool.capacity_type})"
+    return UnbalancedError(
+        f"{hour:%Y-%m-%dT%H:%MZ}: {kind} of {name} cost {seats:,} nanodollars by replica and {lines:,} by identity; "
+        "no file was written. `pennyweight ledger verify` names the line that is wrong"
+    )

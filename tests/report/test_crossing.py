@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.attribute.unit_costs import TokenKind, kind_nanousd, kind_tokens
+from controller.errors import UnbalancedError
 from controller.facts.account_reader import AllocationRow, SeatRow
 from controller.facts.accounts import IDLE_OWN, Identity
 from controller.facts.fleet import CapacityType
-from controller.report.crossing import FOUR, UnbalancedError, costs_of, crossed
+from controller.report.crossing import FOUR, costs_of, crossed
 from tests.accounts_in_memory import MIDNIGHT, hour_of_seats, owned, parts, seat
 
 
