@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
@@ -11,62 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.attribute.commitments import Applied, UsageLine, amortised, applied, billed, units
-from controller.attribute.kpis import Uncovered, break_even, expiring, kpis, uncovered, worth_committing
-from controller.facts.commitments import Commitment, CommitmentHour, CommitmentKind, Power, Share
+from controller.facts.commitments import Commitment, CommitmentKind, Power, Share
 from controller.facts.fleet import CapacityType
-from controller.facts.missing import Missing
-from controller.facts.prices import FourCosts
-
-START = datetime(2026, 1, 1, tzinfo=UTC)
-YEAR = datetime(2027, 1, 1, tzinfo=UTC)
-HOUR = timedelta(hours=1)
-GPU_HOUR = 3_600_000_000
-USD = 1_000_000_000
-P5, G6 = "aws/us-east-1/p5.48xlarge", "aws/us-east-1/g6.xlarge"
-RI = CommitmentKind.RESERVED_INSTANCE
-
-
-def instances(**changes: Any) -> Commitment:
-    """Two p5.48xlarge for a year: 8 GPUs each, $1,000,000 ahead and $40 an hour unless said otherwise."""
-    base: dict[str, Any] = {
-        "id": "two-p5",
-        "kind": RI,
-        "start": START,
-        "end": YEAR,
-        "quantity": 2,
-        "gpus_per_unit": 8,
-        "upfront_nanousd": 1_000_000 * USD,
-        "recurring_nanousd_per_hour": 40 * USD,
-        "offers": (P5,),
-    }
-    return Commitment(**(base | changes))
-
-
-def plan(usd_per_hour: float, rates: dict[str, int], **changes: Any) -> Commitment:
-    base: dict[str, Any] = {
-        "id": "plan",
-        "kind": CommitmentKind.SAVINGS_PLAN,
-        "start": START,
-        "end": YEAR,
-        "quantity": usd_per_hour,
-        "recurring_nanousd_per_hour": round(usd_per_hour * USD),
-        "rates_nanousd_per_gpu_hour": rates,
-    }
-    return Commitment(**(base | changes))
-
-
-def line(gpu_us: int, usd_per_gpu_hour: float | None = 7.0, **changes: Any) -> UsageLine:
-    cost = None if usd_per_gpu_hour is None else round(usd_per_gpu_hour * USD) * gpu_us // GPU_HOUR
-    base: dict[str, Any] = {
-        "key": "a",
-        "service": "chat",
-        "variant": "h100",
-        "capacity_type": CapacityType.ON_DEMAND,
-        "gpu_us": gpu_us,
-        "costs": FourCosts(list_=cost, contracted=cost, effective=cost, billed=cost),
-        "offer": P5,
-    }
-    return UsageLine(**(base | changes))
+from tests.attribute.held import G6, GPU_HOUR, HOUR, P5, RI, START, USD, YEAR, instances, line, plan
 
 
 def covered(result: Applied) -> list[int]:
@@ -330,70 +277,6 @@ def test_no_way_of_spending_a_plan_covers_more_on_demand_cost(
         thirds / 3 * prices[P5] + min(g6, money - thirds) * prices[G6] for thirds in range(min(3 * p5, money) + 1)
     )
     assert hour.covered_on_demand_nanousd == pytest.approx(best * USD, abs=10)
-
-
-def one_hour(commitment: str = "c", cost: int = 100, used: int = 60, on_demand: int | None = 150) -> CommitmentHour:
-    return CommitmentHour(
-        hour=START,
-        commitment=commitment,
-        kind=RI,
-        amortised_nanousd=cost,
-        used_nanousd=used,
-        billed_nanousd=0,
-        covered_on_demand_nanousd=on_demand,
-        units=cost,
-        used_units=used,
-        used_gpu_us=used,
-    )
-
-
-def test_the_measures_of_commitments_are_those_of_finops() -> None:
-    told = kpis([one_hour(), one_hour("d", 100, 100, 250)], Uncovered(list_nanousd=100, effective_nanousd=90))
-    assert told.utilisation == pytest.approx(0.8)
-    assert told.coverage == pytest.approx(400 / 500)
-    assert told.effective_savings_rate == pytest.approx((500 - 200 - 90) / 500)
-    assert (told.unused_nanousd, told.net_savings_nanousd) == (40, 200)
-
-
-def test_a_measure_without_its_numbers_is_missing() -> None:
-    told = kpis([one_hour(on_demand=None)], Uncovered())
-    assert isinstance(told.coverage, Missing)
-    assert isinstance(told.effective_savings_rate, Missing)
-    assert isinstance(kpis([], Uncovered()).utilisation, Missing)
-    assert isinstance(kpis([one_hour()], Uncovered(list_nanousd=None)).coverage, Missing)
-
-
-def test_uncovered_is_what_is_on_demand_and_left_over() -> None:
-    usage = [line(24 * GPU_HOUR), line(GPU_HOUR, capacity_type=CapacityType.SPOT)]
-    left = uncovered(applied(START, usage, [instances()]).lines)
-    assert left == Uncovered(list_nanousd=56 * USD, effective_nanousd=56 * USD)
-
-
-def test_break_even_is_the_price_over_the_price_of_the_alternative() -> None:
-    one = instances(upfront_nanousd=0, recurring_nanousd_per_hour=64 * USD)
-    assert break_even(one, 8 * USD) == pytest.approx(0.5)
-    assert break_even(plan(10, {P5: 4 * USD}), 8 * USD) == pytest.approx(0.5)
-    assert isinstance(break_even(plan(10, {P5: 4 * USD, G6: USD}), 8 * USD), Missing)
-    assert isinstance(break_even(one, 0), Missing)
-
-
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=60), st.sampled_from([0.3, 0.55, 0.7, 0.95]))
-def test_the_best_commitment_is_what_trying_every_size_finds(demand: list[int], ratio: float) -> None:
-    def cost(size: int) -> float:
-        return sum(size * ratio + max(0, used - size) for used in demand)
-
-    assert cost(worth_committing(demand, ratio)) == pytest.approx(min(cost(size) for size in range(14)))
-
-
-def test_commitments_that_end_soon_are_told_with_the_tightest_of_60_30_and_7_days() -> None:
-    now = YEAR - timedelta(days=10)
-    soon = instances(id="soon", end=now + timedelta(days=3))
-    over = instances(id="over", end=now - timedelta(days=1))
-    far = instances(id="far", end=now + timedelta(days=90))
-    assert [(one.id, days) for one, days in expiring([instances(), soon, over, far], now)] == [
-        ("soon", 7),
-        ("two-p5", 30),
-    ]
 
 
 @pytest.mark.parametrize(
