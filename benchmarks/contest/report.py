@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.contest.bracket import ATTAINMENT, Known, Place
-from benchmarks.contest.frontier import Point, frontier
+from benchmarks.contest.bracket import ATTAINMENT, Bounds, Known, Place
+from benchmarks.contest.frontier import Cost, Point, frontier
 from benchmarks.contest.players import PLAYERS
 from benchmarks.contest.results import Result
 from benchmarks.contest.standings import Arena, Ratio, arenas, below_bound, bound, cost_ratio, mean_of
@@ -31,6 +31,9 @@ missed. Ours is told step times that are wrong by up to 20 % a coefficient. Doll
 and seeds. Regret is the cost over the clairvoyant schedule's, less 1; capture the share of the way from the
 best static fleet to it. What a controller did beside is told of its cheapest run that reached {
     ATTAINMENT * 100:g} %, or of its best."""
+
+
+DAYS = f"Dollars at {ATTAINMENT * 100:g} % by day. L: lower bound, U: clairvoyant schedule, -: not run or not reached."
 
 
 def _form(value: Number, form: Callable[[float], str]) -> str:
@@ -70,13 +73,53 @@ def cost_table(arena: Arena, known: Known) -> str:
 
 
 def _price(arena: Arena, name: str, target: float) -> str:
-    """The dollars; "≤" where even its cheapest run was better; or how far it came."""
+    """The dollars; "≤" where even its cheapest run was better; how far it came; or on how many days it played."""
     found = arena.usd_per_day(name, target)
+    played = sum(bool(arena.of(name, place)) for place in arena.places)
+    if played < len(arena.places):
+        return f"{played} of {len(arena.places)} played"
     if isinstance(found, Missing):
         best = min(max((one.attainment for one in arena.of(name, place)), default=0.0) for place in arena.places)
         return f"never ({share(best)})"
     open_ended = any(not isinstance(one, Missing) and one.below is None for one in arena.costs(name, target))
     return f"{'≤ ' if open_ended else ''}{usd(found)}"
+
+
+def day_table(arena: Arena, known: Known) -> str:
+    """What 99 % costs on each day and seed, beside the bracket; the best opponent is the cheapest that played there."""
+    by_name = {name: arena.costs(name, ATTAINMENT) for name in arena.names}
+    names = [name for name, found in by_name.items() if any(isinstance(one, Cost) for one in found)]
+    rows = []
+    for number, (ground, seed) in enumerate(arena.places):
+        there = {name: one for name in names if isinstance(one := by_name[name][number], Cost)}
+        rows.append(
+            [
+                f"{ground.day}, {seed}",
+                *_beside(there, known.get((ground, seed)), arena.hours),
+                *_each(there, names, arena.hours),
+            ]
+        )
+    headings = ["day, seed", "L", "U", "our regret", "ours beside the best opponent's", *names]
+    return _table(headings, rows)
+
+
+def _beside(there: Mapping[str, Cost], bounds: Bounds | None, hours: float) -> list[str]:
+    """The bracket, and where ours stands between it and the best opponent."""
+    ours = there.get(OURS)
+    others = {name: one.usd for name, one in there.items() if name != OURS}
+    best = min(others, key=lambda name: others[name], default="")
+    beside = f"{change(ours.usd / others[best] - 1)} ({best})" if ours is not None and best else UNKNOWN
+    if bounds is None:
+        return [UNKNOWN, UNKNOWN, UNKNOWN, beside]
+    regret = UNKNOWN if ours is None else change(ours.usd / bounds.upper_usd - 1)
+    return [usd(bounds.lower_usd * 24 / hours), usd(bounds.upper_usd * 24 / hours), regret, beside]
+
+
+def _each(there: Mapping[str, Cost], names: Sequence[str], hours: float) -> list[str]:
+    return [
+        f"{'≤ ' if there[name].below is None else ''}{usd(there[name].usd * 24 / hours)}" if name in there else "-"
+        for name in names
+    ]
 
 
 def _sortable(value: Number) -> float:
@@ -206,6 +249,8 @@ def results_text(results: Sequence[Result], known: Known, command: str) -> str:
             bracket_line(arena, known),
             verdict(arena),
             cost_table(arena, known),
+            DAYS,
+            day_table(arena, known),
             behaviour_table(arena),
             frontier_table(arena),
         ]
@@ -232,6 +277,8 @@ def section_text(results: Sequence[Result], known: Known, command: str) -> str:
             f"### {arena.name} ({many})",
             f"{bracket_line(arena, known)} {verdict(arena)}",
             cost_table(arena, known),
+            DAYS,
+            day_table(arena, known),
         ]
     parts.append("How each of them behaved, the frontiers and the stress cases: benchmarks/contest/RESULTS.md.")
     return "\n\n".join(parts) + "\n"

@@ -300,6 +300,21 @@ def test_only_the_contest_s_section_of_the_benchmarks_is_replaced() -> None:
     assert with_section("# B\n", f"{HEADING}\n\nnew\n") == f"# B\n\n{HEADING}\n\nnew\n"
 
 
+def test_each_day_is_priced_beside_its_bracket_and_the_best_opponent_that_played_there() -> None:
+    found = [
+        *(a_result(name, day=3, share=0.5, usd=cost) for name, cost in ((OURS, 90), ("dynamo", 100), ("skyserve", 95))),
+        *(a_result(name, day=4, share=0.5, usd=cost) for name, cost in ((OURS, 110), ("dynamo", 100))),
+    ]
+    place = (found[0].task.ground, 1)
+    text = results_text(found, {place: Bounds(lower_usd=70, upper_usd=80)}, "play")
+    days = [line.split(" | ") for line in text.splitlines() if line.startswith(("| 3, 1 ", "| 4, 1 "))]
+    assert [row[1:5] for row in days] == [
+        ["$70.00", "$80.00", "+12.5 %", "-5.3 % (skyserve)"],
+        ["?", "?", "?", "+10.0 % (dynamo)"],
+    ]
+    assert "1 of 2 played" in text, "that is not the same as never"
+
+
 def test_the_report_shows_who_never_reaches_it_and_every_stress_case_has_words() -> None:
     text = results_text([a_result(OURS, usd=80), a_result("wva-v2", attainment=0.93)], {}, "play")
     assert "never (93.00 %)" in text
