@@ -9,18 +9,19 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from controller.cli import ask, backtest_arguments, run
+from controller.cli import account_arguments, ask, backtest_arguments, run
+from controller.cli.arguments import VERBOSE, add_command, add_fleet
 from controller.cli.numbers import number, positive, whole
 from controller.cli.profile import profile
 from controller.cli.typed import READS_ON, parsed
 from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
 from controller.errors import ConfigError, PennyweightError
 
-DEFAULT_FLEET = Path("fleet.yaml")
-VERBOSE = "log more: one line a pass"
+INTAKE_PORT = 9189
+"""Beside the daemon's own, 9188."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,9 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
 
 
-Command = Callable[[argparse.Namespace], int]
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="pennyweight",
@@ -69,21 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     _add_asking(commands)
     _add_profile(commands)
     _add_backtest(commands)
-    return parser
-
-
-def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, command: Command, summary: str, more: str
-) -> argparse.ArgumentParser:
-    """A command: ``summary`` in the list of all, and with ``more`` in its own help."""
-    parser = commands.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {more}")
-    parser.add_argument("-v", "--verbose", action="store_true", default=argparse.SUPPRESS, help=VERBOSE)
-    parser.set_defaults(command=command, parser=parser)
+    account_arguments.add_to(commands)
     return parser
 
 
 def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    demo = _add(
+    demo = add_command(
         commands,
         "demo",
         run.demo,
@@ -101,7 +90,7 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     demo.add_argument("--seed", type=whole, default=1, metavar="N", help="another day's traffic (default 1)")
     demo.set_defaults(log_level=logging.ERROR)
 
-    daemon = _add(
+    daemon = add_command(
         commands,
         "run",
         run.daemon,
@@ -109,32 +98,43 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "Serves /metrics, /readyz and a JSON API. SIGTERM and Ctrl-C let the running pass finish; engines keep "
         "running. SIGHUP reads the files again, all or nothing.",
     )
-    _fleet(daemon)
+    add_fleet(daemon)
 
-    once = _add(
+    ingest = add_command(
+        commands,
+        "ingest",
+        run.ingest,
+        "take usage records, in a process of its own",
+        "POST /api/v1/usage as the daemon has it, for more records than it should be busy with; any number of them may "
+        "work on one ledger.",
+    )
+    add_fleet(ingest)
+    ingest.add_argument("--port", type=whole, default=INTAKE_PORT, metavar="N", help="default %(default)s")
+
+    once = add_command(
         commands,
         "once",
         run.once,
         "measure for one window, decide once, show it",
         "The pass is recorded in the ledger, and in mode `act` it acts. While a daemon runs, ask `status` instead.",
     )
-    _fleet(once)
+    add_fleet(once)
     once.add_argument("--window", metavar="DURATION", default="15s", help="how long to measure (default 15s)")
 
-    dashboard = _add(
+    dashboard = add_command(
         commands,
         "dashboard",
         run.dashboard,
         "the pages for finance and ops",
         "Reads the fleet file's ledger, whether or not a daemon runs, and changes nothing.",
     )
-    _fleet(dashboard)
+    add_fleet(dashboard)
     dashboard.add_argument("--port", type=whole, default=DASHBOARD_PORT, metavar="N", help="default %(default)s")
     once.set_defaults(log_level=logging.WARNING)  # its tables tell what the log would
 
 
 def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    check = _add(
+    check = add_command(
         commands,
         "check",
         ask.check,
@@ -144,9 +144,9 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     check.add_argument(
         "paths", nargs="*", type=Path, metavar="POLICY", help="policy files or folders, instead of the fleet's"
     )
-    _fleet(check, required=False)
+    add_fleet(check, required=False)
 
-    schema = _add(
+    schema = add_command(
         commands,
         "schema",
         ask.schema,
@@ -155,16 +155,16 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     schema.add_argument("kind", choices=("policy", "fleet"), help="which of the two files")
 
-    status = _add(
+    status = add_command(
         commands,
         "status",
         ask.status,
         "the last pass, from the ledger",
         "Works whether or not the daemon runs. A ? is a value that could not be had; `explain` says why.",
     )
-    _fleet(status)
+    add_fleet(status)
 
-    explain = _add(
+    explain = add_command(
         commands,
         "explain",
         ask.explain_service,
@@ -172,9 +172,9 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "Works whether or not the daemon runs.",
     )
     _service(explain)
-    _fleet(explain)
+    add_fleet(explain)
 
-    pause = _add(
+    pause = add_command(
         commands,
         "pause",
         ask.pause,
@@ -183,15 +183,15 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     )
     _service(pause)
     pause.add_argument("--reason", required=True, metavar="TEXT", help="for whoever wonders at 2 AM")
-    _fleet(pause)
+    add_fleet(pause)
 
-    resume = _add(commands, "resume", ask.resume, "decide again", "Ends a pause from the daemon's next pass on.")
+    resume = add_command(commands, "resume", ask.resume, "decide again", "Ends a pause from the daemon's next pass on.")
     _service(resume)
-    _fleet(resume)
+    add_fleet(resume)
 
 
 def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    measure = _add(
+    measure = add_command(
         commands,
         "profile",
         profile,
@@ -235,7 +235,7 @@ def _backtest(arguments: argparse.Namespace) -> int:
 
 
 def _add_backtest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    rehearse = _add(
+    rehearse = add_command(
         commands,
         "backtest",
         _backtest,
@@ -249,11 +249,6 @@ def _add_backtest(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 def _service(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("service", metavar="SERVICE", help="its name in the fleet file")
-
-
-def _fleet(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    default = DEFAULT_FLEET if required else None
-    parser.add_argument("--fleet", type=Path, default=default, metavar="FILE", help="fleet file (default fleet.yaml)")
 
 
 if __name__ == "__main__":

@@ -27,8 +27,17 @@ LATE_AFTER_INTERVALS = 3
 PRUNE_EVERY = timedelta(hours=1)
 """Retention is kept to the hour. A guess: frequent enough that one deletion stays small."""
 
+ACCOUNT_EVERY = timedelta(minutes=5)
+"""How often the accountant works. A guess: late records and budgets of hours and months need no more."""
+
+FIRST_ACCOUNT = timedelta(minutes=1)
+"""After the first passes, which matter more; what budgets hold back is known from then on. A guess."""
+
 FIRST_PRUNE = timedelta(minutes=1)
 """Also a daemon that is restarted often keeps its retention. A guess: after the first passes, which matter more."""
+
+PASS = "pass"
+"""The job of passes."""
 
 Clock = Callable[[], datetime]
 
@@ -51,6 +60,7 @@ class Daemon:
 
     reload    reads the files again and returns the plan to go on with; raises ConfigError when anything is wrong
     prune     deletes what retention no longer keeps
+    account   one round of the accountant, in a job of its own: no pass waits for it
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class Daemon:
         clock: Clock = utc_now,
         reload: Callable[[], Plan] | None = None,
         prune: Callable[[datetime], None] | None = None,
+        account: Callable[[datetime], object] | None = None,
     ) -> None:
         self._shell = shell
         self._plan = plan
@@ -69,8 +80,11 @@ class Daemon:
         self._clock = clock
         self._reload = reload
         self._prune = prune
+        self._account = account
         self._on_pass: list[Callable[[PassResult], None]] = []
+        self._on_stop: list[Callable[[], None]] = []
         self._one_at_a_time = threading.Lock()
+        self._one_round_at_a_time = threading.Lock()
         # A SimpleQueue and no Event: only its put() may be called by a signal handler at any moment.
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._latest: PassResult | None = None
@@ -95,9 +109,24 @@ class Daemon:
             told(result)
         return result
 
+    def account(self) -> None:
+        """One round of the accountant, now, beside the passes."""
+        if self._account is not None:
+            with self._one_round_at_a_time:
+                self._account(self._clock())
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is, as the passes see it."""
+        return self._clock
+
     def on_pass(self, told: Callable[[PassResult], None]) -> None:
         """Tell ``told`` of every finished pass."""
         self._on_pass.append(told)
+
+    def on_stop(self, told: Callable[[], None]) -> None:
+        """Tell ``told`` that ``run`` ends: jobs that take long should stop where they can go on another time."""
+        self._on_stop.append(told)
 
     def run(self) -> None:
         """Passes every interval until SIGTERM or SIGINT, which let the running pass finish; SIGHUP reloads."""
@@ -108,6 +137,8 @@ class Daemon:
             while self._signals.get() == signal.SIGHUP:
                 self._reloaded(scheduler)
         finally:
+            for told in self._on_stop:
+                told()
             scheduler.shutdown(wait=True)
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -138,27 +169,11 @@ class Daemon:
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(timezone=UTC)
         scheduler.add_listener(self._overran, EVENT_JOB_MAX_INSTANCES)
-        scheduler.add_job(
-            self._pass_job,
-            "interval",
-            seconds=self._plan.interval_s,
-            id="pass",
-            next_run_time=datetime.now(UTC),  # noqa: TID251 - the scheduler lives on the wall clock
-            coalesce=True,
-            max_instances=1,
-            misfire_grace_time=None,
-        )
+        _every(scheduler, PASS, self._pass_job, timedelta(seconds=self._plan.interval_s), timedelta())
         if self._prune is not None:
-            scheduler.add_job(
-                self._prune_job,
-                "interval",
-                seconds=PRUNE_EVERY.total_seconds(),
-                id="prune",
-                next_run_time=datetime.now(UTC) + FIRST_PRUNE,  # noqa: TID251 - likewise
-                coalesce=True,
-                max_instances=1,
-                misfire_grace_time=None,
-            )
+            _every(scheduler, "prune", self._prune_job, PRUNE_EVERY, FIRST_PRUNE)
+        if self._account is not None:
+            _every(scheduler, "account", self._account_job, ACCOUNT_EVERY, FIRST_ACCOUNT)
         return scheduler
 
     def _pass_job(self) -> None:
@@ -176,7 +191,16 @@ class Daemon:
         except LedgerError as error:
             log.warning("old rows were not deleted: %s; the next try is in an hour", error)
 
-    def _overran(self, _: JobSubmissionEvent) -> None:
+    def _account_job(self) -> None:
+        try:
+            self.account()
+        except Exception:  # nothing that the accountant meets may end the daemon
+            log.exception("the accountant's round failed; the next one is in %s", ACCOUNT_EVERY)
+
+    def _overran(self, event: JobSubmissionEvent) -> None:
+        if event.job_id != PASS:
+            log.info("the job %s still runs; it goes on where it is", event.job_id)
+            return
         self.overruns += 1
         log.warning(
             "a pass took longer than the interval of %g s, so one was skipped (%d so far); "
@@ -200,7 +224,7 @@ class Daemon:
                 log.exception("reload failed, everything stays as it was")
                 return
             if plan.interval_s != self._plan.interval_s:
-                scheduler.reschedule_job("pass", trigger="interval", seconds=plan.interval_s)
+                scheduler.reschedule_job(PASS, trigger="interval", seconds=plan.interval_s)
             self._plan = plan
             known = set(plan.fleet.services)
             services = {name: one for name, one in self._running.memory.services.items() if name in known}
@@ -216,6 +240,21 @@ class Daemon:
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         self._signals.put(number)
+
+
+def _every(
+    scheduler: BackgroundScheduler, name: str, job: Callable[[], None], every: timedelta, first: timedelta
+) -> None:
+    scheduler.add_job(
+        job,
+        "interval",
+        seconds=every.total_seconds(),
+        id=name,
+        next_run_time=datetime.now(UTC) + first,  # noqa: TID251 - the scheduler lives on the wall clock
+        coalesce=True,
+        max_instances=1,
+        misfire_grace_time=None,
+    )
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

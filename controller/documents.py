@@ -68,13 +68,13 @@ def dotted(place: Iterable[str | int]) -> str:
 def nearest(wrong: str, choices: Iterable[str]) -> str:
     """ "; did you mean 'x'?", or the choices when nothing is near and they are few."""
     known = sorted(set(choices))
-    close = _near(wrong, known)
+    close = near(wrong, known)
     if close:
         return close
     return f"; expected one of {', '.join(known)}" if 0 < len(known) <= 12 else ""
 
 
-def _near(wrong: str, choices: Iterable[str]) -> str:
+def near(wrong: str, choices: Iterable[str]) -> str:
     """ "; did you mean 'x'?", or nothing."""
     close = difflib.get_close_matches(wrong, sorted(set(choices)), n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""
@@ -331,7 +331,7 @@ def _shape_problem(model: type[BaseModel], document: Document, place: Place, err
     if kind in ("literal_error", "enum"):
         choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         found = str(error["input"])
-        return document.problem(place, f"'{found}' is not one of {', '.join(choices)}{_near(found, choices)}")
+        return document.problem(place, f"'{found}' is not one of {', '.join(choices)}{near(found, choices)}")
     if kind == "string_too_short":
         return document.problem(place, "must not be empty")
     if kind == "too_short":

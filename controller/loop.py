@@ -23,6 +23,10 @@ from controller.estimate.fleet import estimate
 from controller.estimate.outlook import Lookout, looked_ahead
 from controller.estimate.remembered import states_of
 from controller.estimate.uses import replica_uses
+from controller.estimate.windows import history_after
+from controller.estimate.work_rates import work_rates
+from controller.facts.accounts import WorkRate
+from controller.facts.budgets import Guard
 from controller.facts.decisions import (
     Alert,
     AlertPhase,
@@ -41,6 +45,7 @@ from controller.facts.missing import Missing
 from controller.facts.passes import Gap, PassRecord, PassResult
 from controller.facts.prices import Prices
 from controller.facts.readings import CounterMark, EngineReading, Observation
+from controller.facts.slo import Slo
 
 log = logging.getLogger("pennyweight")
 
@@ -64,6 +69,10 @@ class Shell(Protocol):
 
     def pauses(self) -> Mapping[str, Pause]: ...
 
+    def guards(self) -> Mapping[str, tuple[Guard, ...]]:
+        """What budgets hold back now, by service."""
+        ...
+
     def marks(self) -> tuple[CounterMark, ...]: ...
 
     def record_intent(self, record: PassRecord) -> None: ...
@@ -85,6 +94,7 @@ class Plan:
 
     interval_s      seconds between passes
     rate_window_s   rates and quantiles look back this far
+    cached_token_weight   what handling a cached prompt token takes of computing it, beside attention
     """
 
     fleet: Fleet
@@ -92,6 +102,7 @@ class Plan:
     mode: Mode
     interval_s: float
     rate_window_s: float
+    cached_token_weight: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,8 +138,8 @@ class Running:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
-    """What looking ahead gave in one pass. ``kept`` is for the ledger and covers the services whose turn it is;
-    ``learned`` is for people and covers all."""
+    """What looking ahead gave in one pass. ``kept`` and ``work_rates`` are for the ledger and cover the services whose
+    turn it is; ``learned`` is for people and covers all."""
 
     outlooks: Mapping[str, Outlook]
     lookouts: Mapping[str, Lookout]
@@ -136,25 +147,28 @@ class Ahead:
     kept_at: Mapping[str, datetime]
     kept: Learned | None
     learned: Learned
+    work_rates: tuple[WorkRate, ...]
 
 
 def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple[PassResult, Running]:
     """One trip round. What cannot be recorded first is not done."""
     began_s = shell.elapsed_s()
     observation = shell.observe(now)
-    history = _history(running.history, observation, plan.rate_window_s)
+    history = history_after(running.history, observation, plan.rate_window_s)
     prices = shell.prices(now)
     estimates = estimate(plan.fleet, observation, history, prices, now, running.queue_history)
     pauses = shell.pauses()
     ahead = _look_ahead(plan, running, observation, estimates)
-    decisions, services = _decide(plan, running.memory, observation, estimates, prices, pauses, ahead.outlooks)
+    decisions, services = _decide(
+        plan, running.memory, observation, estimates, prices, pauses, shell.guards(), ahead.outlooks
+    )
     steps = _alerts(plan, running.memory, estimates, decisions, now)
     memory = Memory(services=services, alerts={(one.state.service, one.state.name): one.state for one in steps})
     record = PassRecord(
         at=now,
         mode=plan.mode,
         estimates=estimates,
-        uses=replica_uses(plan.fleet, observation, estimates, prices, running.last_pass_at, now),
+        uses=replica_uses(plan.fleet, observation, estimates, running.last_pass_at, now),
         decisions=decisions,
         marks=shell.marks(),
         memory=memory,
@@ -176,6 +190,7 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
         pauses=pauses,
         problems=problems,
         learned=ahead.learned,
+        work_rates=ahead.work_rates,
     )
     result = _record_outcomes(shell, result, memory)
     _tell(shell, result)
@@ -193,14 +208,10 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
 def _look_ahead(plan: Plan, running: Running, observation: Observation, estimates: Estimates) -> Ahead:
     outlooks: dict[str, Outlook] = {}
     lookouts = dict(running.lookouts)
-    for name, policy in plan.policies.items():
+    for name, service in plan.fleet.services.items():
+        slo = plan.policies[name].slo if name in plan.policies else Slo()  # its work is accounted for all the same
         outlooks[name], lookouts[name] = looked_ahead(
-            plan.fleet.services[name],
-            policy.slo,
-            observation,
-            estimates.services[name],
-            lookouts.get(name) or Lookout(),
-            plan.interval_s,
+            service, slo, observation, estimates.services[name], lookouts.get(name) or Lookout(), plan.interval_s
         )
     shown = _shown(plan, running.shown, lookouts, observation.at)
     keep = _due(plan, running.kept_at, KEPT_EVERY_S, observation.at)
@@ -211,13 +222,14 @@ def _look_ahead(plan: Plan, running: Running, observation: Observation, estimate
         kept_at={**running.kept_at, **dict.fromkeys(keep, observation.at)},
         kept=_learned(keep, outlooks, shown, _states(keep, lookouts)) if keep else None,
         learned=_learned(tuple(outlooks), outlooks, shown, {}),
+        work_rates=work_rates(keep, outlooks, lookouts, plan.cached_token_weight),
     )
 
 
 def _due(plan: Plan, done_at: Mapping[str, datetime], every_s: float, now: datetime) -> tuple[str, ...]:
     """The services whose turn it is, longest waiting first; at most a pass's share of all, so that passes stay even."""
-    share = ceil(len(plan.policies) * plan.interval_s / every_s)
-    waited_s = {name: (now - done_at[name]).total_seconds() if name in done_at else inf for name in plan.policies}
+    share = ceil(len(plan.fleet.services) * plan.interval_s / every_s)
+    waited_s = {name: (now - done_at[name]).total_seconds() if name in done_at else inf for name in plan.fleet.services}
     # Half an interval early rather than late; a clock that went back must not stop it.
     due = [name for name, waited in waited_s.items() if waited >= every_s - plan.interval_s / 2 or waited < 0]
     return tuple(sorted(due, key=lambda name: waited_s[name], reverse=True)[:share])
@@ -233,7 +245,7 @@ def _shown(plan: Plan, before: Mapping[str, Shown], lookouts: Mapping[str, Looko
         )
         for name in due
     }
-    return {name: one for name, one in before.items() if name in plan.policies} | made
+    return {name: one for name, one in before.items() if name in plan.fleet.services} | made
 
 
 def _states(services: Sequence[str], lookouts: Mapping[str, Lookout]) -> dict[StateKey, str]:
@@ -264,6 +276,7 @@ def _decide(
     estimates: Estimates,
     prices: Prices,
     pauses: Mapping[str, Pause],
+    guards: Mapping[str, tuple[Guard, ...]],
     outlooks: Mapping[str, Outlook],
 ) -> tuple[tuple[Decision, ...], dict[str, ServiceMemory]]:
     decisions: list[Decision] = []
@@ -280,6 +293,7 @@ def _decide(
             paused=f"paused by {pause.by} since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.reason}" if pause else "",
             outlook=outlooks[name],
         )
+        situation = replace(situation, guards=guards.get(name, ()))
         made, services[name] = decide_replicas(situation, policy, services.get(name, ServiceMemory()))
         decisions.extend(made)
     return tuple(decisions), services
@@ -336,20 +350,6 @@ def _record_outcomes(shell: Shell, result: PassResult, memory: Memory) -> PassRe
     except LedgerError as error:
         return replace(result, problems=(*result.problems, f"the outcomes of this pass were not recorded: {error}"))
     return result
-
-
-def _history(
-    past: Mapping[str, tuple[EngineReading, ...]], observation: Observation, window_s: float
-) -> dict[str, tuple[EngineReading, ...]]:
-    """The readings of the rate window by target; a target that discovery no longer names is forgotten."""
-    oldest = observation.at - timedelta(seconds=window_s)
-    history = {}
-    for target in observation.targets:
-        reading = observation.engines.get(target.url)
-        kept = tuple(one for one in past.get(target.url, ()) if one.at > oldest)
-        fresh = () if reading is None or isinstance(reading, Missing) else (reading,)
-        history[target.url] = (*kept, *fresh)
-    return history
 
 
 def _queues(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import isnan
@@ -17,6 +17,7 @@ from controller.estimate.demand.history import state_from_history
 from controller.estimate.demand.state import MINUTE_S, DemandState, empty_state
 from controller.estimate.outlook import Lookout
 from controller.estimate.remembered import fitting, lookout_of
+from controller.facts.budgets import Guard
 from controller.facts.decisions import Alert, Decision, Memory, Outcome, OutcomeKind, Pause
 from controller.facts.fleet import Fleet, Variant
 from controller.facts.missing import Missing
@@ -27,8 +28,7 @@ from controller.ledger.write import Ledger
 from controller.loop import Running
 from controller.notify.dispatch import Dispatcher
 from controller.observe.fleet_observer import FleetObserver
-from controller.prices.resolve import resolve
-from controller.prices.source import PriceSource
+from controller.prices.pricing import Pricing
 
 log = logging.getLogger("pennyweight")
 
@@ -50,18 +50,22 @@ class LiveShell:
         fleet: Fleet,
         *,
         observer: FleetObserver,
-        price_sources: Sequence[PriceSource],
+        pricing: Pricing,
         actuators: Mapping[str, Actuator],
         ledger: Ledger,
         dispatcher: Dispatcher,
+        guards: Callable[[], Mapping[str, tuple[Guard, ...]]] = dict,
     ) -> None:
+        """``guards``: what budgets hold back now, by service; none when nobody keeps budgets."""
+        self._guards = guards
         self._fleet = fleet
         self._observer = observer
-        self._price_sources = price_sources
+        self._pricing = pricing
         self._actuators = actuators
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._pauses: Mapping[str, Pause] = {}
+        self._said: set[str] = set()
 
     def restore(self, now: datetime, history: History) -> Running:
         """Go on where the process before stopped. ``history``: what arrived, by minute, where no forecaster was kept.
@@ -92,9 +96,9 @@ class LiveShell:
             resumed=restored.last_pass_at is not None,
         )
 
-    def reload(self, fleet: Fleet) -> None:
+    def reload(self, fleet: Fleet, pricing: Pricing) -> None:
         """Look at and act on ``fleet`` from the next pass on."""
-        self._fleet = fleet
+        self._fleet, self._pricing = fleet, pricing
         self._observer.reload(fleet)
 
     def close(self) -> None:
@@ -112,6 +116,7 @@ class LiveShell:
         states = (state for some in replicas.values() if not isinstance(some, Missing) for state in some)
         unused_until = {state.url: state.unused_until for state in states if state.unused_until is not None}
         seen = self._observer.observe(now, unused_until)
+        self._tell(seen.problems)
         return Observation(
             at=now,
             targets=seen.targets,
@@ -122,8 +127,15 @@ class LiveShell:
             gateway=seen.gateway,
         )
 
+    def _tell(self, problems: Iterable[Missing]) -> None:
+        """Log what could not be found or read when it begins: in a pass after the other it would hide all else."""
+        said = set(map(str, problems))
+        for problem in sorted(said - self._said):
+            log.warning("%s", problem)
+        self._said = said
+
     def prices(self, now: datetime) -> Prices:
-        return resolve(self._fleet, self._price_sources, now)
+        return self._pricing.prices(self._fleet, now)
 
     def pauses(self) -> Mapping[str, Pause]:
         """The last known ones when the ledger cannot be read: then nothing is acted on anyway."""
@@ -132,6 +144,9 @@ class LiveShell:
         except LedgerError as error:
             log.error("pauses could not be read, keeping the last known ones: %s", error)
         return self._pauses
+
+    def guards(self) -> Mapping[str, tuple[Guard, ...]]:
+        return self._guards()
 
     def marks(self) -> tuple[CounterMark, ...]:
         return self._observer.marks()

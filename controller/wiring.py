@@ -9,14 +9,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import nan
 
+from controller.accountant.protocols import Source
+from controller.accounting import Accounting, Tables, followed, spend_logs
 from controller.act.actuator import Actuator
 from controller.act.dry_run import DryRunActuator
 from controller.act.process import ProcessActuator
 from controller.act.systemd import SystemdActuator
+from controller.attribute.charges import Bill
 from controller.daemon import Clock, Daemon, utc_now
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
-from controller.errors import ConfigError, LedgerError, Problem
+from controller.errors import ConfigError, PennyweightError, Problem
 from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
 from controller.loop import Plan
@@ -35,12 +38,17 @@ from controller.policy.load import load_policies
 from controller.prices.aws import clients
 from controller.prices.aws_on_demand import AwsOnDemand
 from controller.prices.aws_spot import AwsSpot
+from controller.prices.bills import cost_explorer, cur, focus
 from controller.prices.book import PriceBook
 from controller.prices.overrides import Overrides
 from controller.prices.quotes import Quoter
 from controller.prices.source import PriceSource
+from controller.settings.account import UsageSource
 from controller.settings.load import Settings
 from controller.shell import LiveShell
+from controller.usage.access_log import access_log
+from controller.usage.batch import Rules
+from controller.usage.otel import otel_spans
 
 ENGINES = ADAPTERS
 """How each engine's metrics are read, by the fleet file's ``engine``."""
@@ -65,6 +73,20 @@ QUOTERS: Mapping[str, Callable[[], Quoter]] = {
 }
 """Who is asked for prices between passes; what they answer is kept, and a pass reads what was kept."""
 
+USAGE_SOURCES: Mapping[str, Callable[[UsageSource, Callable[[], Rules]], Source]] = {
+    "litellm": spend_logs,
+    "access_log": followed(access_log),
+    "otel": followed(otel_spans),
+}
+"""Where usage records are read from, by the one block of a source under ``account.sources``."""
+
+BILLS: Mapping[str, Callable[..., tuple[Bill, ...]]] = {
+    "cost_explorer": lambda client, first, until, regions: (cost_explorer.read(client, first, until, regions),),
+    "cur": lambda paths: (cur.read(paths),),
+    "focus": focus.read,
+}
+"""How a bill is read, by who made it: of a provider, or from files."""
+
 ACTUATORS: Mapping[str, Callable[[], Actuator]] = {
     "dry_run": DryRunActuator,
     "process": ProcessActuator,
@@ -80,6 +102,10 @@ CHANNELS: Mapping[str, Callable[[Settings], Channel]] = {
 
 KNOBS = (decide_replicas,)
 """What is turned, in this order, one knob a variant and pass."""
+
+
+TABLES = Tables(prices=PRICES, quoters=QUOTERS, sources=USAGE_SOURCES)
+"""What the accounts are built from."""
 
 
 def offers() -> Collection[str]:
@@ -100,15 +126,17 @@ def plan_of(settings: Settings, policies: Mapping[str, ServicePolicy]) -> Plan:
         mode=settings.mode,
         interval_s=settings.interval_s,
         rate_window_s=settings.rate_window_s,
+        cached_token_weight=settings.account.cached_token_weight,
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A daemon and what people look at it through."""
+    """A daemon, its accounts, and what people look at it through."""
 
     daemon: Daemon
     dispatcher: Dispatcher
+    accounting: Accounting
 
 
 @contextmanager
@@ -125,33 +153,44 @@ def built(
     reload      reads the settings again; its ConfigError leaves everything as it is
     """
     available = {name: make() for name, make in ACTUATORS.items()} | dict(actuators or {})
-    plan = _runnable(plan_of(settings, policies_of(settings)), available, settings)
-    ledger = Ledger.open(settings.ledger_url)
+    policies = policies_of(settings)
+    plan = _runnable(plan_of(settings, policies), available, settings)
+    ledger = Ledger.open(settings.ledger_url, settings.fleet_name)
     try:
         ledger.claim()
-    except LedgerError:
+        _owned(ledger, settings, clock())
+        dispatcher = Dispatcher({name: CHANNELS[name](settings) for name in settings.channels})
+        accounting = Accounting(settings, policies, TABLES, dispatcher.post)
+    except PennyweightError:
         ledger.close()
         raise
-    dispatcher = Dispatcher({name: CHANNELS[name](settings) for name in settings.channels})
     shell = LiveShell(
         settings.fleet,
         observer=_observer(settings),
-        price_sources=[make() for make in PRICES.values()],
+        pricing=accounting.pricing,
         actuators=available,
         ledger=ledger,
         dispatcher=dispatcher,
+        guards=accounting.accountant.guards,
     )
 
     def reloaded() -> Plan:
         if reload is None:
             return plan
         fresh = reload()
-        replacement = _runnable(plan_of(fresh, policies_of(fresh)), available, fresh)
-        shell.reload(fresh.fleet)
+        fresh_policies = policies_of(fresh)
+        replacement = _runnable(plan_of(fresh, fresh_policies), available, fresh)
+        if fresh.fleet_name != settings.fleet_name:
+            raise ConfigError([Problem(str(fresh.file), 0, 0, "fleet", "a fleet takes another name at a restart")])
+        _owned(ledger, fresh, clock())
+        accounting.reload(fresh, fresh_policies)
+        shell.reload(fresh.fleet, accounting.pricing)
         return replacement
 
     def prune(now: datetime) -> None:
-        ledger.prune(now, settings.keep_minutes_s, settings.keep_decisions_s)
+        if accounting.leads():
+            ledger.prune(now, settings.keep_minutes_s, settings.keep_decisions_s)
+            accounting.forget(now)
 
     def history(service: str, start: datetime, end: datetime) -> list[float]:
         with closing(LedgerReader(settings.ledger_url)) as reader:
@@ -159,9 +198,20 @@ def built(
         return [nan if one.arrivals_per_s is None else one.arrivals_per_s for one in minutes]
 
     try:
-        daemon = Daemon(shell, plan, shell.restore(clock(), history), clock=clock, reload=reloaded, prune=prune)
-        yield Built(daemon=daemon, dispatcher=dispatcher)
+        daemon = Daemon(
+            shell,
+            plan,
+            shell.restore(clock(), history),
+            clock=clock,
+            reload=reloaded,
+            prune=prune,
+            account=accounting.accountant.step,
+        )
+        daemon.on_stop(accounting.accountant.stop)
+        accounting.watch(daemon.latest)
+        yield Built(daemon=daemon, dispatcher=dispatcher, accounting=accounting)
     finally:
+        accounting.close()
         shell.close()
 
 
@@ -176,6 +226,21 @@ def _runnable(plan: Plan, available: Mapping[str, Actuator], settings: Settings)
     if problems:
         raise ConfigError(problems)
     return plan
+
+
+def _owned(ledger: Ledger, settings: Settings, now: datetime) -> None:
+    """The services are this fleet's, or a ConfigError: two daemons never decide about one service."""
+    problems = [
+        Problem(str(settings.file), 0, 0, f"services.{service}", f"{_whose(other)} on the same ledger has it already")
+        for service, other in ledger.own(settings.fleet, now).items()
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _whose(fleet: str) -> str:
+    told = f"the fleet '{fleet}'" if fleet else "a fleet without a name"
+    return f"the running daemon of {told}"
 
 
 def _observer(settings: Settings) -> FleetObserver:

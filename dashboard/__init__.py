@@ -1,1 +1,1 @@
-"""The Streamlit dashboard: asks the ledger's read side, never writes. Three pages, and pure helpers that they share."""
+"""The Streamlit dashboard: asks the ledger's read side, never writes. Pages, and pure helpers that they share."""

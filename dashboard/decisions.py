@@ -1,4 +1,4 @@
-"""The fourth page: every decision with its sentence, its numbers, its money and what became of it."""
+"""The last page: every decision with its sentence, its numbers, its money and what became of it."""
 
 from __future__ import annotations
 

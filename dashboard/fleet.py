@@ -11,9 +11,9 @@ from controller.facts.decisions import AlertPhase, Pause
 from controller.facts.money import EPOCH
 from controller.ledger.queries import RecordedDecision
 from controller.ledger.read import LedgerReader
-from controller.ledger.rows import Cost, FleetNow, ReplicaMinute, ServiceMinute
+from controller.ledger.rows import Cost, FleetNow, RecordedPass, ReplicaMinute, ServiceMinute
 from dashboard import look
-from dashboard.clock import MINUTE, Clock
+from dashboard.clock import MINUTE, STALE_AFTER, Clock
 from dashboard.formats import (
     UNKNOWN,
     compact,
@@ -67,14 +67,13 @@ def _body(reader: LedgerReader, clock: Clock) -> None:
     now = reader.fleet_now()
     if now is None:
         return
-    minute = clock.last_pass.replace(second=0, microsecond=0)
-    uses = reader.replica_minutes(minute - MINUTE, minute + MINUTE)  # what it looked back on may lie in the one before
+    uses = _uses(reader, now)
     st.html(look.cards(_cards(reader, clock, now.fleet, uses)))
     _attention(reader, clock, now)
     st.subheader("Services", anchor=False)
     pauses = reader.pauses()
     rows = [
-        _row(one, uses, reader.last_decision(one.service), pauses.get(one.service), str(now.last_pass.mode))
+        _row(one, uses, reader.last_decision(one.service), pauses.get(one.service), str(now.pass_of(one.service).mode))
         for one in now.services
     ]
     if rows:
@@ -83,6 +82,13 @@ def _body(reader: LedgerReader, clock: Clock) -> None:
             st.html("".join(unknown))
     else:
         st.html(look.note("No service.", "The last pass saw none; its minute may have been forgotten already."))
+
+
+def _uses(reader: LedgerReader, now: FleetNow) -> tuple[ReplicaMinute, ...]:
+    """Of the minute of each fleet's last pass, and of the one before: what a pass looked back on may lie in that."""
+    minutes = {one.at.replace(second=0, microsecond=0): None for one in now.passes}
+    found = [use for at in minutes for use in reader.replica_minutes(at - MINUTE, at + MINUTE)]
+    return tuple(dict.fromkeys(found))
 
 
 def _cards(
@@ -164,7 +170,8 @@ def _replicas_card(fleet: ServiceMinute | None, line: list[str]) -> Card:
 def _attention(reader: LedgerReader, clock: Clock, now: FleetNow) -> None:
     """Alerts, problems of the last pass, and time that nobody watched: only when there are any."""
     notes = [*_alerts(reader, clock)]
-    notes += [look.note("Last pass:", one, "warn") for one in now.last_pass.problems]
+    notes += [_stopped(one) for one in now.passes[1:] if clock.live and clock.now - one.at > STALE_AFTER]
+    notes += [look.note(f"Last pass{_of(last)}:", one, "warn") for last in now.passes for one in last.problems]
     gaps = bands(reader.gaps(clock.until - DAY, clock.until), clock.until - DAY, clock.until)
     notes += [
         look.note(f"Gap, {one.name}", f"from {short_moment(one.start)} to {short_moment(one.end)} UTC: {one.why}")
@@ -173,6 +180,16 @@ def _attention(reader: LedgerReader, clock: Clock, now: FleetNow) -> None:
     if notes:
         st.subheader("Needs attention", anchor=False)
         st.html("".join(notes))
+
+
+def _stopped(last: RecordedPass) -> str:
+    """Of a fleet whose daemon is silent while that of another one works."""
+    asked = "is its daemon running? Its services are shown as they were."
+    return look.note("Stale.", f"Last pass{_of(last)} at {short_moment(last.at)} UTC: {asked}", "warn")
+
+
+def _of(last: RecordedPass) -> str:
+    return f" of the fleet {last.fleet}" if last.fleet else ""
 
 
 def _alerts(reader: LedgerReader, clock: Clock) -> list[str]:

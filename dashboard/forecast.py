@@ -168,7 +168,7 @@ def _over_time(
 ) -> None:
     start, end = minutes[0].minute, clock.until + timedelta(seconds=horizon_s)
     made = reader.forecasts(service, start, end, horizon_s) if horizon_s else ()
-    over = Range(start=start, end=end, gaps=bands(reader.gaps(start, end), start, end))
+    over = Range(start=start, end=end, gaps=bands(reader.gaps(start, end, service), start, end))
     title = f"What was expected {ahead(horizon_s)}, and what came" if made else "What came"
     st.subheader(title, anchor=False)
     if not made:

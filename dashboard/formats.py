@@ -74,6 +74,12 @@ def short_moment(at: datetime) -> str:
     return f"{utc.day} {utc:%b %H:%M:%S}"
 
 
+def short_hour(at: datetime) -> str:
+    """A UTC time whose seconds do not matter ("1 Mar 12:05")."""
+    utc = at.astimezone(UTC)
+    return f"{utc.day} {utc:%b %H:%M}"
+
+
 def plain(value: float) -> str:
     """A number that decided, neither padded nor cut to nothing."""
     if float(value).is_integer():

@@ -38,7 +38,7 @@ def framed(title: str, body: Body) -> None:
     st.html(look.CSS)
     st.title(title, anchor=False)
     try:
-        reader = _reader(os.environ.get(LEDGER_VARIABLE) or DEFAULT_LEDGER)
+        reader = _reader(ledger_url())
         last = reader.last_pass()
         if last is None:
             _nothing("The ledger is there, and no pass has been recorded in it yet.")
@@ -50,6 +50,11 @@ def framed(title: str, body: Body) -> None:
         body(reader, time)
     except LedgerError as error:
         _nothing(f"The ledger could not be read: {error}.")
+
+
+def ledger_url() -> str:
+    """The ledger that the pages read."""
+    return os.environ.get(LEDGER_VARIABLE) or DEFAULT_LEDGER
 
 
 def _nothing(what: str) -> None:

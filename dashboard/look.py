@@ -34,6 +34,8 @@ h2, h3 {{ font-size: 1.02rem !important; font-weight: 600 !important; padding: .
 .pw-value {{ color: {INK}; font-size: 1.5rem; font-weight: 620; line-height: 1.35; font-variant-numeric: tabular-nums;
   white-space: nowrap; }}
 .pw-card.pw-first .pw-value {{ color: {MONEY}; }}
+.pw-card.warn .pw-value {{ color: {AMBER}; }}
+.pw-card.bad .pw-value {{ color: {RED}; }}
 .pw-sub {{ color: {MUTED}; font-size: .76rem; line-height: 1.35; }}
 .pw-card img {{ display: block; width: 100%; height: 26px; margin-top: .35rem; }}
 .pw-table {{ width: 100%; overflow-x: auto; border: 1px solid {LINE}; border-radius: 10px; }}
@@ -44,6 +46,7 @@ h2, h3 {{ font-size: 1.02rem !important; font-weight: 600 !important; padding: .
 .pw-table tr:last-child td {{ border-bottom: 0; }}
 .pw-table .pw-num {{ text-align: right; white-space: nowrap; }}
 .pw-table .pw-wide {{ min-width: 19rem; }}
+.pw-table .pw-mid {{ min-width: 10.5rem; }}
 .pw-table .pw-tight {{ white-space: nowrap; }}
 .pw-table a {{ color: {BLUE}; text-decoration: none; font-weight: 600; }}
 .pw-unknown {{ color: {GAP}; font-style: italic; font-weight: 400; font-size: .95em; border-bottom: 1px dotted {GAP};
@@ -64,13 +67,14 @@ h2, h3 {{ font-size: 1.02rem !important; font-weight: 600 !important; padding: .
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Card:
-    """One figure of the head row. ``why`` says why it is unknown; ``spark`` holds SVG point lists."""
+    """One figure of the head row. ``why`` says why it is unknown; ``spark`` holds SVG point lists; ``tone`` warns."""
 
     label: str
     value: str
     sub: str = ""
     why: str = ""
     spark: Sequence[str] = ()
+    tone: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,7 +116,7 @@ def _card(one: Card, *, first: bool) -> str:
         for run in one.spark
     )
     return (
-        f'<div class="pw-card{" pw-first" if first else ""}"><div class="pw-label">{escape(one.label)}</div>'
+        f'<div class="pw-card{" pw-first" if first else ""} {one.tone}"><div class="pw-label">{escape(one.label)}</div>'
         f'<div class="pw-value">{_text(one.value, one.why)}</div>'
         f'<div class="pw-sub">{escape(one.why or one.sub)}</div>{_picture(lines)}</div>'
     )

@@ -94,7 +94,7 @@ def _body(reader: LedgerReader, clock: Clock) -> None:
         said = f"Nothing was recorded of {service} from {short_moment(start)} to {short_moment(end)} UTC."
         st.html(look.note("Nothing in this range.", said))
         return
-    over = Range(start=start, end=end, gaps=bands(reader.gaps(start, end), start, end))
+    over = Range(start=start, end=end, gaps=bands(reader.gaps(start, end, service), start, end))
     _replicas(reader, service, minutes, over)
     for first in range(0, len(FIGURES), COLUMNS):
         for column, figure in zip(st.columns(COLUMNS, gap="large"), FIGURES[first:], strict=False):

@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
 from controller.facts.readings import Counter, Distribution, Gauge
 from controller.observe.engines import ADAPTERS
-from controller.quantities import duration_text
+from controller.quantities import duration_s, duration_text
+from controller.serve.account_metrics import ACCOUNT_METRICS
 from controller.serve.names import ESTIMATES, OTHERS
 from controller.settings.shapes import FleetShape
 
@@ -26,7 +27,7 @@ def exported() -> Iterator[str]:
     yield "|---|---|"
     for metric in ESTIMATES:
         yield f"| `{metric.name}` | {metric.help} By service and variant. |"
-    for name, text in OTHERS.items():
+    for name, text in (*OTHERS.items(), *ACCOUNT_METRICS.items()):
         yield f"| `{name}` | {text} |"
 
 
@@ -59,7 +60,7 @@ def fleet_keys() -> Iterator[str]:
 def keys(shape: type[BaseModel], above: str) -> Iterator[tuple[str, str, str]]:
     """(key, default, meaning) of a shape and all that it holds."""
     for name, field in shape.model_fields.items():
-        place = f"{above}{name}"
+        place = f"{above}{field.alias or name}"
         yield place, _default(field), field.description or ""
         for inner, step in _inside(field.annotation):
             yield from keys(inner, f"{place}{step}.")
@@ -69,13 +70,17 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "required"
     value = field.default
-    if value is None or isinstance(value, BaseModel) or value in ((), {}):
+    if value is None or isinstance(value, BaseModel) or value in ((), {}, ""):
         return ""
     if isinstance(value, float):
-        return f"`{duration_text(value)}`"
+        return f"`{duration_text(value) if _is_duration(field) else f'{value:g}'}`"
     if isinstance(value, tuple):
-        return f"`{'-'.join(map(str, value)) if isinstance(value[0], int) else ', '.join(value)}`"
+        return f"`{'-'.join(map(str, value)) if isinstance(value[0], int) else ', '.join(map(str, value))}`"
     return f"`{value}`"
+
+
+def _is_duration(field: FieldInfo) -> bool:
+    return any(isinstance(one, BeforeValidator) and one.func is duration_s for one in field.metadata)
 
 
 def _inside(annotation: Any) -> Iterator[tuple[type[BaseModel], str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,12 +14,23 @@ import pytest
 from controller.catalog.load import find_gpu, find_model
 from controller.decide.rules import Behaviour, ReplicaRule, ServicePolicy, Targets
 from controller.errors import LedgerError
+from controller.facts.budgets import Guard
 from controller.facts.decisions import Alert, Decision, Memory, Outcome, OutcomeKind, Pause
 from controller.facts.fleet import Capacity, CapacityType, EngineKind, Fleet, Mode, Service, Variant
 from controller.facts.missing import Missing
 from controller.facts.passes import PassRecord, PassResult
 from controller.facts.prices import Price
-from controller.facts.readings import Counter, EngineReading, Gauge, Observation, Phase, ReplicaState, Target
+from controller.facts.readings import (
+    Counter,
+    Distribution,
+    EngineReading,
+    Gauge,
+    Histogram,
+    Observation,
+    Phase,
+    ReplicaState,
+    Target,
+)
 from controller.facts.slo import Slo
 from controller.loop import Plan
 
@@ -28,11 +39,14 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 @dataclass
 class World:
-    """What the shell sees and does. ``queue`` is per replica; None: the engines do not answer."""
+    """What the shell sees and does. ``queue`` is per replica; None: the engines do not answer. ``lengths``: of requests,
+    where the engines tell them."""
 
     queue: float | None = 0.0
+    lengths: Mapping[Distribution, Histogram] = field(default_factory=dict)
     replicas: int = 2
     paused: dict[str, Pause] = field(default_factory=dict)
+    guarded: dict[str, tuple[Guard, ...]] = field(default_factory=dict)
     ledger_down: bool = False
     outcomes_down: bool = False
     actuator_breaks: Exception | None = None
@@ -69,6 +83,7 @@ class World:
             engine=EngineKind.VLLM,
             gauges={Gauge.RUNNING: 4.0, Gauge.QUEUE_DEPTH: self.queue, Gauge.KV_CACHE_RATIO: 0.5},
             counters={Counter.OUTPUT_TOKENS: 1500.0, Counter.PROMPT_TOKENS: 3000.0, Counter.REQUESTS: 15.0},
+            histograms=self.lengths,
         )
 
     def prices(self, now: datetime) -> dict:
@@ -77,6 +92,9 @@ class World:
 
     def pauses(self) -> dict[str, Pause]:
         return self.paused
+
+    def guards(self) -> dict[str, tuple[Guard, ...]]:
+        return self.guarded
 
     def marks(self) -> tuple:
         return ()

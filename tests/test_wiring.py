@@ -2,20 +2,27 @@
 
 import ast
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from controller import wiring
 from controller.facts.fleet import EngineKind
+from controller.settings.account_shapes import PricesShape, SourceShape
 from controller.settings.shapes import ActuatorShape
 
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 SHARED = {
-    "prices": {"source", "resolve", "aws", "listed", "quotes"},
+    "prices": {"source", "resolve", "aws", "listed", "pricing", "quotes"},
     "act": {"actuator", "life", "probe", "records", "targets"},
     "notify": {"channel", "dispatch"},
+    "prices/bills": {"rows"},
+    "usage": {
+        *("batch", "decode", "directory", "files", "fleet", "identity"),
+        *("pull", "spend_rows", "tail", "told"),
+    },
 }
 """Files that all members of a room use; every other file is a member and must be in the room's table."""
 
@@ -26,10 +33,25 @@ def modules(room: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("room", "table"),
-    [("prices", {**wiring.PRICES, **wiring.QUOTERS}), ("act", wiring.ACTUATORS), ("notify", wiring.CHANNELS)],
+    [
+        ("prices", {**wiring.PRICES, **wiring.QUOTERS}),
+        ("prices/bills", wiring.BILLS),
+        ("usage", wiring.USAGE_SOURCES),
+        ("act", wiring.ACTUATORS),
+        ("notify", wiring.CHANNELS),
+    ],
 )
 def test_every_member_of_a_room_is_in_its_table(room, table):
     assert modules(room) - SHARED[room] == set(table)
+
+
+def test_every_source_of_usage_can_be_named_in_the_fleet_file_and_the_other_way_round():
+    assert set(SourceShape.model_fields) - {"name", "services"} == set(wiring.USAGE_SOURCES)
+
+
+def test_every_quoter_can_be_named_in_the_fleet_file_and_the_other_way_round():
+    (named,) = get_args(PricesShape.model_fields["sources"].annotation)[:1]
+    assert set(get_args(named)) == set(wiring.QUOTERS)
 
 
 def test_every_engine_has_an_adapter():
@@ -40,7 +62,9 @@ def test_every_actuator_can_be_named_in_the_fleet_file_and_the_other_way_round()
     assert set(ActuatorShape.model_fields) == {*wiring.ACTUATORS, "emulated"}
 
 
-@pytest.mark.parametrize("table", ["SOURCES", "PRICES", "QUOTERS", "ACTUATORS", "KNOBS", "CHANNELS"])
+@pytest.mark.parametrize(
+    "table", ["SOURCES", "PRICES", "QUOTERS", "USAGE_SOURCES", "BILLS", "ACTUATORS", "KNOBS", "CHANNELS"]
+)
 def test_contributing_explains_every_table(table):
     assert f"`{table}`" in CONTRIBUTING
 

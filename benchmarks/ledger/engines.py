@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -16,14 +17,25 @@ from controller.ledger.migrate import migrate
 ENGINES = ("sqlite", "postgresql")
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An empty ledger with this program's schema, durable as in production. ``server``: PostgreSQL's first process."""
+
+    url: str
+    server: psutil.Process | None = None
+
+    def server_cpu_s(self) -> float:
+        """CPU seconds of this ledger's own server so far; 0 on SQLite, which has none."""
+        return 0.0 if self.server is None else sum(map(_cpu_s, (self.server, *self.server.children(recursive=True))))
+
+
 @contextmanager
-def ledger(engine: str) -> Iterator[str]:
-    """The URL of an empty ledger with this program's schema, durable as in production."""
+def ledger(engine: str) -> Iterator[Opened]:
     with tempfile.TemporaryDirectory(prefix="pw-bench-") as folder:
         if engine == "sqlite":
             url = f"sqlite:///{folder}/ledger.db"
             made(url)
-            yield url
+            yield Opened(url)
             return
         os.environ["XDG_RUNTIME_DIR"] = str(Path(folder, "run"))
         Path(folder, "run").mkdir(mode=0o700)
@@ -31,9 +43,10 @@ def ledger(engine: str) -> Iterator[str]:
 
         server = get_server(Path(folder, "data"), cleanup_mode="stop")
         try:
-            url = f"postgresql+psycopg://postgres@/postgres?host={server.get_postmaster_info().socket_dir}"
+            main = server.get_postmaster_info()
+            url = f"postgresql+psycopg://postgres@/postgres?host={main.socket_dir}"
             made(url)
-            yield url
+            yield Opened(url, psutil.Process(main.pid))
         finally:
             server.cleanup()
 
@@ -44,11 +57,10 @@ def made(url: str) -> None:
     engine.dispose()
 
 
-def server_cpu_s() -> float:
-    """CPU seconds of every PostgreSQL process on this machine so far."""
-    total = 0.0
-    for process in psutil.process_iter(["name", "cpu_times"]):
-        if (process.info["name"] or "").startswith("postgres") and process.info["cpu_times"]:
-            times = process.info["cpu_times"]
-            total += times.user + times.system
-    return total
+def _cpu_s(process: psutil.Process) -> float:
+    """With the children that it has waited for: connections that ended are in it."""
+    try:
+        times = process.cpu_times()
+    except psutil.NoSuchProcess:
+        return 0.0
+    return float(times.user + times.system + times.children_user + times.children_system)

@@ -52,6 +52,7 @@ def named(engine: Engine, fleet: Fleet) -> Numbers:
             f"replica-{number}",
             pools[number % len(pools)][2],
             "",
+            "",
             pool_ids[number % len(pools)],
         )
         for number in range(fleet.replicas)

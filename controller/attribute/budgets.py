@@ -105,7 +105,14 @@ def state_of(found: BudgetStanding) -> BudgetState:
         p50_nanousd=None if isinstance(found.p50_nanousd, Missing) else found.p50_nanousd,
         p90_nanousd=None if isinstance(found.p90_nanousd, Missing) else found.p90_nanousd,
         state=str(found.phase),
+        at_limit=str(found.budget.at_limit),
+        burn=_known_rates(found.burn),
     )
+
+
+def _known_rates(burn: BurnRates) -> dict[str, float]:
+    named = {"1 h": burn.hour, "6 h": burn.six_hours, "1 d": burn.day, "3 d": burn.three_days}
+    return {name: rate for name, rate in named.items() if not isinstance(rate, Missing)}
 
 
 def news(found: BudgetStanding, memory: BudgetMemory | None) -> tuple[tuple[BudgetNews, ...], BudgetMemory]:

@@ -141,6 +141,16 @@ def applied(hour: datetime, usage: Sequence[UsageLine], commitments: Iterable[Co
     )
 
 
+def may_cover(one: Commitment, line: UsageLine) -> bool:
+    """Whether ``one`` is for such usage: it names the commitment, or it is on demand, of its offers and names none."""
+    if not _in_scope(one, line):
+        return False
+    if line.commitment:
+        return line.commitment == one.id
+    offers = one.rates_nanousd_per_gpu_hour if one.spends else one.offers
+    return line.capacity_type is CapacityType.ON_DEMAND and line.offer in offers
+
+
 @dataclass(slots=True, kw_only=True)
 class _Desk:
     """An hour in work. ``left``: GPU-microseconds of each line that nothing covers yet."""
@@ -207,16 +217,9 @@ class _Desk:
 
     def _eligible(self, one: Commitment) -> tuple[list[int], list[int]]:
         """Lines that name the commitment; and the others that it may cover, the best first."""
-        here = [at for at, line in enumerate(self.lines) if self.left[at] > 0 and _in_scope(one, line)]
-        named = [at for at in here if self.lines[at].commitment == one.id]
-        offers = one.rates_nanousd_per_gpu_hour if one.spends else one.offers
-        fitting = [
-            at
-            for at in here
-            if not self.lines[at].commitment
-            and self.lines[at].capacity_type is CapacityType.ON_DEMAND
-            and self.lines[at].offer in offers
-        ]
+        here = [at for at, line in enumerate(self.lines) if self.left[at] > 0 and may_cover(one, line)]
+        named = [at for at in here if self.lines[at].commitment]
+        fitting = [at for at in here if not self.lines[at].commitment]
         fitting.sort(key=lambda at: _worth(one, self.lines[at]))
         return named, fitting
 

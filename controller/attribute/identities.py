@@ -124,8 +124,28 @@ def explained(hours: PoolHours, logged: HourLines) -> Ints:
     return result
 
 
+def unlogged(hours: PoolHours, logged: HourLines) -> HourLines:
+    """What the engines counted and no record tells, as ``__unattributed__``'s: so a pool's lines have all its tokens.
+
+    Where no record tells cached tokens, those that are logged as computed may have been cached: none are left over.
+    """
+    said = explained(hours, logged)
+    left = np.maximum(hours.tokens - said, 0)
+    silent = (said[:, CACHED] == 0) & (said[:, PREFILL] > 0)
+    prompts = np.maximum(hours.tokens[:, [PREFILL, CACHED]].sum(axis=1) - said[:, PREFILL], 0)
+    left[silent, PREFILL], left[silent, CACHED] = prompts[silent], 0
+    rows = left.any(axis=1)
+    count = int(rows.sum())
+    return HourLines(
+        pool=hours.pool[rows],
+        identity=np.full(count, UNATTRIBUTED_ID, dtype=np.int64),
+        parts=np.zeros((count, len(PARTS)), dtype=np.int64),
+        tokens=left[rows],
+    )
+
+
 def hour_lines(lines: MinuteLines, tokens: HourLines) -> HourLines:
-    """The minutes' lines and the logged tokens, by pool and identity."""
+    """The minutes' lines and the tokens, by pool and identity."""
     keys = paired(lines.pool, lines.identity)
     different, places = np.unique(keys, return_inverse=True)
     parts = np.zeros((len(different), len(PARTS)), dtype=np.int64)

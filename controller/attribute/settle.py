@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 import numpy as np
 
 from controller.attribute.apportion import Floats, Ints, largest_remainder, summed
-from controller.attribute.identities import added, explained, hour_lines, paired, placed, split, unpaired
+from controller.attribute.identities import added, explained, hour_lines, paired, placed, split, unlogged, unpaired
 from controller.attribute.parts import Asked, parts
 from controller.attribute.sharing import Rules, described, handed_on
 from controller.attribute.tables import (
@@ -19,6 +19,7 @@ from controller.attribute.tables import (
     EFFECTIVE,
     MICROSECONDS_PER_MINUTE,
     MINUTES_PER_HOUR,
+    UNATTRIBUTED_ID,
     Book,
     HourLines,
     MinuteLines,
@@ -89,7 +90,8 @@ def settled(inputs: HourSeen) -> Settled:
     where = placed(inputs.usage, pools, inputs.book.pools, inputs.rates)
     by_minute = split(minutes, pools, inputs.book.pools, where)
     watched_us = len(np.unique(minutes.minute)) * MICROSECONDS_PER_MINUTE
-    lines = handed_on(hour_lines(by_minute, where.tokens), inputs.rules, inputs.book, pools, watched_us)
+    tokens = added(where.tokens, unlogged(pools, where.tokens))
+    lines = handed_on(hour_lines(by_minute, tokens), inputs.rules, inputs.book, pools, watched_us)
     result = Settled(
         hour=inputs.hour,
         seats=seat_hours(seen, seat_minutes),
@@ -172,7 +174,8 @@ def pool_hours(minutes: PoolMinutes) -> PoolHours:
 
 def unbalanced(result: Settled, book: Book) -> tuple[str, ...]:
     """Sentences about sums that differ, none when everything balances: by pool and part, seats = minutes = minutes'
-    lines = hour's lines; by pool, minute and part, minutes = minutes' lines; tokens told = tokens on lines."""
+    lines = hour's lines; by pool, minute and part, minutes = minutes' lines; tokens told = tokens on lines of
+    whoever told them."""
     seat_pool = np.array([book.seats[seat].pool for seat in result.seats.seat.tolist()], dtype=np.int64)
     wrong = _differing("seats", summed(seat_pool, result.seats.parts), result.pools)
     wrong += _differing("lines", summed(result.lines.pool, result.lines.parts), result.pools)
@@ -182,7 +185,8 @@ def unbalanced(result: Settled, book: Book) -> tuple[str, ...]:
     np.add.at(lines, (at, result.by_minute.part), result.by_minute.nanousd)
     if (lines != result.minutes.parts).any():
         wrong.append("the lines of a minute are not its parts")
-    told = result.lines.tokens.sum(axis=0) + _row(result.unplaced)
+    somebodys = result.lines.identity != UNATTRIBUTED_ID
+    told = result.lines.tokens[somebodys].sum(axis=0) + _row(result.unplaced)
     if (told != _row(result.logged)).any():
         wrong.append(f"{told.tolist()} tokens on lines, {_row(result.logged).tolist()} told")
     return tuple(wrong)

@@ -20,6 +20,7 @@ from controller.errors import ConfigError, PennyweightError, Problem
 from controller.facts.decisions import Because, Pause
 from controller.ledger.queries import RecordedDecision
 from controller.ledger.read import LedgerReader
+from controller.ledger.rows import FleetNow, RecordedPass
 from controller.ledger.write import Ledger
 from controller.policy import check as policy_check
 from controller.policy import schema as policy_schema
@@ -87,26 +88,46 @@ def status(arguments: argparse.Namespace) -> int:
         now = reader.fleet_now()
         if now is None:
             raise PennyweightError("the ledger has no pass yet: start the daemon with `pennyweight run`")
-        ago_s = (utc_now() - now.last_pass.at).total_seconds()
-        title = f"last pass {now.last_pass.at:%Y-%m-%d %H:%M:%S} UTC, {_ago(ago_s)} ago, mode {now.last_pass.mode}"
         rows = (*now.services, now.fleet) if now.fleet is not None else now.services
-        console.print(status_table(title, rows))
-        last = _of_pass(reader.decisions(start=now.last_pass.at, limit=MOST_DECISIONS), now.last_pass.at)
-        for line in briefly([one.decision for one in last]):
+        titles = [_told_pass(one, utc_now()) for one in now.passes]
+        console.print(status_table(titles[0], rows))
+        for line in titles[1:]:
             console.print(line, highlight=False, markup=False)
-        if any(one.decision.because is Because.BLIND for one in last):
-            console.print("Of what cannot be read, the table shows what was read last in this minute.")
-        if ago_s > LATE_AFTER_INTERVALS * settings.interval_s:
-            console.print(f"a pass is due every {settings.interval_s:g} s: is the daemon running?")
-        for problem in now.last_pass.problems:
-            console.print(f"problem: {problem}")
-        for pause in reader.pauses().values():
-            console.print(
-                f"{pause.service} is paused by {pause.by} since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.reason}"
-            )
-        for gap in reader.gaps(now.last_pass.at - timedelta(days=1), now.last_pass.at + timedelta(seconds=1)):
-            console.print(f"gap {gap.start:%H:%M:%S} to {gap.end:%H:%M:%S} UTC: {gap.why}")
+        for line in _told_decisions(reader, now):
+            console.print(line, highlight=False, markup=False)
+        for line in _told_trouble(reader, now, settings):
+            console.print(line, markup=False)
     return 0
+
+
+def _told_pass(last: RecordedPass, now: datetime) -> str:
+    ago = _ago((now - last.at).total_seconds())
+    return f"last pass{_of(last.fleet)} {last.at:%Y-%m-%d %H:%M:%S} UTC, {ago} ago, mode {last.mode}"
+
+
+def _of(fleet: str) -> str:
+    return f" of the fleet {fleet}" if fleet else ""
+
+
+def _told_decisions(reader: LedgerReader, now: FleetNow) -> Iterator[str]:
+    """Of the last pass of each fleet."""
+    found = reader.decisions(start=now.passes[-1].at, limit=MOST_DECISIONS)
+    last = [one for one in found if one.decision.at == now.pass_of(one.decision.service).at]
+    yield from briefly([one.decision for one in last])
+    if any(one.decision.because is Because.BLIND for one in last):
+        yield "Of what cannot be read, the table shows what was read last in this minute."
+
+
+def _told_trouble(reader: LedgerReader, now: FleetNow, settings: Settings) -> Iterator[str]:
+    """Late passes, by the interval of this fleet file, for the ledger keeps no other; problems, pauses, gaps."""
+    for last in now.passes:
+        if (utc_now() - last.at).total_seconds() > LATE_AFTER_INTERVALS * settings.interval_s:
+            yield f"a pass is due every {settings.interval_s:g} s: is the daemon{_of(last.fleet)} running?"
+        yield from (f"problem{_of(last.fleet)}: {problem}" for problem in last.problems)
+    for pause in reader.pauses().values():
+        yield f"{pause.service} is paused by {pause.by} since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.reason}"
+    for gap in reader.gaps(now.last_pass.at - timedelta(days=1), now.last_pass.at + timedelta(seconds=1)):
+        yield f"gap{_of(gap.fleet)} {gap.start:%H:%M:%S} to {gap.end:%H:%M:%S} UTC: {gap.why}"
 
 
 def explain_service(arguments: argparse.Namespace) -> int:

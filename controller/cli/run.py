@@ -16,15 +16,16 @@ from rich.table import Table
 
 from controller.cli.files import settings_of
 from controller.cli.tables import pass_tables
-from controller.daemon import Daemon
+from controller.demo.accounts import Accounts
 from controller.demo.actuator import EmulatedActuator
 from controller.demo.dashboard import command as dashboard_command
-from controller.demo.emulated import run_emulated
+from controller.demo.emulated import Program, run_emulated
 from controller.demo.files import DemoFiles
 from controller.demo.real import run_real
+from controller.demo.signals import stop_signals
 from controller.errors import ConfigError, Problem
 from controller.quantities import duration_s
-from controller.serving import served
+from controller.serving import served, served_intake
 from controller.settings.load import load_settings
 from controller.wiring import built
 
@@ -45,11 +46,11 @@ def demo(arguments: argparse.Namespace) -> int:
 
 
 @contextmanager
-def _emulated(files: DemoFiles, *, actuator: EmulatedActuator, clock: Callable[[], datetime]) -> Iterator[Daemon]:
-    """The real daemon over the demo's files; only the actuator and the clock are the demo's."""
+def _emulated(files: DemoFiles, *, actuator: EmulatedActuator, clock: Callable[[], datetime]) -> Iterator[Program]:
+    """The real daemon and accounts over the demo's files; only the actuator and the clock are the demo's."""
     settings = load_settings(files.fleet, {})
     with built(settings, clock=clock, actuators={"emulated": actuator}) as everything:
-        yield everything.daemon
+        yield Program(daemon=everything.daemon, accounts=Accounts.of(everything.accounting))
 
 
 def daemon(arguments: argparse.Namespace) -> int:
@@ -57,6 +58,17 @@ def daemon(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments.fleet)
     with built(settings, reload=lambda: settings_of(arguments.fleet)) as everything, served(settings, everything):
         everything.daemon.run()
+    return 0
+
+
+def ingest(arguments: argparse.Namespace) -> int:
+    """Take usage records until told to stop."""
+    settings = settings_of(arguments.fleet)
+    if not settings.account.tokens:
+        message = "nobody may send: expected a token, such as `{name: gateway, env: PENNYWEIGHT_INGEST_TOKEN}`"
+        raise ConfigError([Problem(str(settings.file), 0, 0, "account.ingest.tokens", message)])
+    with stop_signals() as stopped, served_intake(settings, settings.host, arguments.port):
+        stopped.wait()
     return 0
 
 

@@ -34,8 +34,19 @@ def _unknown(unknown: Sequence[str], command: argparse.ArgumentParser) -> Iterab
 
 
 def _wrong(found: argparse.Namespace) -> Iterable[Problem]:
-    """The numbers that are none; their defaults take their places."""
+    """The numbers and names that are none; their defaults take their places."""
     for name, value in list(vars(found).items()):
-        if isinstance(value, Wrong):
-            yield Problem(f"--{name.strip('_').replace('_', '-')}", 0, 0, "", value.message)
+        values = value if isinstance(value, list) else [value]
+        wrong = [one for one in values if isinstance(one, Wrong)]
+        for one in wrong:
+            yield Problem(_name(name, found.parser), 0, 0, "", one.message)
+        if wrong:
             setattr(found, name, found.parser.get_default(name))
+
+
+def _name(destination: str, command: argparse.ArgumentParser) -> str:
+    """What the user typed for it: an option, or the placeholder that the help shows."""
+    positional = next((one for one in command._get_positional_actions() if one.dest == destination), None)
+    if positional is not None:
+        return str(positional.metavar or destination)
+    return f"--{destination.strip('_').replace('_', '-')}"

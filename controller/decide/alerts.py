@@ -80,7 +80,7 @@ def advance_alerts(
         before = states.get((policy.service, rule.name)) or AlertState(
             service=policy.service, name=rule.name, phase=AlertPhase.INACTIVE, since=now
         )
-        steps.append(_stepped(rule, before, rule.condition.evaluate(values), values, now))
+        steps.append(stepped(rule, before, rule.condition.evaluate(values), values, now))
     return tuple(steps)
 
 
@@ -90,9 +90,7 @@ def abnormal(
     """An alert of its own for each kind of decision in ABNORMAL, firing while such decisions are made."""
     steps = []
     for kind in ABNORMAL:
-        rule = AlertRule(
-            name=kind.name, condition=_Always(kind.name), severity="critical", do=kind.do, for_s=kind.for_s
-        )
+        rule = AlertRule(name=kind.name, condition=Always(kind.name), severity="critical", do=kind.do, for_s=kind.for_s)
         for service in {decision.service for decision in decisions}:
             told = [one for one in decisions if one.service == service and kind.of(one)]
             before = states.get((service, kind.name))
@@ -101,13 +99,13 @@ def abnormal(
             before = before or AlertState(service=service, name=kind.name, phase=AlertPhase.INACTIVE, since=now)
             summary = "; ".join(str(one) for one in told)
             numbers = dict(told[0].numbers) if told else {}
-            steps.append(_stepped(rule, before, bool(told), numbers, now, summary))
+            steps.append(stepped(rule, before, bool(told), numbers, now, summary))
     return tuple(steps)
 
 
 @dataclass(frozen=True, slots=True)
-class _Always:
-    """The condition of an alert that the decision itself is."""
+class Always:
+    """The condition of an alert that is no condition: whoever raises it knows whether it holds."""
 
     text: str
 
@@ -115,7 +113,7 @@ class _Always:
         return True
 
 
-def _stepped(
+def stepped(
     rule: AlertRule,
     before: AlertState,
     holds: bool | Missing,
@@ -123,6 +121,7 @@ def _stepped(
     now: datetime,
     summary: str = "",
 ) -> AlertStep:
+    """One alert, one look further. ``summary`` "": in the condition's own words."""
     state = _next(rule, before, holds, now)
     if not _needs_sending(rule, before, state, now):
         return AlertStep(state=state)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from controller.decide.guards import REFUSED
 from controller.decide.plan import SILENT
-from controller.decide.predictive import AHEAD_S, CARRIED, GROWS_OVER_CARRIED, REST_CARRIES, SHRINKS_WITHIN_REST
+from controller.decide.predictive import (
+    AHEAD_S,
+    CARRIED,
+    GROWS_OVER_CARRIED,
+    REST_CARRIES,
+    SHRINKS_AFTER_S,
+    SHRINKS_WITHIN_REST,
+)
 from controller.decide.predictive import SIGNAL as FORECAST
 from controller.decide.reach import NUMBER as REACH_NUMBER
 from controller.decide.reach import REMEDY
@@ -23,6 +31,8 @@ NEXT = {
     Because.OBSERVING: "Set `mode: advise` to be told what to do, or `mode: act` to have it done.",
     Because.STABILIZING: "If it stays so for the whole window, the count changes.",
     Because.STEP_LIMIT: "More follows when the period of the step limit is over.",
+    Because.BUDGET: "Nothing goes for it, and the minimum stands; more are added when the budget's next period begins "
+    "or its limit is raised. `pennyweight report month --by team` says who spent it.",
     Because.LIMIT: "Only another limit in the policy lets it go beyond.",
     Because.HEADROOM: "A replica goes when the load is low enough for the others to carry it with headroom.",
     Because.STARTING: "The starting replicas get until their start deadline; then another way is tried.",
@@ -85,6 +95,8 @@ def _next(decision: Decision, outcome: Outcome | None) -> str:
     if not advised and CARRIED in decision.numbers and decision.because in AT_REST:
         said = _thresholds(decision.numbers)
         said = f"{NEXT[decision.because]} {said}" if decision.because is Because.LIMIT else said
+    if not advised and REFUSED in decision.numbers and decision.because is not Because.BUDGET:
+        said = f"{said} {NEXT[Because.BUDGET]}"
     unfit = any(name.startswith(REACH_NUMBER) for name in decision.numbers)
     return f"{said} {REMEDY}" if unfit else said
 
@@ -104,10 +116,11 @@ def _thresholds(numbers: Mapping[str, float]) -> str:
     )
     if not numbers["service_current"]:
         return grows
-    most, rest = numbers[SHRINKS_WITHIN_REST], numbers[REST_CARRIES]
+    most, rest, for_s = numbers[SHRINKS_WITHIN_REST], numbers[REST_CARRIES], numbers.get(SHRINKS_AFTER_S, 0.0)
     return (
-        f"{grows} One goes when the most to be ready for until then, now {most:.2f}, is within the {rest:.2f} that the "
-        f"rest carry, for the whole scale-down window{' and no live signal objects' if others else ''}."
+        f"{grows} One goes when the most to be ready for until then, now {most:.2f}, {'has been' if for_s else 'is'} "
+        f"within the {rest:.2f} that the rest carry{f' for {for_s:g} s' if for_s else ''}"
+        f"{' and no live signal objects' if others else ''}."
     )
 
 

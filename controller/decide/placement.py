@@ -33,6 +33,17 @@ def most(variant: VariantSituation, policy: ServicePolicy) -> float:
     return sum(capacity.replicas or 0 for capacity in bought)
 
 
+def free_places(variant: VariantSituation, policy: ServicePolicy, count: int) -> tuple[tuple[CapacityType, float], ...]:
+    """What each allowed way of buying still has room for when ``count`` replicas fill them in order."""
+    places, left = [], float(count)
+    for capacity in offers(variant, policy):
+        bound = inf if capacity.replicas is None else float(capacity.replicas)
+        filled = min(left, bound)
+        places.append((capacity.type, bound - filled))
+        left -= filled
+    return tuple(places)
+
+
 def usd_per_hour(variant: VariantSituation, policy: ServicePolicy, count: int) -> Number:
     """What ``count`` replicas cost an hour: filled in order; what is reserved is paid even when unused."""
     if not variant.capacity:

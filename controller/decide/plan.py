@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from controller.decide.guards import REFUSED, grown_within
 from controller.decide.memory import benched_until, overdue
-from controller.decide.placement import grown, growth_order, units_of, usd_per_hour
+from controller.decide.placement import growth_order, units_of, usd_per_hour
 from controller.decide.reach import numbers as reach_numbers
 from controller.decide.reach import out_of_reach, told
 from controller.decide.rules import ServicePolicy
@@ -33,12 +34,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """What changes on each variant, and why not more."""
+    """What changes on each variant, and why not more. ``refused``: replicas that a budget does not let be added."""
 
     gained: Mapping[str, int] = field(default_factory=dict)
     removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     because: Because | None = None
     note: str = ""
+    refused: int = 0
 
 
 def placed(
@@ -61,11 +63,17 @@ def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, 
     if order and not awake:
         retry = min(benched.values())
         return _Move(because=Because.START_FAILED, note=f"starts failed; the next try is at {retry:%H:%M:%S} UTC")
-    gained, left = grown(awake, policy, more)
-    if not gained:
+    growth = grown_within(situation, policy, awake, more)
+    if not growth.gained and not growth.refused:
         return _Move(because=Because.INFEASIBLE, note="no allowed variant has capacity left")
-    notes = (_lost_now(situation, memory), f"{left} found no capacity" if left else "")
-    return _Move(gained=gained, note="; ".join(note for note in notes if note))
+    out = f"{growth.left} found no capacity" if growth.left else ""
+    notes = (_lost_now(situation, memory), growth.told(), out)
+    return _Move(
+        gained=growth.gained,
+        because=None if growth.gained else Because.BUDGET,
+        note="; ".join(note for note in notes if note),
+        refused=growth.refused,
+    )
 
 
 def _lost_now(situation: Situation, memory: ServiceMemory) -> str:
@@ -122,6 +130,7 @@ def _decision(
         signal=decisive(verdict.wishes).signal if verdict.wishes else "",
         numbers=_numbers(situation, verdict)
         | _silent(variant)
+        | ({REFUSED: move.refused} if move.refused else {})
         | (reach_numbers(unfit, policy) if unfit is not None else {}),
         usd_per_hour_before=usd_per_hour(variant, policy, variant.current),
         usd_per_hour_after=usd_per_hour(variant, policy, desired),

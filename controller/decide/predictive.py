@@ -20,8 +20,9 @@ SIGNAL = "forecast"
 AHEAD_S = "forecast_ahead_s"
 CARRIED, GROWS_OVER_CARRIED = "forecast_carried_per_s", "forecast_need_then_per_s"
 REST_CARRIES, SHRINKS_WITHIN_REST = "forecast_carried_without_one_per_s", "forecast_need_until_then_per_s"
+SHRINKS_AFTER_S = "forecast_shrinks_after_s"
 """Names of a decision's numbers: it grows when the need then is more than is carried, and gives one replica up when the
-need until then is no more than the rest carries."""
+need until then has been no more than the rest carries for so long."""
 
 LEAST_SHARE = 0.02
 """Of one replica's capacity: a forecast of less is no demand. Upper quantiles never quite reach zero, so that a service
@@ -95,7 +96,7 @@ def _wish(
     known: Mapping[str, ReplicaCapacity],
     order: Sequence[VariantSituation],
 ) -> Wish | Missing:
-    rule, best = policy.replicas.forecast, known[order[0].name]
+    rule, best, down = policy.replicas.forecast, known[order[0].name], policy.replicas.scale_down
     horizon_s = outlook.start_up_s[order[0].name]
     supply = sum(
         known[name].requests_per_s * variant.current for name, variant in situation.variants.items() if name in known
@@ -132,6 +133,7 @@ def _wish(
             GROWS_OVER_CARRIED: grow,
             REST_CARRIES: supply - leaving[0] if leaving else 0.0,
             SHRINKS_WITHIN_REST: keep,
+            SHRINKS_AFTER_S: max(down.stabilization_s, down.spare_s),
         },
     )
 

@@ -14,7 +14,7 @@ from controller.decide.rules import ServicePolicy
 from controller.decide.shrink import safe_count
 from controller.decide.signals import Wish, decisive
 from controller.decide.situation import Situation
-from controller.decide.windows import stabilized, step_limited
+from controller.decide.windows import spare_until, stabilized, step_limited
 from controller.facts.decisions import Because, Decision, ServiceMemory
 from controller.facts.fleet import Mode
 from controller.facts.missing import Missing
@@ -38,6 +38,7 @@ def decide_replicas(
       headroom              one fewer would not hold the load
       not_proven_idle       zero is wanted but idleness is not proven
       step_limit            at_most allows no more in this period
+      budget                a budget refuses all growth beyond min_replicas, or all that capacity is left for
       forecast, demand,     otherwise: the forecast decided, or a live signal did
       idle
     """
@@ -212,9 +213,10 @@ def _blind_to_shrink(judged: _Judged) -> str:
 
 
 def _not_yet(judged: _Judged) -> str:
-    down = judged.policy.replicas.scale_down
-    if down.spare_s > down.stabilization_s and judged.limited == judged.situation.current - 1:
-        return f"one more stays until it was not wanted for {down.spare_s:g} s"
+    down, current = judged.policy.replicas.scale_down, judged.situation.current
+    if down.keeps_spare and judged.limited == current - 1:
+        until = spare_until(current, judged.memory.recommendations, down, judged.now)
+        return f"the last one beyond what is wanted stays until {until:%H:%M} UTC"
     return f"not yet for {down.stabilization_s:g} s"
 
 

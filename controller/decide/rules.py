@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from controller.facts.budgets import Budget
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
 from controller.facts.slo import Slo
@@ -84,6 +85,10 @@ class Behaviour:
     stabilization_s: float
     at_most: Step | None = None
     spare_s: float = 0.0
+
+    @property
+    def keeps_spare(self) -> bool:
+        return self.spare_s > self.stabilization_s
 
 
 class Method(StrEnum):
@@ -171,7 +176,10 @@ class AlertRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServicePolicy:
-    """Everything wanted for one service. ``variants`` empty: every variant of the fleet file, in its order."""
+    """Everything wanted for one service. ``variants`` empty: every variant of the fleet file, in its order.
+
+    budget   what the service may cost; more of them may stand in the fleet file
+    """
 
     service: str
     source: str
@@ -180,3 +188,4 @@ class ServicePolicy:
     variants: tuple[VariantRule, ...] = ()
     spot_allowed: bool = False
     alerts: tuple[AlertRule, ...] = ()
+    budget: Budget | None = None

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from controller.decide.rules import ServicePolicy
+from controller.facts.budgets import Guard
 from controller.facts.demand import Outlook
 from controller.facts.estimates import Estimate, Estimates
 from controller.facts.fleet import Capacity, CapacityType, Mode, Service, Variant
@@ -108,6 +109,8 @@ class Situation:
     paused: str = ""
     """Why an operator paused the service; "" when it is not paused."""
     outlook: Outlook | Missing = NO_OUTLOOK
+    guards: tuple[Guard, ...] = ()
+    """What budgets hold back of its growth."""
 
     @property
     def current(self) -> int:

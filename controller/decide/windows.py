@@ -45,6 +45,13 @@ def _before(past: Sequence[Recommendation], start: datetime) -> int:
     return max((one for one in past if one.at <= start), key=lambda one: one.at).wanted
 
 
+def spare_until(current: int, past: Sequence[Recommendation], down: Behaviour, now: datetime) -> datetime:
+    """When the spare goes, if nobody asks for it until then."""
+    asked = [one.at for one in past if one.wanted >= current]
+    since = max(asked) if asked else min((one.at for one in past), default=now)
+    return since + timedelta(seconds=down.spare_s)
+
+
 def step_limited(desired: int, current: int, events: Sequence[ScaleEvent], behaviour: Behaviour, now: datetime) -> int:
     """``desired``, cut so that no period of ``at_most`` sees a larger change than it allows in this direction."""
     step = behaviour.at_most

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Protocol
@@ -14,10 +15,12 @@ from typing import Protocol
 from rich.console import Console
 
 from controller.daemon import utc_now
+from controller.demo.accounts import Accounts
 from controller.demo.actuator import EmulatedActuator
 from controller.demo.dashboard import APP, DashboardProcess
 from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
 from controller.demo.files import INTERVAL_S, TPOT_P95_S, TTFT_P95_S, DemoFiles, write_files
+from controller.demo.gateway import Gateway
 from controller.demo.ports import PortPicker
 from controller.demo.score import Score
 from controller.demo.signals import stop_signals
@@ -33,6 +36,12 @@ LONG_AGO = timedelta(days=3)
 
 DAY_PASSES = 24 * 3600 // INTERVAL_S
 
+SEND_EVERY = 600 // INTERVAL_S
+"""Passes between two batches of usage records: ten virtual minutes, some thousands of records."""
+
+SETTLE_AT = timedelta(minutes=11)
+"""After each hour's end the accountant has its round: the demo's hours are settled after ten minutes (files.py)."""
+
 
 class Steps(Protocol):
     """What the demo needs of the daemon."""
@@ -40,13 +49,21 @@ class Steps(Protocol):
     def step(self) -> PassResult: ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """The program that the demo shows."""
+
+    daemon: Steps
+    accounts: Accounts
+
+
 class Build(Protocol):
-    """Makes the real daemon over the demo's files. It differs from any other daemon in two things only: the actuator
-    called ``emulated`` is this one, and the time is the demo's."""
+    """Makes the real daemon and accounts over the demo's files. They differ from any other in two things only: the
+    actuator called ``emulated`` is this one, and the time is the demo's."""
 
     def __call__(
         self, files: DemoFiles, *, actuator: EmulatedActuator, clock: Callable[[], datetime]
-    ) -> AbstractContextManager[Steps]: ...
+    ) -> AbstractContextManager[Program]: ...
 
 
 class VirtualClock:
@@ -77,13 +94,17 @@ def run_emulated(
         stopped = stack.enter_context(stop_signals())
         world = EmulatedWorld(start_s=start.timestamp(), seed=seed, targets=files.targets, ports=ports)
         stack.callback(world.close)
-        daemon = stack.enter_context(build(files, actuator=world.actuator, clock=clock))
+        program = stack.enter_context(build(files, actuator=world.actuator, clock=clock))
+        gateway = world.gateway = Gateway(program.accounts.take, seed)
         board = _open_dashboard(files, ports, console, stack) if dashboard else None
         for moved in ports.moved:
             console.print(moved, soft_wrap=True, highlight=False)
         console.print(f"files: {files.directory}", soft_wrap=True, highlight=False)
-        score = _drive(daemon, world, clock, console, passes=passes or DAY_PASSES, speed=speed, stopped=stopped)
-        for line in closing(score, ledger=files.ledger_url, directory=str(files.directory)):
+        score = _drive(program, world, clock, console, passes=passes or DAY_PASSES, speed=speed, stopped=stopped)
+        gateway.send()
+        program.accounts.settle(_next_hour(clock.now - timedelta(seconds=INTERVAL_S)) + SETTLE_AT)
+        spend = program.accounts.told()
+        for line in closing(score, ledger=files.ledger_url, directory=str(files.directory), spend=spend):
             console.print(line, soft_wrap=line.startswith(COPIED), highlight=False)
         watched = console.is_terminal and passes is None and not stopped.is_set()
         if board is not None and board.running and watched:
@@ -93,7 +114,7 @@ def run_emulated(
 
 
 def _drive(
-    daemon: Steps,
+    program: Program,
     world: EmulatedWorld,
     clock: VirtualClock,
     console: Console,
@@ -103,21 +124,31 @@ def _drive(
     stopped: threading.Event,
 ) -> Score:
     """Move the world on, let the daemon look at it, show what it did; at most as fast as ``speed``."""
-    score = Score()
+    score, settle_at = Score(), _next_hour(clock.now) + SETTLE_AT
     began = time.monotonic()
     with Summary(console, (TTFT_P95_S, TPOT_P95_S), title="pennyweight demo, emulated engines") as summary:
         for number in range(passes):
             if stopped.is_set():
                 break
             world.advance(clock.now.timestamp())
-            result = daemon.step()
+            result = program.daemon.step()
             score = score.after(result, world.served)
             summary.show(result, score)
+            due = clock.now >= settle_at
+            if world.gateway is not None and (due or number % SEND_EVERY == SEND_EVERY - 1):
+                world.gateway.send()
+            if due:
+                program.accounts.settle(clock.now)
+                settle_at += timedelta(hours=1)
             clock.now += timedelta(seconds=INTERVAL_S)
             if speed > 0:
-                due = began + (number + 1) * INTERVAL_S / speed
-                stopped.wait(max(0.0, due - time.monotonic()))
+                next_at = began + (number + 1) * INTERVAL_S / speed
+                stopped.wait(max(0.0, next_at - time.monotonic()))
     return score
+
+
+def _next_hour(now: datetime) -> datetime:
+    return now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 
 
 def _open_dashboard(files: DemoFiles, ports: PortPicker, console: Console, stack: ExitStack) -> DashboardProcess | None:

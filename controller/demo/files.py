@@ -16,6 +16,14 @@ FLEET = f"""\
 mode: act
 interval: {INTERVAL_S}s
 ledger: {{ledger}}
+# Whose the cost is: the demo's gateway sends a usage record for each request (docs/usage.md).
+account:
+  # Its records come within minutes; left out, an hour waits two hours for them.
+  settle_after: 10m
+  # Idle and overhead are borne by those who use the service; left out, they are lines of their own.
+  rules: [{{{{idle: by_use, overhead: by_use}}}}]
+  budgets:
+    - {{{{name: chat-app, scope: {{{{team: chat-app}}}}, monthly_usd: 15000}}}}
 services:
   {SERVICE}:
     model: llama-3.1-70b
@@ -47,10 +55,8 @@ scaling:
   # within the SLO is learned. The targets are a floor, and decide alone until both are known.
   method: predictive
   targets: {{queue_depth: 20, kv_cache: 85%, headroom: 10%}}
-  scale_up:   {{stabilization: 30s,  at_most: {{replicas: 3, per: 120s}}}}
-  # Longer than usual: with few replicas, one fewer makes each carry 5 % less, and chat comes in bursts. In an emulated
-  # day 3 replicas rather than 9 were missed within ten minutes of their going, for the same money.
-  scale_down: {{stabilization: 600s, at_most: {{replicas: 1, per: 60s}}}}
+  scale_up:   {{stabilization: 30s, at_most: {{replicas: 3, per: 120s}}}}
+  scale_down: {{at_most: {{replicas: 1, per: 60s}}}}
   start_deadline: 10m
 """
 

@@ -6,10 +6,18 @@ import asyncio
 import json
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
+from random import Random
+from uuid import uuid4
 
 import aiohttp
+
+from controller.daemon import utc_now
+from controller.demo.gateway import CALLERS
+from controller.facts.usage import UsageRecord
 
 RETRY_PAUSE_S = 0.2
 """How long a client waits when no replica is ready or one refused. A guess: short beside any start-up."""
@@ -37,10 +45,14 @@ class LoadGenerator:
 
     The number of clients may be changed at any time; a request that has begun is always finished. A failed request is
     counted and repeated as a new one. Replicas come from a Prometheus file_sd file; their ``phase`` must be ``ready``.
+    As a gateway would, it keeps a usage record of each answer: of ``service``, for one of CALLERS.
     """
 
-    def __init__(self, targets_file: Path, *, model: str, prompt: str, output_tokens: int, deadline_s: float) -> None:
+    def __init__(
+        self, targets_file: Path, *, service: str, model: str, prompt: str, output_tokens: int, deadline_s: float
+    ) -> None:
         self._targets_file = targets_file
+        self._service = service
         self._deadline_s = deadline_s
         self._body = {
             "model": model,
@@ -52,6 +64,8 @@ class LoadGenerator:
         self._wanted = 0
         self._outstanding: Counter[str] = Counter()
         self._received = Received()
+        self._records: list[UsageRecord] = []
+        self._random = Random(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._closing = False
@@ -62,6 +76,11 @@ class LoadGenerator:
     def received(self) -> Received:
         """Everything received so far."""
         return self._received
+
+    def take_records(self) -> list[UsageRecord]:
+        """The records since the last call. Requests that nobody labelled have none."""
+        taken, self._records = self._records, []
+        return taken
 
     @property
     def in_flight(self) -> int:
@@ -109,7 +128,7 @@ class LoadGenerator:
                 self._outstanding[url] -= 1
 
     async def _ask(self, session: aiohttp.ClientSession, url: str) -> None:
-        sent_s = self._loop.time()
+        sent_s, sent_at = self._loop.time(), utc_now()
         async with session.post(f"{url}/v1/completions", json=self._body) as answer:
             answer.raise_for_status()
             usage = (await answer.json())["usage"]
@@ -120,6 +139,22 @@ class LoadGenerator:
             prompt_tokens=self._received.prompt_tokens + usage["prompt_tokens"],
             output_tokens=self._received.output_tokens + usage["completion_tokens"],
         )
+        self._record(sent_at, usage)
+
+    def _record(self, sent_at: datetime, usage: Mapping[str, int]) -> None:
+        (caller,) = self._random.choices(CALLERS, [one.share for one in CALLERS])
+        if caller.who is None:
+            return
+        record = UsageRecord(
+            id=uuid4().hex,
+            service=self._service,
+            started_at=sent_at,
+            ended_at=utc_now(),
+            prompt_tokens=usage["prompt_tokens"],
+            output_tokens=usage["completion_tokens"],
+            identity=caller.who,
+        )
+        self._records.append(record)
 
     def _least_loaded(self) -> str | None:
         ready = ready_urls(self._targets_file)

@@ -13,9 +13,12 @@ from pathlib import Path
 from rich.console import Console
 
 from controller.act.process import ProcessActuator
+from controller.attribute.batch import batch_of
 from controller.daemon import utc_now
+from controller.demo.accounts import Accounts
 from controller.demo.dashboard import APP, DashboardProcess
 from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
+from controller.demo.gateway import SOURCE
 from controller.demo.load import LoadGenerator
 from controller.demo.ports import PortPicker
 from controller.demo.score import Score, Served
@@ -44,6 +47,7 @@ FLEET = """\
 mode: act
 interval: {interval:g}s
 rate_window: 10s
+account: {{rules: [{{idle: by_use, overhead: by_use}}]}}
 scrape_limits: {{target_timeout: 8s}}
 ledger: sqlite:///pennyweight.db
 serve: {{port: 0}}
@@ -156,7 +160,12 @@ def load_generator(files: RealFiles) -> LoadGenerator:
     """Clients that ask for as many tokens as the scenario is made for."""
     deadline_s = TTFT_S + (OUTPUT_TOKENS - 1) * TPOT_S
     return LoadGenerator(
-        files.targets, model="tiny", prompt="p" * 64, output_tokens=OUTPUT_TOKENS, deadline_s=deadline_s
+        files.targets,
+        service=SERVICE,
+        model="tiny",
+        prompt="p" * 64,
+        output_tokens=OUTPUT_TOKENS,
+        deadline_s=deadline_s,
     )
 
 
@@ -171,6 +180,7 @@ def run_real(passes: int | None, dashboard: bool, directory: Path | None, enviro
     with ExitStack() as stack:
         stopped = stack.enter_context(stop_signals())
         everything = stack.enter_context(built(settings))
+        accounts = Accounts.of(everything.accounting)
         load = load_generator(files)
         stack.callback(load.close)
         if dashboard and APP.exists():
@@ -188,14 +198,23 @@ def run_real(passes: int | None, dashboard: bool, directory: Path | None, enviro
                 began = time.monotonic()
                 load.set_clients(clients_at(number / count))
                 result = everything.daemon.step()
+                _send(accounts, load)
                 score = score.after(result, _served(load))
                 summary.show(result, score)
                 stopped.wait(max(0.0, INTERVAL_S - (time.monotonic() - began)))
-        for line in closing(score, ledger=files.ledger_url, directory=str(files.directory)):
+        _send(accounts, load)
+        accounts.settle(utc_now())
+        spend = accounts.told()
+        for line in closing(score, ledger=files.ledger_url, directory=str(files.directory), spend=spend):
             console.print(line, soft_wrap=line.startswith(COPIED), highlight=False)
     console.print("stopping the engines ...", highlight=False)
     stop_engines(settings.fleet.services[SERVICE].variants[VARIANT])
     return 0
+
+
+def _send(accounts: Accounts, load: LoadGenerator) -> None:
+    if records := load.take_records():
+        accounts.take(SOURCE, batch_of(records, SOURCE))
 
 
 def clients_at(share: float) -> int:

@@ -50,7 +50,6 @@ class Score:
     usd_per_hour: float = 0.0
     unpriced: int = 0
     peak_desired: int = 0
-    rented: int = 0
     replica_hours: float = 0.0
     replica_usd_per_hour: Mapping[CapacityType, float] = field(default_factory=dict)
     committed: int = 0
@@ -60,23 +59,24 @@ class Score:
     served: Served = field(default_factory=Served)
 
     def after(self, result: PassResult, served: Served) -> Score:
-        """The score with one more pass. What was rented at the last pass is paid until this one."""
+        """The score with one more pass. What is rented now is paid since the last pass, as the ledger has it: what was
+        started then came right after it."""
         hours = (result.at - self.at).total_seconds() / 3600 if self.at else 0.0
         desired = sum(decision.desired for decision in result.decisions)
         costs = result.estimates.costs
         priced = [(one.capacity_type, one.usd_per_hour) for one in costs if not isinstance(one.usd_per_hour, Missing)]
+        usd_per_hour = sum(usd for _, usd in priced)
         failed = sum(outcome.kind in ("failed", "unknown") for outcome in result.outcomes)
         return replace(
             self,
             began_at=self.began_at or result.at,
             at=result.at,
             passes=self.passes + 1,
-            usd=self.usd + self.usd_per_hour * hours,
-            usd_per_hour=sum(usd for _, usd in priced),
+            usd=self.usd + usd_per_hour * hours,
+            usd_per_hour=usd_per_hour,
             unpriced=self.unpriced + (len(priced) < len(costs)),
             peak_desired=max(self.peak_desired, desired),
-            rented=len(costs),
-            replica_hours=self.replica_hours + self.rented * hours,
+            replica_hours=self.replica_hours + len(costs) * hours,
             replica_usd_per_hour={**self.replica_usd_per_hour, **dict(priced)},
             committed=max(self.committed, _committed(result)),
             moves=self.moves + sum(outcome.kind == "done" for outcome in result.outcomes),

@@ -22,8 +22,8 @@ LINE_EVERY = 20
 INDENT = 9
 """Blanks before a reason: under what comes after the time."""
 
-COPIED = ("Ledger:", "Look at it:")
-"""How the closing lines begin that a reader copies: they are not wrapped."""
+COPIED = ("Ledger:", "Look at it:", "Report:", "  ")
+"""How the closing lines begin that a reader copies, or that stand in columns: they are not wrapped."""
 
 Slo = tuple[float, float]
 """(TTFT, TPOT) in seconds, both of the 95th percentile."""
@@ -92,6 +92,8 @@ class Summary:
         seen = service_estimate(result)
         desired = sum(decision.desired for decision in result.decisions)
         head = f"{result.at:%H:%M:%S} ${score.usd_per_hour:.2f}/h replicas {seen.replicas_ready}/{desired}"
+        if score.passes == 1:
+            return f"{head} (load is known from the second pass on)"
         load = _number(seen.requests_per_s, "{:.1f}/s")
         times = f"TTFT p95 {_number(seen.ttft_p95_s, '{:.2f} s')} TPOT p95 {_number(seen.tpot_p95_s, '{:.3f} s')}"
         return f"{head} {load} {times}"
@@ -100,8 +102,9 @@ class Summary:
         return " ".join(moved) or " ".join(str(decision) for decision in result.decisions)
 
 
-def closing(score: Score, *, ledger: str, directory: str) -> list[str]:
-    """What the run cost, against what, and how well it served. Every number is computed from the run."""
+def closing(score: Score, *, ledger: str, directory: str, spend: Sequence[str] = ()) -> list[str]:
+    """What the run cost, against what, how well it served, and whose the ``spend`` was. Every number is computed from
+    the run."""
     lines = [
         (
             f"{score.passes} passes, {score.hours:.1f} h of service: spent ${score.usd:,.2f}"
@@ -113,14 +116,23 @@ def closing(score: Score, *, ledger: str, directory: str) -> list[str]:
     if score.unpriced:
         lines.append(f"In {score.unpriced} passes something had no price: the money above is too low.")
     lines += [
+        *spend,
         f"Ledger: {ledger}",
         f"Look at it:   pennyweight dashboard --fleet {directory}/fleet.yaml",
+        *_report(score, directory, spend),
         (
             f"Next: open {directory}/fleet.yaml and {directory}/policies, change a number, and run the demo there again"
             f" (--directory {directory}); then write your own fleet file and try `pennyweight once` in mode advise."
         ),
     ]
     return lines
+
+
+def _report(score: Score, directory: str, spend: Sequence[str]) -> list[str]:
+    """How to read more of whose it was."""
+    if not spend or score.at is None:
+        return []
+    return [f"Report:       pennyweight report day {score.at:%Y-%m-%d} --by team --fleet {directory}/fleet.yaml"]
 
 
 def _against_static(score: Score) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from controller.demo.actuator import EmulatedActuator
 from controller.demo.files import MIN_REPLICAS, RESERVED, TPOT_P95_S, TTFT_P95_S, VARIANT
+from controller.demo.gateway import Gateway
 from controller.demo.ports import PortPicker
 from controller.demo.score import Served
 from controller.demo.serving import ServedFleet
@@ -26,19 +27,24 @@ Azure's week has 3.56; the demo takes the livelier one, which also suits scaling
 
 
 class EmulatedWorld:
-    """Starts with the policy's minimum of replicas, all ready."""
+    """Starts with the policy's minimum of replicas, all ready. ``gateway``: sees what is asked and answered."""
 
     def __init__(self, *, start_s: float, seed: int, targets: Path, ports: PortPicker) -> None:
         self.fleet = ServedFleet(SimulatedFleet(start_s), SPEC, ports)
         self.actuator = EmulatedActuator(self.fleet, targets=targets, reserved=RESERVED, seed=seed)
         self.served = Served()
+        self.gateway: Gateway | None = None
         self._traffic = Traffic(TrafficSpec(peak_per_s=PEAK_PER_S, shape=day_shape(BUSIEST_TO_QUIETEST)), seed, start_s)
         self.actuator.seed_replicas(VARIANT, MIN_REPLICAS)
         self.actuator.publish()
 
     def advance(self, until_s: float) -> None:
         """Let the clients ask and the engines answer until then."""
-        finished = self.fleet.advance(until_s, self._traffic.until(until_s))
+        requests = self._traffic.until(until_s)
+        finished = self.fleet.advance(until_s, requests)
+        if self.gateway is not None:
+            self.gateway.asked(requests)
+            self.gateway.answered(finished)
         self.served = Served(
             finished=self.served.finished + len(finished),
             within_slo=self.served.within_slo + _within_slo(finished),

@@ -7,10 +7,12 @@ from itertools import repeat, takewhile
 from math import fsum
 
 from controller.estimate.seats import Seat
+from controller.estimate.stranded import stranded_gpus
+from controller.facts.accounts import STRANDED
 from controller.facts.estimates import Number, ReplicaCost
 from controller.facts.fleet import Capacity, CapacityType, Fleet, Variant
 from controller.facts.missing import Missing, mapped
-from controller.facts.prices import Prices
+from controller.facts.prices import UNKNOWN_RATES, Price, Prices
 
 
 def replica_costs(fleet: Fleet, seats: Sequence[Seat], prices: Prices) -> tuple[ReplicaCost, ...]:
@@ -18,15 +20,18 @@ def replica_costs(fleet: Fleet, seats: Sequence[Seat], prices: Prices) -> tuple[
 
     A replica is bought as its target's label says. The others fill the variant's capacity by name: reserved up to its
     count, then the rest in the fleet file's order. Reserved capacity left over is paid for too: rows with replica "".
+    Where only whole nodes are to be had, so are their GPUs that nobody uses: rows with replica STRANDED.
     """
     by_variant: dict[tuple[str, str], list[Seat]] = {}
     for seat in seats:
         by_variant.setdefault((seat.variant.service, seat.variant.name), []).append(seat)
-    return tuple(
+    costs = [
         cost
         for variant in fleet.variants()
         for cost in _variant_costs(variant, by_variant.get((variant.service, variant.name), []), prices)
-    )
+    ]
+    stranded = [_cost(one.variant, STRANDED, one.bought, prices, gpus=one.gpus) for one in stranded_gpus(fleet, costs)]
+    return (*costs, *stranded)
 
 
 def total_usd_per_hour(costs: Sequence[ReplicaCost]) -> Number:
@@ -61,7 +66,7 @@ def _variant_costs(variant: Variant, seats: Sequence[Seat], prices: Prices) -> I
     places = _places(variant, [seat.bought for seat in seats if seat.bought is not None])
     for seat in sorted(seats, key=lambda one: one.replica):
         bought = seat.bought or next(places, (None, False))[0]
-        yield _cost(variant, seat.replica, bought, prices)
+        yield _cost(variant, seat.replica, bought, prices, node=seat.node)
     for bought, _ in takewhile(lambda place: place[1], places):
         yield _cost(variant, "", bought, prices)
 
@@ -86,21 +91,37 @@ def _buying_order(capacity: Capacity) -> tuple[bool, bool]:
     return not reserved, reserved and capacity.replicas is None
 
 
-def _cost(variant: Variant, replica: str, bought: CapacityType | None, prices: Prices) -> ReplicaCost:
-    where = f"{variant.service}/{variant.name}"
-    kind = bought or CapacityType.ON_DEMAND
-    price = prices.get((variant.service, variant.name, kind))
-    if price is None:
-        why = (
-            f"the fleet file names no {kind} capacity"
-            if bought is not None
-            else "the fleet file names less capacity than there are replicas"
-        )
-        price = Missing(f"{kind} price of {where}", why)
+def _cost(
+    variant: Variant,
+    replica: str,
+    bought: CapacityType | None,
+    prices: Prices,
+    *,
+    gpus: int | None = None,
+    node: str = "",
+) -> ReplicaCost:
+    """``gpus``: as many as a replica has, unless it is told."""
+    price, paid = _price(variant, bought, prices), variant.gpus_per_replica if gpus is None else gpus
     return ReplicaCost(
         service=variant.service,
         variant=variant.name,
         replica=replica,
-        capacity_type=kind,
-        usd_per_hour=mapped(price, lambda known: known.usd_per_gpu_hour * variant.gpus_per_replica),
+        capacity_type=bought or CapacityType.ON_DEMAND,
+        usd_per_hour=mapped(price, lambda known: known.usd_per_gpu_hour * paid),
+        rates=UNKNOWN_RATES if isinstance(price, Missing) else price.rates(paid),
+        gpus=paid,
+        node=node,
     )
+
+
+def _price(variant: Variant, bought: CapacityType | None, prices: Prices) -> Price | Missing:
+    kind = bought or CapacityType.ON_DEMAND
+    price = prices.get((variant.service, variant.name, kind))
+    if price is not None:
+        return price
+    why = (
+        f"the fleet file names no {kind} capacity"
+        if bought is not None
+        else "the fleet file names less capacity than there are replicas"
+    )
+    return Missing(f"{kind} price of {variant.service}/{variant.name}", why)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
+from controller.facts.accounts import STRANDED
 from controller.facts.estimates import Estimate, Finding, FindingKind, ReplicaCost
 from controller.facts.fleet import Fleet
 from controller.facts.missing import Missing
@@ -147,7 +148,7 @@ def _stuck(seen: Estimate) -> Iterator[Finding]:
 def _price_unknown(costs: Iterable[ReplicaCost]) -> Iterator[Finding]:
     unknown: dict[tuple[str, str, str], list[Missing]] = {}
     for cost in costs:
-        if isinstance(cost.usd_per_hour, Missing):
+        if isinstance(cost.usd_per_hour, Missing) and cost.replica != STRANDED:
             unknown.setdefault((cost.service, cost.variant, cost.capacity_type), []).append(cost.usd_per_hour)
     for (service, variant, _), lost in unknown.items():
         yield Finding(

@@ -15,7 +15,9 @@ from controller.estimate.performance.capacity import capacity
 from controller.estimate.performance.learning import band_of, learned, start, step_of, trusted
 from controller.estimate.performance.prior import StepPrior, limits_of, step_prior
 from controller.estimate.performance.samples import sample_of
+from controller.estimate.phases import NOTHING_SEEN, phases_after
 from controller.estimate.trim import Trim, histograms_of, trimmed
+from controller.estimate.work import PhaseSeconds
 from controller.facts.demand import Outlook
 from controller.facts.estimates import Estimate
 from controller.facts.fleet import Service, Variant
@@ -63,6 +65,7 @@ class Lookout:
     mark         what tells arrivals from completions
     starting     by replica: since when it has been seen starting
     start_ups_s  by variant: the latest start-up times, oldest first
+    phases       by variant: what its requests spent in each phase lately
     before       by target url: its newest reading
     modelled     by variant: what a replica carries by the model alone, as of ``modelled_at``
     """
@@ -73,6 +76,7 @@ class Lookout:
     start_ups_s: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     trims: Mapping[str, Trim] = field(default_factory=dict)
     engines: Mapping[str, Engine] = field(default_factory=dict)
+    phases: Mapping[str, PhaseSeconds] = field(default_factory=dict)
     before: Mapping[str, EngineReading] = field(default_factory=dict)
     modelled: Mapping[str, ReplicaCapacity | Missing] = field(default_factory=dict)
     modelled_at: datetime | None = None
@@ -121,6 +125,7 @@ def looked_ahead(
         start_ups_s=start_ups,
         trims=trims,
         engines=engines,
+        phases=_phases(readings, lookout, now),
         before={reading.target.url: reading for some in readings.values() for reading in some},
         modelled=modelled,
         modelled_at=modelled_at,
@@ -165,6 +170,15 @@ def _engines(service: Service, readings: Mapping[str, Sequence[EngineReading]], 
                 state = learned(state, sample)
         engines[name] = Engine(learned=state, kv_tokens=kv_tokens)
     return engines
+
+
+def _phases(
+    readings: Mapping[str, Sequence[EngineReading]], lookout: Lookout, now: datetime
+) -> dict[str, PhaseSeconds]:
+    spent_s = (now - lookout.mark.at).total_seconds() if lookout.mark.at is not None else 0.0
+    return {
+        name: phases_after(lookout.phases.get(name, NOTHING_SEEN), spent_s, some) for name, some in readings.items()
+    }
 
 
 def first_belief(service: Service, variant: Variant) -> LearnedStep | Missing:

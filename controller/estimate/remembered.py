@@ -20,6 +20,7 @@ from controller.estimate.outlook import NOT_TOLD, START_UPS_KEPT, Engine, Lookou
 from controller.estimate.performance.state import from_json as step_from_json
 from controller.estimate.performance.state import to_json as step_to_json
 from controller.estimate.trim import HIGHEST, LOWEST, Tail, Trim
+from controller.estimate.work import LEAST_REQUESTS, PhaseSeconds
 from controller.facts.fleet import Service
 from controller.facts.learned import StateKey
 from controller.facts.missing import Missing
@@ -45,6 +46,7 @@ def states_of(service: str, lookout: Lookout) -> dict[StateKey, str]:
             states["step", name] = {"step": step_to_json(engine.learned), "kv_tokens": kv_tokens}
     states |= {("start_up", name): {"seconds": took} for name, took in lookout.start_ups_s.items()}
     states |= {("trim", name): asdict(trim) for name, trim in lookout.trims.items()}
+    states |= {("phases", name): asdict(one) for name, one in lookout.phases.items() if one.requests >= LEAST_REQUESTS}
     return {
         (kind, service, variant): json.dumps({"version": VERSION, "state": state}, separators=(",", ":"))
         for (kind, variant), state in states.items()
@@ -81,6 +83,7 @@ def lookout_of(service: str, states: Mapping[StateKey, str]) -> tuple[Lookout, t
         start_ups_s=by_variant("start_up", _start_ups),
         trims=by_variant("trim", _trim),
         engines=by_variant("step", _engine),
+        phases=by_variant("phases", _phases),
     ), tuple(problems)
 
 
@@ -96,6 +99,7 @@ def fitting(service: Service, lookout: Lookout) -> Lookout:
         lookout,
         engines=engines,
         trims={name: one for name, one in lookout.trims.items() if name in engines},
+        phases={name: one for name, one in lookout.phases.items() if name in engines},
         start_ups_s={name: one for name, one in lookout.start_ups_s.items() if name in service.variants},
         modelled={},
         modelled_at=None,
@@ -143,6 +147,10 @@ def _trim(state: Plain) -> Trim:
     if not LOWEST <= trim.factor <= HIGHEST:
         raise ValueError(f"its factor is {trim.factor:g}, expected {LOWEST:g} to {HIGHEST:g}")
     return trim
+
+
+def _phases(state: Plain) -> PhaseSeconds:
+    return PhaseSeconds(**_numbers(state))
 
 
 def _engine(state: Plain) -> Engine:

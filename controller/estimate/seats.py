@@ -19,6 +19,7 @@ class Seat:
 
     url      where it is read; "" when discovery does not name it
     bought   how, when its target says so
+    node     the machine it is on, when its target says so
     window   its engine's rate window, or why there is none
     ready    it serves: the actuator says so, or, where no actuator knows, it could be read and no label says else
     """
@@ -31,6 +32,7 @@ class Seat:
     bought: CapacityType | None
     window: Window | Missing
     ready: bool
+    node: str = ""
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -96,10 +98,17 @@ def _seat(
         replica=state.replica if state is not None else target.replica if target is not None else "",
         url=target.url if target is not None else "",
         phase=phase,
-        bought=target.capacity_type if target is not None else None,
+        bought=target.capacity_type if target is not None else _bought_before(state, history),
         window=window,
         ready=phase is Phase.READY and (state is not None or isinstance(window, Window)),
+        node=target.labels.get("node", "") if target is not None else "",
     )
+
+
+def _bought_before(state: ReplicaState | None, history: Mapping[str, Sequence[EngineReading]]) -> CapacityType | None:
+    """As its last reading had it: a replica that was lost is in no discovery any more, and was bought all the same."""
+    readings = history.get(state.url, ()) if state is not None else ()
+    return readings[-1].target.capacity_type if readings else None
 
 
 def _window(

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from controller.estimate.gpus import energy_j, readings_of
 from controller.estimate.seats import Seat, seats_of
+from controller.facts.accounts import STRANDED
 from controller.facts.estimates import Estimate, Estimates, ReplicaCost
-from controller.facts.fleet import CapacityType, Fleet, Variant
+from controller.facts.fleet import Fleet
 from controller.facts.missing import Missing
-from controller.facts.money import accrued_nanousd, nanousd
 from controller.facts.passes import ReplicaUse
-from controller.facts.prices import Prices
-from controller.facts.readings import EngineReading, Observation, Phase
+from controller.facts.prices import FourRates
+from controller.facts.readings import Distribution, EngineReading, Observation, Phase
+
+NOBODYS = {
+    "": "no replica uses this committed capacity",
+    STRANDED: "no replica uses these GPUs of its nodes",
+}
+"""What stands in the place of a replica's name, and why no engine can be read there."""
 
 
 def replica_uses(
     fleet: Fleet,
     observation: Observation,
     estimates: Estimates,
-    prices: Prices,
     last_pass_at: datetime | None,
     now: datetime,
 ) -> tuple[ReplicaUse, ...]:
-    """One row a replica, and one per unused committed place, from the last pass to this one; none in the first pass.
+    """One row a replica, one per unused committed place and one a variant with stranded GPUs, from the last pass to
+    this one; none in the first pass.
 
-    Counts are those of this pass's reading alone: the rate window overlaps with the passes before. The cost is
-    accrued at the whole nanodollars per hour nearest to the estimate, so that intervals that touch add up to the
-    nanodollar. ``prices`` have already gone into ``estimates.costs``.
+    Counts and phase seconds are those of this pass's reading alone: the rate window overlaps with the passes before.
+    Costs are accrued at whole nanodollars per hour, so that intervals that touch add up to the nanodollar.
     """
     if last_pass_at is None or last_pass_at >= now:
         return ()
@@ -38,13 +44,12 @@ def replica_uses(
     uses = []
     for cost in estimates.costs:
         key = (cost.service, cost.variant, cost.replica)
-        variant = fleet.services[cost.service].variants[cost.variant]
-        if cost.replica:
+        if cost.replica not in NOBODYS:
             energy = energy_j(readings_of(observation, [seats[key]], siblings[key[:2]]))
             seen = estimates.replicas[key]
             uses.append(_use(cost, seats[key], seen, observation, energy, last_pass_at, now))
         else:
-            uses.append(_unused(cost, variant, last_pass_at, now))
+            uses.append(_unused(cost, last_pass_at, now))
     return tuple(uses)
 
 
@@ -57,8 +62,9 @@ def _use(
     start: datetime,
     end: datetime,
 ) -> ReplicaUse:
-    reading = observation.engines.get(seat.url)
-    return ReplicaUse(
+    said = observation.engines.get(seat.url)
+    reading = said if isinstance(said, EngineReading) else None
+    use = ReplicaUse(
         service=cost.service,
         variant=cost.variant,
         replica=cost.replica,
@@ -66,37 +72,51 @@ def _use(
         start=start,
         end=end,
         phase=seat.phase,
-        gpus=seat.variant.gpus_per_replica,
-        counts=dict(reading.counters) if isinstance(reading, EngineReading) else {},
+        gpus=cost.gpus,
+        node=cost.node,
+        counts=dict(reading.counters) if reading is not None else {},
+        prefill_s=_seconds(reading, Distribution.PREFILL_TIME_S),
+        decode_s=_seconds(reading, Distribution.DECODE_TIME_S),
         running=_or_none(seen.running),
         queue_depth=_or_none(seen.queue_depth),
         kv_cache_ratio=_or_none(seen.kv_cache_ratio),
         mfu_ratio=_or_none(seen.mfu_ratio),
         energy_j=energy,
         missing=seat.window.why if isinstance(seat.window, Missing) else "",
-        cost_nanousd=_accrued(cost, start, end),
     )
+    return _paid(use, cost.rates)
 
 
-def _unused(cost: ReplicaCost, variant: Variant, start: datetime, end: datetime) -> ReplicaUse:
-    return ReplicaUse(
+def _unused(cost: ReplicaCost, start: datetime, end: datetime) -> ReplicaUse:
+    use = ReplicaUse(
         service=cost.service,
         variant=cost.variant,
-        replica="",
-        capacity_type=CapacityType.RESERVED,
+        replica=cost.replica,
+        capacity_type=cost.capacity_type,
         start=start,
         end=end,
         phase=Phase.READY,
-        gpus=variant.gpus_per_replica,
-        missing="no replica uses this committed capacity",
-        cost_nanousd=_accrued(cost, start, end),
+        gpus=cost.gpus,
+        missing=NOBODYS[cost.replica],
+    )
+    return _paid(use, cost.rates)
+
+
+def _paid(use: ReplicaUse, rates: FourRates) -> ReplicaUse:
+    costs = rates.accrued(use.start, use.end)
+    return replace(
+        use,
+        cost_nanousd=costs.effective,
+        list_nanousd=costs.list_,
+        contracted_nanousd=costs.contracted,
+        billed_nanousd=costs.billed,
     )
 
 
-def _accrued(cost: ReplicaCost, start: datetime, end: datetime) -> int | None:
-    if isinstance(cost.usd_per_hour, Missing):
-        return None
-    return accrued_nanousd(nanousd(cost.usd_per_hour), start, end)
+def _seconds(reading: EngineReading | None, phase: Distribution) -> float | None:
+    """What the requests that finished since the reading before spent in ``phase``."""
+    histogram = reading.histograms.get(phase) if reading is not None else None
+    return None if histogram is None else histogram.total
 
 
 def _or_none(value: float | Missing) -> float | None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from math import fsum
 
 from controller.estimate.histograms import merge_histograms
 from controller.facts.missing import Missing
-from controller.facts.readings import Counter, Distribution, EngineReading, Gauge, Histogram, Signal
+from controller.facts.readings import Counter, Distribution, EngineReading, Gauge, Histogram, Observation, Signal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +43,24 @@ class Window:
 
     def _why(self, signal: Signal) -> Missing:
         return self.missing.get(signal, Missing(signal.value, "the engine does not export it"))
+
+
+def history_after(
+    past: Mapping[str, tuple[EngineReading, ...]], observation: Observation, window_s: float
+) -> dict[str, tuple[EngineReading, ...]]:
+    """The readings of the last ``window_s`` by target; one that neither discovery nor an actuator names any more is
+    forgotten."""
+    oldest = observation.at - timedelta(seconds=window_s)
+    states = (state for some in observation.replicas.values() if not isinstance(some, Missing) for state in some)
+    urls = dict.fromkeys([*(target.url for target in observation.targets), *(state.url for state in states)])
+    history = {}
+    for url in urls:
+        reading = observation.engines.get(url)
+        kept = tuple(one for one in past.get(url, ()) if one.at > oldest)
+        fresh = (reading,) if isinstance(reading, EngineReading) else ()
+        if kept or fresh or url in observation.engines:
+            history[url] = (*kept, *fresh)
+    return history
 
 
 def merge(readings: Sequence[EngineReading]) -> Window:

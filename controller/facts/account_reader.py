@@ -171,7 +171,12 @@ class AdjustmentRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetState:
-    """One budget in its running period. ``p50`` and ``p90``: the forecast at the period's end, None without one."""
+    """One budget in its running period. ``p50`` and ``p90``: the forecast at the period's end, None without one.
+
+    at_limit   what happens when it is spent, one of facts.budgets.AtLimit; "" where nobody said
+    burn       spend in the last hours as a multiple of an even one, by window ("1 h", "6 h", "1 d", "3 d"); a window
+               that reaches back before the accounts is absent
+    """
 
     name: str
     scope: str
@@ -182,6 +187,8 @@ class BudgetState:
     p50_nanousd: int | None
     p90_nanousd: int | None
     state: str
+    at_limit: str = ""
+    burn: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,6 +206,42 @@ class Effects:
     rates: Mapping[tuple[str, str], WorkRate] = field(default_factory=dict)
     baselines: Mapping[tuple[str, str], WorkRate] = field(default_factory=dict)
     speculation: Mapping[tuple[str, str], SpeculationSeen] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VariantStatics:
+    """What the fleet file says of one variant; "" where it does not.
+
+    gpus     of one replica
+    offers   "provider/region/instance_type" by the way it is bought
+    zone     the availability zone, where all of its capacity is in one
+    """
+
+    gpu: str = ""
+    gpus: int = 1
+    model: str = ""
+    quantization: str = ""
+    offers: Mapping[CapacityType, str] = field(default_factory=dict)
+    zone: str = ""
+
+
+NOTHING_SAID = VariantStatics()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statics:
+    """What rows of the accounts say beside money, and the ledger does not know. By (service, variant).
+
+    baselines     the rate at the unquantized precision, for variants beside which no unquantized one serves
+    speculation   as ``Effects`` has it
+    """
+
+    variants: Mapping[tuple[str, str], VariantStatics] = field(default_factory=dict)
+    baselines: Mapping[tuple[str, str], WorkRate] = field(default_factory=dict)
+    speculation: Mapping[tuple[str, str], SpeculationSeen] = field(default_factory=dict)
+
+    def of(self, service: str, variant: str) -> VariantStatics:
+        return self.variants.get((service, variant), NOTHING_SAID)
 
 
 class AccountReader(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from enum import StrEnum
@@ -204,6 +204,7 @@ class BudgetNews:
 class Guard:
     """What a budget holds back in one service. It bounds growth alone: nothing is removed for it, and minimums stand.
 
+    forbidden_…            growth beyond the minimum may not use them
     cap_nanousd_per_hour   growth stops where the service would cost more; None: no such bound
     """
 
@@ -214,35 +215,6 @@ class Guard:
     forbidden_variants: frozenset[str] = frozenset()
     forbidden_capacity: frozenset[CapacityType] = frozenset()
     cap_nanousd_per_hour: int | None = None
-
-    def forbids(self, variant: str, capacity_type: CapacityType) -> bool:
-        """Whether growth beyond the minimum may not use it."""
-        return variant in self.forbidden_variants or capacity_type in self.forbidden_capacity
-
-    def most(self, nanousd_per_replica_hour: int | None) -> int | None:
-        """The most replicas, None for no bound. With a price that nobody knows, a cap holds all growth back: 0."""
-        if self.refuse_growth:
-            return 0
-        if self.cap_nanousd_per_hour is None:
-            return None
-        return self.cap_nanousd_per_hour // nanousd_per_replica_hour if nanousd_per_replica_hour else 0
-
-
-def bounded(
-    desired: int, *, current: int, least: int, guards: Iterable[Guard], nanousd_per_replica_hour: int | None
-) -> tuple[int, Guard | None]:
-    """How many of the ``desired`` replicas the guards of a service allow, and the guard that allows no more.
-
-    Never fewer than ``current`` or ``least`` where as many are desired, never more than desired.
-    """
-    allowed, by = desired, None
-    for guard in guards:
-        most = guard.most(nanousd_per_replica_hour)
-        if most is not None and most < allowed:
-            kept = max(min(desired, current), min(desired, least), most)
-            if kept < allowed:
-                allowed, by = kept, guard
-    return allowed, by
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,6 +107,18 @@ class Commitment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bought:
+    """How a pool's capacity is bought, as the fleet file says.
+
+    offer        "provider/region/instance_type", "" unknown
+    commitment   id of the commitment that it names: no other covers it. "": any that fits
+    """
+
+    offer: str = ""
+    commitment: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CommitmentHour:
     """One hour of one commitment: amortised = used + unused, to the nanodollar.
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
+from controller.facts.prices import UNKNOWN_RATES, FourRates
 
 Number = float | Missing
 
@@ -109,13 +110,23 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaCost:
-    """What one replica costs per hour and how it is bought. ``replica`` "": committed capacity that nobody uses."""
+    """What one replica costs per hour and how it is bought.
+
+    replica        "": committed capacity that nobody uses; STRANDED: GPUs of rented nodes that no replica uses
+    usd_per_hour   effective
+    rates          the four costs of the same, for the ledger
+    gpus           that are paid for here
+    node           whose they are, where discovery says so
+    """
 
     service: str
     variant: str
     replica: str
     capacity_type: CapacityType
     usd_per_hour: float | Missing
+    rates: FourRates = UNKNOWN_RATES
+    gpus: int = 1
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

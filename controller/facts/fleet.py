@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 
 from controller.facts.performance import StepModel
@@ -85,12 +86,18 @@ class Capacity:
     replicas           how many are committed (reserved: paid for whether used or not); None = no bound known
     offer              "provider/region/instance_type", looked up in the price sources
     usd_per_gpu_hour   the user's own price; it overrides the price sources
+    dated_usd          the same, each from its day (UTC) on, oldest first; before the first day it is not known
+    commitment         id of the commitment that pays for it; "": none is named
+    node_gpus          only whole nodes of so many GPUs are to be had; None: a replica's GPUs are bought by themselves
     """
 
     type: CapacityType
     replicas: int | None = None
     offer: str | None = None
     usd_per_gpu_hour: float | None = None
+    dated_usd: tuple[tuple[date, float], ...] = ()
+    commitment: str = ""
+    node_gpus: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,8 @@ from controller.facts.missing import Missing
 from controller.facts.performance import ReplicaCapacity
 
 StateKey = tuple[str, str, str]
-"""(kind, service, variant); kinds: "demand" and "shape" (variant ""), "step", "start_up", "trim" and "profile"."""
+"""(kind, service, variant); kinds: "demand" and "shape" (variant ""), "step", "start_up", "trim", "phases" and
+"profile"."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

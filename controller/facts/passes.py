@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from controller.facts.accounts import WorkRate
 from controller.facts.decisions import Alert, AlertState, Decision, Memory, Outcome, Pause
 from controller.facts.estimates import Estimates
 from controller.facts.fleet import CapacityType, Mode
@@ -17,10 +18,12 @@ from controller.facts.readings import Counter, CounterMark, Observation, Phase
 class ReplicaUse:
     """What one replica did and cost between two passes, ``start`` to ``end``: the ledger rolls these up by minute.
 
-    replica        "" for committed capacity that no replica used
-    counts         increases of the engine's counters; a counter that could not be read is absent
-    missing        why the engine could not be read at all; "" when it was
-    cost_nanousd   None when the price is unknown
+    replica         "" for committed capacity that no replica used, STRANDED for what no replica of its nodes can use
+    node            "" where discovery does not say
+    counts          increases of the engine's counters; a counter that could not be read is absent
+    prefill_s …     what the requests that finished spent in each phase by their own clocks, summed; None: not said
+    missing         why the engine could not be read at all; "" when it was
+    cost_nanousd    effective; None when the price is unknown, and the three others likewise
     """
 
     service: str
@@ -39,15 +42,22 @@ class ReplicaUse:
     energy_j: float | None = None
     missing: str = ""
     cost_nanousd: int | None = None
+    list_nanousd: int | None = None
+    contracted_nanousd: int | None = None
+    billed_nanousd: int | None = None
+    node: str = ""
+    prefill_s: float | None = None
+    decode_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap:
-    """Time that the ledger knows it did not watch."""
+    """Time that the ledger knows it did not watch. ``fleet``: whose daemon did not, "" where a ledger has one fleet."""
 
     start: datetime
     end: datetime
     why: str
+    fleet: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,3 +107,5 @@ class PassResult:
     """What went wrong in this pass and what that means (the ledger could not be written: nothing was acted on)."""
     learned: Learned | None = None
     """What was learned and forecast when it was last worked out; None before the first time."""
+    work_rates: tuple[WorkRate, ...] = ()
+    """What a token takes of the variants whose turn it is, every few minutes: the ledger keeps those that moved."""

@@ -58,6 +58,9 @@ class FourRates:
         )
 
 
+UNKNOWN_RATES = FourRates(list_=None, contracted=None, effective=None, billed=None)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Price:
     """USD per GPU-hour, with where it comes from.

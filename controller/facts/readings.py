@@ -54,6 +54,8 @@ class Distribution(StrEnum):
     REQUEST_TPOT_S = "request_tpot_s"  # the mean of each request, which is what an SLO is judged by
     E2E_S = "e2e_s"
     QUEUE_TIME_S = "queue_time_s"
+    PREFILL_TIME_S = "prefill_time_s"  # of each request, by its own clock: from its first schedule to its first token
+    DECODE_TIME_S = "decode_time_s"  # and from there to its last
     PROMPT_LENGTH_TOKENS = "prompt_length_tokens"
     OUTPUT_LENGTH_TOKENS = "output_length_tokens"
 
@@ -94,7 +96,7 @@ class Phase(StrEnum):
 class Target:
     """One address to read a replica at. ``url`` has no path unless metrics are elsewhere than /metrics.
 
-    labels   from service discovery; ``capacity_type`` and ``phase`` are understood
+    labels   from service discovery; ``capacity_type``, ``phase`` and ``node`` are understood
     """
 
     service: str

@@ -1,59 +1,144 @@
-"""One process at a time decides and acts over a ledger: a lock that dies with its process, whatever kills it."""
+"""Locks that die with their process, whatever kills it: one daemon a fleet decides and acts, one of all settles."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
+from threading import Lock
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from controller.errors import LedgerError
+from controller.ledger.engine import ledger_errors, shown, writer_engine
 
 ADVISORY_KEY = 7_345_209_881
 """PostgreSQL's advisory locks are named by a number: any that no other program of the database uses."""
 
-Release = Callable[[], None]
+SETTLING = "/settling"
+"""The name of the lock of who settles; no fleet can have it, for a fleet's name has no slash."""
 
 
-def claimed(engine: Engine, where: str) -> Release:
-    """Take the lock, or raise LedgerError at once when another process has it. The answer gives it back."""
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A lock that is held. ``alive`` asks whether it still is; ``release`` gives it back."""
+
+    release: Callable[[], None]
+    alive: Callable[[], bool]
+
+
+def claimed(engine: Engine, where: str, fleet: str = "") -> Claim:
+    """Be the one process that works for ``fleet``, or raise LedgerError at once when another process is."""
+    claim, owner = _taken(engine, fleet)
+    if claim is None:
+        whose = f" for the fleet {fleet}" if fleet else ""
+        raise LedgerError(
+            f"another pennyweight{owner} already works on {where}{whose}; two would act against each other, so this "
+            "one stops. `pennyweight status` and `explain` work beside it"
+        )
+    return claim
+
+
+def is_claimed(engine: Engine, fleet: str) -> bool:
+    """Whether a process works for ``fleet`` now. It is found out by trying, so that none can begin in that moment."""
+    claim, _ = _taken(engine, fleet)
+    if claim is not None:
+        claim.release()
+    return claim is None
+
+
+class Lead:
+    """To be the one daemon of all that work on a ledger which settles its hours and forgets old rows.
+
+    Whoever asks first is, as long as it lives; the next one who asks after that follows.
+    """
+
+    def __init__(self, url: str) -> None:
+        """Opens nothing yet; ``url`` as in the fleet file."""
+        self._where = shown(url)
+        self._engine = writer_engine(url)
+        self._claim: Claim | None = None
+        self._one_at_a_time = Lock()
+
+    def held(self) -> bool:
+        """Whether this one leads, from now on if nobody did. A lock that the database lost is asked for again."""
+        told = ledger_errors("see who settles hours", self._where, "it is asked again in the next round")
+        with self._one_at_a_time, told:
+            if self._claim is not None and not self._claim.alive():
+                self._release()
+            if self._claim is None:
+                self._claim, _ = _taken(self._engine, SETTLING)
+            return self._claim is not None
+
+    def close(self) -> None:
+        with self._one_at_a_time:
+            self._release()
+        self._engine.dispose()
+
+    def _release(self) -> None:
+        claim, self._claim = self._claim, None
+        if claim is not None:
+            claim.release()
+
+
+def _taken(engine: Engine, name: str) -> tuple[Claim | None, str]:
+    """The lock of that name; or None, and in words who has it where that is known."""
     if engine.url.get_backend_name() == "sqlite":
-        return _file_lock(Path(f"{engine.url.database}.lock"), where)
-    return _advisory_lock(engine, where)
+        return _file_lock(Path(f"{engine.url.database}{_suffix(name)}"))
+    return _advisory_lock(engine, _number(name)), ""
 
 
-def _refused(where: str, who: str) -> LedgerError:
-    return LedgerError(
-        f"another pennyweight{who} already works on {where}; two would act against each other, so this one stops. "
-        "`pennyweight status` and `explain` work beside it"
-    )
+def _suffix(name: str) -> str:
+    """Of the file beside a SQLite ledger."""
+    if name == SETTLING:
+        return ".settling"  # no fleet's ends so
+    return f".{name}.lock" if name else ".lock"
 
 
-def _file_lock(path: Path, where: str) -> Release:
+def _number(name: str) -> int:
+    """A lock's number on PostgreSQL: a signed integer of 64 bits; that of "" is what it always was."""
+    digest = blake2b(f"{ADVISORY_KEY}/{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, signed=True) if name else ADVISORY_KEY
+
+
+def _file_lock(path: Path) -> tuple[Claim | None, str]:
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.read(handle, 32).decode(errors="replace").strip()
         os.close(handle)
-        raise _refused(where, f" (process {owner})" if owner else "") from None
+        return None, f" (process {owner})" if owner else ""
     os.ftruncate(handle, 0)
     os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
-    return lambda: os.close(handle)
+    return Claim(release=lambda: os.close(handle), alive=lambda: True), ""
 
 
-def _advisory_lock(engine: Engine, where: str) -> Release:
+def _advisory_lock(engine: Engine, number: int) -> Claim | None:
     """Held by a connection of its own: PostgreSQL frees it when that connection ends."""
     connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    free = connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": ADVISORY_KEY}).scalar()
-    if not free:
+    if not connection.execute(text("SELECT pg_try_advisory_lock(:key)"), {"key": number}).scalar():
         connection.close()
-        raise _refused(where, "")
+        return None
+    return Claim(release=lambda: _let_go(connection, number), alive=lambda: _answers(connection))
 
-    def release() -> None:
-        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": ADVISORY_KEY})
-        connection.close()
 
-    return release
+def _let_go(connection: Connection, number: int) -> None:
+    """A connection that cannot give its lock back must not go back to the pool; the lock ends with its session."""
+    try:
+        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": number})
+    except SQLAlchemyError:
+        connection.invalidate()
+    connection.close()
+
+
+def _answers(connection: Connection) -> bool:
+    try:
+        connection.execute(text("SELECT 1"))
+    except SQLAlchemyError:
+        return False
+    return True

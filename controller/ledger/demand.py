@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, RowMapping, case, func, select
 
+from controller.ledger.fleets import watching
 from controller.ledger.queries import between
 from controller.ledger.rollup import MINUTE, minute_of
 from controller.ledger.rows import DemandMinute
@@ -25,8 +26,8 @@ SUMS = ("requests", "rejections", "prompt_tokens", "cached_prompt_tokens", "outp
 def demand_minutes(connection: Connection, service: str, start: datetime, end: datetime) -> tuple[DemandMinute, ...]:
     """Every minute from the one of ``start`` to before ``end``, without holes."""
     found = _summed(connection, service, minute_of(start), end)
-    unwatched = _unwatched(connection, start, end)
-    passes = _looked_back_on(connection, start, end) if len(found) * MINUTE < end - start else frozenset()
+    unwatched = _unwatched(connection, service, start, end)
+    passes = _looked_back_on(connection, service, start, end) if len(found) * MINUTE < end - start else frozenset()
     return tuple(_minute(at, found.get(at), unwatched.get(at, ""), at in passes) for at in _each(minute_of(start), end))
 
 
@@ -56,10 +57,11 @@ def _summed(connection: Connection, service: str, start: datetime, end: datetime
     return {row["minute"]: row for row in connection.execute(query).mappings()}
 
 
-def _unwatched(connection: Connection, start: datetime, end: datetime) -> Mapping[datetime, str]:
+def _unwatched(connection: Connection, service: str, start: datetime, end: datetime) -> Mapping[datetime, str]:
     """The minutes that lie in recorded gaps by more than half: what was counted over a gap says nothing of when."""
     gaps = table(GapRow).c
-    rows = connection.execute(select(table(GapRow)).where(gaps.started_at < end, gaps.ended_at > start)).mappings()
+    there = (gaps.started_at < end, gaps.ended_at > start, watching(gaps.fleet, service))
+    rows = connection.execute(select(table(GapRow)).where(*there)).mappings()
     said: dict[datetime, str] = {}
     for row in rows:
         first = minute_of(max(row["started_at"], start))
@@ -70,10 +72,11 @@ def _unwatched(connection: Connection, start: datetime, end: datetime) -> Mappin
     return said
 
 
-def _looked_back_on(connection: Connection, start: datetime, end: datetime) -> frozenset[datetime]:
+def _looked_back_on(connection: Connection, service: str, start: datetime, end: datetime) -> frozenset[datetime]:
     """The minutes that a pass saw the end or more than half of: without a row then, a service had no replica."""
-    at, late = table(PassRow).c.at, LEAST_SEEN * MINUTE
-    moments: Sequence[datetime] = connection.scalars(select(at).where(*between(at, start, end + late))).all()
+    passes, late = table(PassRow).c, LEAST_SEEN * MINUTE
+    there = (*between(passes.at, start, end + late), watching(passes.fleet, service))
+    moments: Sequence[datetime] = connection.scalars(select(passes.at).where(*there)).all()
     return frozenset(minute_of(moment - late) for moment in moments)
 
 

@@ -14,6 +14,8 @@ from controller.ledger.migrations import (
     m0004_learned,
     m0005_served,
     m0006_accounted,
+    m0007_billed,
+    m0008_shared,
 )
 
 Migration = tuple[str, ...]
@@ -25,6 +27,8 @@ MIGRATIONS: tuple[Migration, ...] = (
     m0004_learned.STATEMENTS,
     m0005_served.STATEMENTS,
     m0006_accounted.STATEMENTS,
+    m0007_billed.STATEMENTS,
+    m0008_shared.STATEMENTS,
 )
 """Version n is made by the n-th entry."""
 
@@ -35,6 +39,7 @@ WORDS = {
         "rowid": " WITHOUT ROWID",
         "by_minute": "",
         "by_hour": "",
+        "count_seats": "SELECT 1",
     },
     "postgresql": {
         "timestamp": "TIMESTAMPTZ",
@@ -42,6 +47,7 @@ WORDS = {
         "rowid": "",
         "by_minute": " PARTITION BY RANGE (minute)",
         "by_hour": " PARTITION BY RANGE (hour)",
+        "count_seats": "SELECT setval(pg_get_serial_sequence('seat', 'id'), GREATEST(15, MAX(id))) FROM seat",
     },
 }
 """What a migration's words mean on each engine.
@@ -49,6 +55,7 @@ WORDS = {
 timestamp            an instant: SQLite has no such type and keeps ISO 8601 in UTC (see ``tables.UtcDateTime``)
 id                   a key that the engine counts up; a migration may insert rows with the first fifteen
 rowid                rows lie in the order of their key, as nothing else needs one
+count_seats          seats were copied with their ids: the next one counts on (SQLite does so by itself)
 by_minute, by_hour   cut into ranges that can be dropped (see ``accounts.partitions``)
 """
 

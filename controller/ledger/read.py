@@ -13,11 +13,13 @@ from sqlalchemy import cast as sql_cast
 from controller.errors import LedgerError
 from controller.facts.decisions import AlertPhase, AlertState, Pause
 from controller.facts.demand import Forecast
-from controller.facts.fleet import CapacityType, Mode
+from controller.facts.fleet import CapacityType
 from controller.facts.passes import Gap
 from controller.ledger import learning, remembered
 from controller.ledger.demand import demand_minutes
 from controller.ledger.engine import ledger_errors, reader_engine, shown
+from controller.ledger.fleets import owners, watching
+from controller.ledger.last import last_passes, seen_in
 from controller.ledger.migrate import MIGRATIONS, newer, schema_version
 from controller.ledger.queries import RecordedDecision, between, open_pauses, recorded_decisions, rows_of
 from controller.ledger.rollup import LEVELS, minute_of
@@ -40,12 +42,11 @@ from controller.ledger.tables import (
     ForecastAccuracyRow,
     ForecastRow,
     GapRow,
-    PassProblemRow,
-    PassRow,
     ReplicaMinuteRow,
     ServiceMinuteRow,
     table,
 )
+from controller.ledger.totals import total, totals
 
 CostKey = Literal["service", "variant", "replica", "capacity_type", "minute"]
 
@@ -76,23 +77,28 @@ class LedgerReader:
         self._engine.dispose()
 
     def last_pass(self) -> RecordedPass | None:
-        """The newest pass; None before the first."""
+        """The newest pass of any fleet; None before the first."""
         with self._reading() as connection:
-            return _last_pass(connection)
+            passes = last_passes(connection, owners(connection))
+        return passes[0] if passes else None
 
     def fleet_now(self) -> FleetNow | None:
-        """What the last pass saw of the fleet; None before the first."""
+        """What the last pass of each fleet saw of it; None before the first."""
         with self._reading() as connection:
-            last = _last_pass(connection)
-            if last is None:
-                return None
-            minute = table(ServiceMinuteRow).c.minute == minute_of(last.at)
-            scopes = [ServiceMinute(**row) for row in rows_of(connection, ServiceMinuteRow, minute)]
+            owned = owners(connection)
+            passes = last_passes(connection, owned)
+            scopes = {(one.service, one.variant): one for last in passes for one in seen_in(connection, last, owned)}
+        if not passes:
+            return None
+        found = [scopes[key] for key in sorted(scopes)]
+        fleets = [one for one in found if not one.service]
         return FleetNow(
-            last_pass=last,
-            fleet=next((one for one in scopes if not one.service), None),
-            services=tuple(one for one in scopes if one.service and not one.variant),
-            variants=tuple(one for one in scopes if one.variant),
+            last_pass=passes[0],
+            fleet=total(fleets, minute_of(passes[0].at)) if fleets else None,
+            services=tuple(one for one in found if one.service and not one.variant),
+            variants=tuple(one for one in found if one.service and one.variant),
+            passes=passes,
+            owners=owned,
         )
 
     def services(self) -> tuple[str, ...]:
@@ -111,11 +117,13 @@ class LedgerReader:
     def service_series(
         self, service: str, start: datetime, end: datetime, variant: str = ""
     ) -> tuple[ServiceMinute, ...]:
-        """Minute by minute, oldest first. ``service`` "" is the fleet; ``variant`` "" the whole service."""
+        """Minute by minute, oldest first. ``service`` "" is all fleets together; ``variant`` "" the whole service."""
         columns = table(ServiceMinuteRow).c
-        where = [columns.service == service, columns.variant == variant, *between(columns.minute, start, end)]
+        where = [columns.service == service, *between(columns.minute, start, end)]
+        where += [columns.variant == variant] if service else []
         with self._reading() as connection:
-            return tuple(ServiceMinute(**row) for row in rows_of(connection, ServiceMinuteRow, *where))
+            found = [ServiceMinute(**row) for row in rows_of(connection, ServiceMinuteRow, *where)]
+        return tuple(found) if service else totals(found)
 
     def replica_minutes(
         self, start: datetime, end: datetime, service: str | None = None, variant: str | None = None
@@ -164,12 +172,18 @@ class LedgerReader:
             rows = connection.execute(query).mappings().all()
         return tuple(_cost(row) for row in rows if row["covered_s"] is not None)
 
-    def gaps(self, start: datetime, end: datetime) -> tuple[Gap, ...]:
-        """Time between ``start`` and ``end`` that nobody watched, oldest first. A gap may reach over either."""
+    def gaps(self, start: datetime, end: datetime, service: str | None = None) -> tuple[Gap, ...]:
+        """Time between ``start`` and ``end`` in which nobody watched ``service``, or some fleet, oldest first. A gap
+        may reach over either."""
         columns = table(GapRow).c
+        where = [columns.started_at < end, columns.ended_at > start]
+        where += [] if service is None else [watching(columns.fleet, service)]
         with self._reading() as connection:
-            rows = rows_of(connection, GapRow, columns.started_at < end, columns.ended_at > start)
-        return tuple(Gap(start=row["started_at"], end=row["ended_at"], why=row["why"]) for row in rows)
+            rows = rows_of(connection, GapRow, *where)
+        names = ("fleet", "why")
+        return tuple(
+            Gap(start=row["started_at"], end=row["ended_at"], **{name: row[name] for name in names}) for row in rows
+        )
 
     def alerts(self, start: datetime, end: datetime) -> tuple[AlertEvent, ...]:
         """The messages sent, oldest first."""
@@ -242,22 +256,6 @@ class LedgerReader:
 
 def _matching(wanted: Mapping[Any, str | None]) -> list[ColumnElement[bool]]:
     return [column == value for column, value in wanted.items() if value is not None]
-
-
-def _last_pass(connection: Connection) -> RecordedPass | None:
-    columns = table(PassRow).c
-    newest = select(func.max(columns.at)).scalar_subquery()
-    for row in rows_of(connection, PassRow, columns.at == newest):
-        problems = rows_of(connection, PassProblemRow, table(PassProblemRow).c.at == row["at"])
-        return RecordedPass(
-            at=row["at"],
-            mode=Mode(row["mode"]),
-            services=row["services"],
-            replicas=row["replicas"],
-            duration_s=row["duration_s"],
-            problems=tuple(one["problem"] for one in problems),
-        )
-    return None
 
 
 def _replica_minute(row: RowMapping) -> ReplicaMinute:

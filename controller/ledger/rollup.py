@@ -32,7 +32,12 @@ COUNT_COLUMNS = {
     "requests": Counter.REQUESTS,
     "rejections": Counter.REJECTIONS,
     "preemptions": Counter.PREEMPTIONS,
+    "engine_steps": Counter.ENGINE_STEPS,
 }
+COST_COLUMNS = ("cost_nanousd", "list_nanousd", "contracted_nanousd", "billed_nanousd")
+AMOUNT_COLUMNS = ("energy_j", "prefill_s", "decode_s")
+"""Cut in proportion to time, not in whole units."""
+
 LEVELS = ("running", "queue_depth", "kv_cache_ratio", "mfu_ratio")
 
 ESTIMATE_MAXIMA = (
@@ -124,10 +129,8 @@ def replica_minutes(uses: Sequence[ReplicaUse]) -> Iterator[Row]:
         pieces = minutes(use.start, use.end)
         weights = [microseconds for _minute, microseconds in pieces]
         counts = {column: _count(use.counts.get(counter), weights) for column, counter in COUNT_COLUMNS.items()}
-        costs: Sequence[int | None] = [None] * len(pieces)
-        if use.cost_nanousd is not None:
-            costs = shares(use.cost_nanousd, weights)
-        energy_j = number(use.energy_j)
+        costs = {column: _cost(getattr(use, column), weights) for column in COST_COLUMNS}
+        amounts = {column: number(getattr(use, column)) for column in AMOUNT_COLUMNS}
         whole = sum(weights)
         for index, (minute, microseconds) in enumerate(pieces):
             part = microseconds / whole if whole else 1.0
@@ -136,8 +139,8 @@ def replica_minutes(uses: Sequence[ReplicaUse]) -> Iterator[Row]:
                 **_seconds(use, microseconds / 1e6),
                 **_levels(use, microseconds / 1e6),
                 **{column: parts[index] for column, parts in counts.items()},
-                "energy_j": None if energy_j is None else energy_j * part,
-                "cost_nanousd": costs[index],
+                **{column: None if amount is None else amount * part for column, amount in amounts.items()},
+                **{column: parts[index] for column, parts in costs.items()},
             }
 
 
@@ -149,11 +152,16 @@ def _whose(use: ReplicaUse, minute: datetime) -> Row:
         "replica": use.replica,
         "capacity_type": use.capacity_type.value,
         "gpus": use.gpus,
+        "node": use.node,
     }
 
 
 def _count(count: float | None, weights: Sequence[int]) -> Sequence[float | None]:
     return [None] * len(weights) if count is None or not isfinite(count) else count_shares(count, weights)
+
+
+def _cost(nanousd: int | None, weights: Sequence[int]) -> Sequence[int | None]:
+    return [None] * len(weights) if nanousd is None else shares(nanousd, weights)
 
 
 def _seconds(use: ReplicaUse, seconds: float) -> Row:
@@ -175,11 +183,13 @@ def _levels(use: ReplicaUse, seconds: float) -> Row:
     return row
 
 
-def service_minutes(at: datetime, estimates: Estimates, decisions: Sequence[Decision]) -> Iterator[Row]:
-    """Rows to merge into ``service_minute``: the fleet, its services and their variants."""
+def service_minutes(
+    at: datetime, estimates: Estimates, decisions: Sequence[Decision], fleet: str = ""
+) -> Iterator[Row]:
+    """Rows to merge into ``service_minute``: the fleet of that name, its services and their variants."""
     minute = minute_of(at)
     desired = desired_replicas(decisions)
-    scopes = {("", ""): estimates.fleet}
+    scopes = {("", fleet): estimates.fleet}
     scopes |= {(service, ""): estimate for service, estimate in estimates.services.items()}
     scopes |= estimates.variants
     for (service, variant), estimate in scopes.items():
@@ -189,7 +199,7 @@ def service_minutes(at: datetime, estimates: Estimates, decisions: Sequence[Deci
             "variant": variant,
             "replicas_current": estimate.replicas_current,
             "replicas_ready": estimate.replicas_ready,
-            "replicas_desired": desired.get((service, variant)),
+            "replicas_desired": desired.get((service, variant if service else "")),
             "gpus": estimate.gpus,
             **_estimated(estimate),
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -127,7 +128,10 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedPass:
-    """One pass. ``duration_s`` is None when its outcomes were never recorded: the daemon died, or is at it."""
+    """One pass. ``duration_s`` is None when its outcomes were never recorded: the daemon died, or is at it.
+
+    fleet   whose daemon made it; "" where a ledger has one fleet
+    """
 
     at: datetime
     mode: Mode
@@ -135,6 +139,7 @@ class RecordedPass:
     replicas: int
     duration_s: float | None
     problems: tuple[str, ...]
+    fleet: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,12 +159,23 @@ class AlertEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetNow:
-    """The last pass, and the minute it fell into. ``fleet`` is None when that minute was already forgotten."""
+    """The last pass, and the minute it fell into. ``fleet`` is None when that minute was already forgotten.
+
+    passes   the last one of each fleet on the ledger, the newest first; ``fleet`` is their total
+    owners   by service, the fleet that it belongs to
+    """
 
     last_pass: RecordedPass
     fleet: ServiceMinute | None
     services: tuple[ServiceMinute, ...]
     variants: tuple[ServiceMinute, ...]
+    passes: tuple[RecordedPass, ...]
+    owners: Mapping[str, str]
+
+    def pass_of(self, service: str) -> RecordedPass:
+        """The last one that decided about it."""
+        mine = [one for one in self.passes if one.fleet == self.owners.get(service)]
+        return mine[0] if mine else self.last_pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

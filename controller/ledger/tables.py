@@ -57,10 +57,11 @@ class Base(SQLModel):
 
 
 class PassRow(Base, table=True):
-    """One pass. ``duration_s`` is NULL until its outcomes are recorded."""
+    """One pass of a fleet's daemon. ``duration_s`` is NULL until its outcomes are recorded."""
 
     __tablename__ = "passes"
     at: datetime = Field(primary_key=True, sa_type=UtcDateTime)
+    fleet: str = Field(primary_key=True)
     mode: str
     services: int
     replicas: int
@@ -72,6 +73,7 @@ class PassProblemRow(Base, table=True):
 
     __tablename__ = "pass_problem"
     at: datetime = Field(primary_key=True, sa_type=UtcDateTime)
+    fleet: str = Field(primary_key=True)
     position: int = Field(primary_key=True)
     problem: str = Field(sa_type=Prose)
 
@@ -129,7 +131,8 @@ class ReplicaMinuteRow(Base, table=True):
 
 
 class ServiceMinuteRow(Base, table=True):
-    """One minute of a service (``variant`` ""), of one of its variants, or of the whole fleet (``service`` "" too).
+    """One minute of a service (``variant`` ""), of one of its variants, or of a whole fleet (``service`` "" and the
+    fleet's name, which is "" where a ledger has one, as ``variant``).
 
     Latencies, queue depth and KV-cache use are the minute's highest, everything else its last known value.
     """
@@ -172,9 +175,10 @@ class ServiceMinuteRow(Base, table=True):
 
 
 class CounterMarkRow(Base, table=True):
-    """How far one counter of one target has been counted."""
+    """How far one fleet's daemon has counted one counter of one target."""
 
     __tablename__ = "counter_mark"
+    fleet: str = Field(primary_key=True)
     target_url: str = Field(primary_key=True)
     series: str = Field(primary_key=True)
     started_s: float | None = None
@@ -183,12 +187,33 @@ class CounterMarkRow(Base, table=True):
 
 
 class GapRow(Base, table=True):
-    """Time that nobody watched, and why."""
+    """Time in which a fleet's daemon did not watch, and why."""
 
     __tablename__ = "gap"
     started_at: datetime = Field(primary_key=True, sa_type=UtcDateTime)
     ended_at: datetime = Field(primary_key=True, sa_type=UtcDateTime)
+    fleet: str = Field(primary_key=True)
     why: str = Field(sa_type=Prose)
+
+
+class FleetServiceRow(Base, table=True):
+    """Whose a service is: each belongs to one fleet at a time."""
+
+    __tablename__ = "fleet_service"
+    service: str = Field(primary_key=True)
+    fleet: str
+    since: datetime = Field(sa_type=UtcDateTime)
+
+
+class FleetCapacityRow(Base, table=True):
+    """How capacity is bought, as its fleet file says: one daemon settles the hours of all fleets."""
+
+    __tablename__ = "fleet_capacity"
+    service: str = Field(primary_key=True)
+    variant: str = Field(primary_key=True)
+    capacity_type: str = Field(primary_key=True)
+    offer: str
+    commitment: str
 
 
 class DecisionRow(Base, table=True):

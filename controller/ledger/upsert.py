@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 
 from sqlalchemy import ColumnElement, Connection, case, func
 from sqlalchemy.dialects import postgresql, sqlite
@@ -46,17 +48,23 @@ def replaced(_old: ColumnElement[object], new: ColumnElement[object]) -> ColumnE
 
 def upsert(connection: Connection, into: type[Base], rows: Sequence[Row], merge: Mapping[str, Merge]) -> None:
     """Insert ``rows``; where the primary key exists, merge the columns of ``merge`` and leave the others."""
-    if not rows:
-        return
+    if rows:
+        rules = tuple(sorted(merge.items(), key=itemgetter(0)))
+        connection.execute(_statement(connection.dialect.name, into, rules), rows)
+
+
+@lru_cache(maxsize=256)
+def _statement(
+    dialect: str, into: type[Base], merge: tuple[tuple[str, Merge], ...]
+) -> sqlite.Insert | postgresql.Insert:
+    """Built once: a pass says the same few, and building one takes longer than writing its rows."""
     target = table(into)
-    statement = INSERTS[connection.dialect.name](target)
+    statement = INSERTS[dialect](target)
     key = [column.name for column in target.primary_key]
-    if merge:
-        changes = {name: rule(target.c[name], statement.excluded[name]) for name, rule in merge.items()}
-        statement = statement.on_conflict_do_update(index_elements=key, set_=changes)
-    else:
-        statement = statement.on_conflict_do_nothing(index_elements=key)
-    connection.execute(statement, rows)
+    if not merge:
+        return statement.on_conflict_do_nothing(index_elements=key)
+    changes = {name: rule(target.c[name], statement.excluded[name]) for name, rule in merge}
+    return statement.on_conflict_do_update(index_elements=key, set_=changes)
 
 
 def insert_new(connection: Connection, into: type[Base], row: Row) -> bool:

@@ -8,14 +8,16 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import Self
 
-from sqlalchemy import Connection, Delete, delete, func, insert, select, update
+from sqlalchemy import Connection, Delete, ScalarSelect, delete, func, insert, select, update
 
 from controller.facts.decisions import Memory, Outcome, Pause
+from controller.facts.fleet import Fleet
 from controller.facts.learned import Learned
 from controller.facts.passes import Gap, PassRecord, PassResult, Restored
-from controller.ledger import learning, remembered, rollup
+from controller.ledger import fleets, learning, remembered, rollup
+from controller.ledger.accounts.rates import add_rates
 from controller.ledger.accounts.retention import Keep, prune
-from controller.ledger.claim import Release, claimed
+from controller.ledger.claim import Claim, claimed, is_claimed
 from controller.ledger.engine import ledger_errors, shown, writer_engine
 from controller.ledger.migrate import migrate
 from controller.ledger.queries import open_pauses, recorded_decisions, rows_of
@@ -49,9 +51,8 @@ REPLICA_MINUTE_MERGE: Mapping[str, Merge] = {
     **dict.fromkeys(rollup.COUNT_COLUMNS, added),
     **dict.fromkeys([f"{level}_integral" for level in rollup.LEVELS], added),
     **dict.fromkeys([f"{level}_s" for level in rollup.LEVELS], added),
-    **dict.fromkeys(("covered_s", "missing_s", "energy_j", "cost_nanousd", "unpriced_s"), added),
-    **dict.fromkeys(("list_nanousd", "contracted_nanousd", "billed_nanousd"), added),
-    **dict.fromkeys(("prefill_s", "decode_s", "engine_steps"), added),
+    **dict.fromkeys(("covered_s", "missing_s", "unpriced_s"), added),
+    **dict.fromkeys((*rollup.COST_COLUMNS, *rollup.AMOUNT_COLUMNS), added),
     "node": said,
 }
 SERVICE_MINUTE_MERGE: Mapping[str, Merge] = {
@@ -67,26 +68,31 @@ LEARNED_MERGE: Mapping[type[Base], Mapping[str, Merge]] = {
 }
 """Of each slot of time the newest is kept."""
 
+MOST_DISCOVERY_PROBLEMS = 20
+"""Of one pass. A guess: nobody reads on after so many, and a lost cluster has hundreds."""
+
 ACCOUNTS = Keep()
 
 
 class Ledger:
     """The daemon's side. Every failure is a LedgerError that says what happens next; threads may share one."""
 
-    def __init__(self, url: str) -> None:
-        """Opens nothing yet; ``url`` as in the fleet file."""
+    def __init__(self, url: str, fleet: str = "") -> None:
+        """Opens nothing yet; ``url`` and the fleet's name as in the fleet file: of its own daemon it keeps passes,
+        gaps and marks apart, and of services it sees those that no other fleet has."""
         self._where = shown(url)
+        self._fleet = fleet
         self._engine = writer_engine(url)
         self._unrecorded: tuple[datetime, datetime] | None = None
-        self._release: Release | None = None
+        self._claim: Claim | None = None
 
     def __repr__(self) -> str:
         return f"Ledger({self._where!r})"
 
     @classmethod
-    def open(cls, url: str) -> Self:
+    def open(cls, url: str, fleet: str = "") -> Self:
         """The ledger at ``url``, made or migrated to this program's schema."""
-        ledger = cls(url)
+        ledger = cls(url, fleet)
         try:
             with ledger_errors("open the ledger", ledger._where, "the daemon cannot start without it"):
                 migrate(ledger._engine)
@@ -96,14 +102,24 @@ class Ledger:
         return ledger
 
     def claim(self) -> None:
-        """Be the one process that decides and acts over this ledger. LedgerError when another one is."""
+        """Be the one process that decides and acts for this fleet. LedgerError when another one is."""
         with ledger_errors("claim the ledger", self._where, "nothing is decided or acted on without it"):
-            self._release = claimed(self._engine, self._where)
+            self._claim = claimed(self._engine, self._where, self._fleet)
+
+    def own(self, fleet: Fleet, now: datetime) -> Mapping[str, str]:
+        """Be the fleet of these services, and of no others. Where a running daemon has one of them nothing changes:
+        those are in the answer, each with the name of the fleet that has it."""
+
+        def runs(other: str) -> bool:
+            return is_claimed(self._engine, other)
+
+        with self._writing("take the services", "nothing is decided or acted on without it") as connection:
+            return fleets.own(connection, self._fleet, fleet, now, runs)
 
     def close(self) -> None:
-        if self._release is not None:
-            self._release()
-            self._release = None
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
         self._engine.dispose()
 
     def record_intent(self, record: PassRecord) -> None:
@@ -118,16 +134,18 @@ class Ledger:
         self._unrecorded = None
 
     def record_outcomes(self, result: PassResult, memory: Memory) -> None:
-        """All that is known after acting, in one transaction: outcomes, alerts, the memory that the next pass needs.
+        """All that is known after acting, in one transaction: outcomes, alerts, what a token takes, and the memory that
+        the next pass needs.
 
         Doing it twice is doing it once. A pass whose intent was never recorded acted on nothing.
         """
         with self._writing("record the outcomes", "they will be recorded as unknown after a restart") as connection:
             _record_outcomes(connection, result.outcomes)
-            _finish_pass(connection, result)
+            _finish_pass(connection, result, self._fleet)
             events = [remembered.alert_event_row(alert) for alert in result.sent]
             upsert(connection, AlertEventRow, events, {})
-            _replace_memory(connection, memory)
+            add_rates(connection, result.work_rates)
+            _replace_memory(connection, memory, self._fleet)
 
     def settle(self, outcomes: Sequence[Outcome]) -> None:
         """Record what became of actions of an earlier process (``Restored.unfinished``)."""
@@ -139,16 +157,19 @@ class Ledger:
     def restore(self) -> Restored:
         """What the daemon needs to go on where it stopped."""
         with self._writing("restore the last pass", "the daemon cannot start without it") as connection:
-            memory = {row: rows_of(connection, row) for row in remembered.MEMORY_TABLES}
-            done = select(table(OutcomeRow).c.decision_id)
+            memory = {
+                row: rows_of(connection, row, fleets.ours(table(row).c.service, self._fleet))
+                for row in remembered.MEMORY_TABLES
+            }
+            done, decided = select(table(OutcomeRow).c.decision_id), table(DecisionRow).c
             unfinished = select(table(ActionRow).c.decision_id).where(table(ActionRow).c.decision_id.not_in(done))
+            begun = (decided.id.in_(unfinished), fleets.ours(decided.service, self._fleet))
+            marks = rows_of(connection, CounterMarkRow, table(CounterMarkRow).c.fleet == self._fleet)
             return Restored(
                 memory=remembered.memory_of(memory),
-                marks=tuple(remembered.mark(row) for row in rows_of(connection, CounterMarkRow)),
-                last_pass_at=_last_pass_at(connection),
-                unfinished=tuple(
-                    one.decision for one in recorded_decisions(connection, table(DecisionRow).c.id.in_(unfinished))
-                ),
+                marks=tuple(remembered.mark(row) for row in marks),
+                last_pass_at=_last_pass_at(connection, self._fleet),
+                unfinished=tuple(one.decision for one in recorded_decisions(connection, *begun)),
                 learned=Learned(states=learning.states_of(rows_of(connection, LearnedStateRow))),
             )
 
@@ -179,7 +200,8 @@ class Ledger:
                      was learned of a service that has not been seen since
         accounts     of usage and of lines, see ``Keep``
         Forecasts, their accuracy and capacities go after 30 days, or with the minutes when those go earlier.
-        Never forgotten: the last pass, what is unfinished, pauses that are on, and profiles, which cost a load test.
+        Never forgotten: each fleet's last pass, what is unfinished, pauses that are on, and profiles, which cost a
+        load test.
         """
         minutes, decisions = now - timedelta(seconds=minutes_s), now - timedelta(seconds=decisions_s)
         with self._writing("forget old rows", "the ledger grows until it can; nothing else is affected") as connection:
@@ -196,9 +218,10 @@ class Ledger:
             yield connection
 
     def _record_intent(self, connection: Connection, record: PassRecord) -> None:
-        last_at = _last_pass_at(connection)
+        last_at = _last_pass_at(connection, self._fleet)
         row = {
             "at": record.at,
+            "fleet": self._fleet,
             "mode": record.mode.value,
             "services": len(record.estimates.services),
             "replicas": record.estimates.fleet.replicas_current,
@@ -206,12 +229,12 @@ class Ledger:
         }
         if not insert_new(connection, PassRow, row):
             return
-        _add_minutes(connection, record)
+        _add_minutes(connection, record, self._fleet)
         _add_decisions(connection, record)
-        marks = [remembered.mark_row(mark) for mark in record.marks if isfinite(mark.value)]
+        marks = [{"fleet": self._fleet, **remembered.mark_row(mark)} for mark in record.marks if isfinite(mark.value)]
         upsert(connection, CounterMarkRow, marks, MARK_MERGE)
-        _replace_memory(connection, record.memory)
-        _add_gaps(connection, (*record.gaps, *self._gap(last_at, record.at)))
+        _replace_memory(connection, record.memory, self._fleet)
+        _add_gaps(connection, (*record.gaps, *self._gap(last_at, record.at)), self._fleet)
         if record.learned is not None:
             for into, rows in learning.learned_rows(record.at, record.learned).items():
                 upsert(connection, into, rows, LEARNED_MERGE[into])
@@ -224,14 +247,15 @@ class Ledger:
         return (Gap(start=min(last_at or first, first), end=last, why="the ledger could not be written"),)
 
 
-def _last_pass_at(connection: Connection) -> datetime | None:
-    at: datetime | None = connection.scalar(select(func.max(table(PassRow).c.at)))
+def _last_pass_at(connection: Connection, fleet: str) -> datetime | None:
+    passes = table(PassRow).c
+    at: datetime | None = connection.scalar(select(func.max(passes.at)).where(passes.fleet == fleet))
     return at
 
 
-def _add_minutes(connection: Connection, record: PassRecord) -> None:
+def _add_minutes(connection: Connection, record: PassRecord, fleet: str) -> None:
     upsert(connection, ReplicaMinuteRow, list(rollup.replica_minutes(record.uses)), REPLICA_MINUTE_MERGE)
-    scopes = list(rollup.service_minutes(record.at, record.estimates, record.decisions))
+    scopes = list(rollup.service_minutes(record.at, record.estimates, record.decisions, fleet))
     upsert(connection, ServiceMinuteRow, scopes, SERVICE_MINUTE_MERGE)
 
 
@@ -244,8 +268,8 @@ def _add_decisions(connection: Connection, record: PassRecord) -> None:
     _insert(connection, ActionRow, intents)
 
 
-def _add_gaps(connection: Connection, gaps: Sequence[Gap]) -> None:
-    rows = [{"started_at": gap.start, "ended_at": gap.end, "why": gap.why} for gap in gaps]
+def _add_gaps(connection: Connection, gaps: Sequence[Gap], fleet: str) -> None:
+    rows = [{"started_at": gap.start, "ended_at": gap.end, "fleet": fleet, "why": gap.why} for gap in gaps]
     upsert(connection, GapRow, rows, {})
 
 
@@ -257,19 +281,25 @@ def _record_outcomes(connection: Connection, outcomes: Sequence[Outcome]) -> Non
     upsert(connection, OutcomeRow, rows, {})
 
 
-def _finish_pass(connection: Connection, result: PassResult) -> None:
+def _finish_pass(connection: Connection, result: PassResult, fleet: str) -> None:
     passes = table(PassRow)
-    connection.execute(update(passes).where(passes.c.at == result.at).values(duration_s=result.duration_s))
+    this = (passes.c.at == result.at) & (passes.c.fleet == fleet)
+    connection.execute(update(passes).where(this).values(duration_s=result.duration_s))
+    lost = tuple(map(str, result.observation.discovery_problems[:MOST_DISCOVERY_PROBLEMS]))
     problems = [
-        {"at": result.at, "position": position, "problem": problem} for position, problem in enumerate(result.problems)
+        {"at": result.at, "fleet": fleet, "position": position, "problem": problem}
+        for position, problem in enumerate((*result.problems, *lost))
     ]
     upsert(connection, PassProblemRow, problems, {"problem": replaced})
 
 
-def _replace_memory(connection: Connection, memory: Memory) -> None:
+def _replace_memory(connection: Connection, memory: Memory, fleet: str) -> None:
+    """Of this fleet's services; what others remember of theirs stays."""
+    owners = fleets.owners(connection)
+    mine = None if set(owners.values()) <= {fleet} else {one for one, owner in owners.items() if owner == fleet}
     for row, rows in remembered.memory_rows(memory).items():
-        connection.execute(delete(table(row)))
-        _insert(connection, row, rows)
+        connection.execute(delete(table(row)).where(fleets.ours(table(row).c.service, fleet)))
+        _insert(connection, row, [one for one in rows if mine is None or one["service"] in mine])
 
 
 def _insert(connection: Connection, into: type[Base], rows: Sequence[rollup.Row]) -> None:
@@ -297,6 +327,12 @@ def _forget_learned(shown: datetime, states: datetime) -> list[Delete]:
     ]
 
 
+def _last_of_fleet() -> ScalarSelect[datetime]:
+    """Of the fleet of the pass that is asked about."""
+    passes, same = table(PassRow).c, table(PassRow).alias().c
+    return select(func.max(same.at)).where(same.fleet == passes.fleet).correlate(table(PassRow)).scalar_subquery()
+
+
 def _forget(minutes: datetime, decisions: datetime) -> list[Delete]:
     done = select(table(OutcomeRow).c.decision_id)
     intended = select(table(ActionRow).c.decision_id)
@@ -305,9 +341,7 @@ def _forget(minutes: datetime, decisions: datetime) -> list[Delete]:
         _older(ReplicaMinuteRow, "minute", minutes),
         _older(ServiceMinuteRow, "minute", minutes),
         _older(PassProblemRow, "at", minutes),
-        _older(PassRow, "at", minutes).where(
-            table(PassRow).c.at < select(func.max(table(PassRow).c.at)).scalar_subquery()
-        ),
+        _older(PassRow, "at", minutes).where(table(PassRow).c.at < _last_of_fleet()),
         _older(GapRow, "ended_at", minutes),
         _older(CounterMarkRow, "at", minutes),
         _older(DecisionRow, "at", decisions).where(decided.id.in_(done) | decided.id.not_in(intended)),

@@ -46,7 +46,7 @@ MAX_TAG, TIME_TAG = "pennyweight_max_of", "pennyweight_time_of"
 """Labels that tell which gauge a value of the second query belongs to; functions drop the metric's name."""
 
 ADDRESS_LABELS = {"__name__", "job", "instance"}
-UNDERSTOOD_LABELS = {"replica", "pod", "capacity_type", "phase"}
+UNDERSTOOD_LABELS = {"replica", "pod", "capacity_type", "phase", "node"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

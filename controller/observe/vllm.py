@@ -102,6 +102,8 @@ SOURCES = (
     _gauge(Distribution.REQUEST_TPOT_S, "request_time_per_output_token_seconds"),
     _gauge(Distribution.E2E_S, "e2e_request_latency_seconds"),
     _gauge(Distribution.QUEUE_TIME_S, "request_queue_time_seconds"),
+    _gauge(Distribution.PREFILL_TIME_S, "request_prefill_time_seconds"),
+    _gauge(Distribution.DECODE_TIME_S, "request_decode_time_seconds"),
     _gauge(Distribution.PROMPT_LENGTH_TOKENS, "request_prompt_tokens"),
     _gauge(Distribution.OUTPUT_LENGTH_TOKENS, "request_generation_tokens"),
 )

@@ -19,8 +19,9 @@ from controller.decide.rules import (
     Targets,
     VariantRule,
 )
-from controller.documents import Document, load_yaml, nearest, validate
+from controller.documents import Document, Place, load_yaml, nearest, validate
 from controller.errors import ConfigError, Problem
+from controller.facts.account_reader import Dimension
 from controller.facts.slo import LatencyTarget, Slo
 from controller.policy.shape import (
     QUANTILES,
@@ -32,7 +33,7 @@ from controller.policy.shape import (
     TargetsShape,
 )
 
-LATER = ("quantization", "speculative_decoding", "budget")
+LATER = ("quantization", "speculative_decoding")
 """Keys of the design that this version does not act on: refused, for nobody should believe they are in force."""
 
 TEST_SUFFIX = ".test.yaml"
@@ -107,6 +108,11 @@ def _against_fleet(document: Document, services: Services | None) -> Iterator[Pr
         if name not in services[named]:
             message = f"service '{named}' has no variant '{name}'{nearest(name, services[named])}"
             yield document.problem(("variants", name), message)
+    forbid = data.get("forbid") if isinstance(data := document.data.get("budget"), Mapping) else None
+    for which, name in enumerate(_listed(forbid, "variants")):
+        if isinstance(name, str) and name not in services[named]:
+            message = f"service '{named}' has no variant '{name}'{nearest(name, services[named])}"
+            yield document.problem(("budget", "forbid", "variants", which), message)
 
 
 def _alert_problems(document: Document, channels: Collection[str]) -> Iterator[Problem]:
@@ -116,10 +122,15 @@ def _alert_problems(document: Document, channels: Collection[str]) -> Iterator[P
         if isinstance(name, str) and first.setdefault(name, index) != index:
             line, _ = document.position(("alerts", first[name]))
             yield document.problem(("alerts", index, "name"), f"an alert named '{name}' stands already in line {line}")
-        for which, channel in enumerate(_listed(alert, "to")):
-            if isinstance(channel, str) and channel not in channels:
-                message = f"no channel '{channel}'{nearest(channel, channels)}"
-                yield document.problem(("alerts", index, "to", which), message)
+        yield from _channel_problems(document, alert, ("alerts", index), channels)
+    yield from _channel_problems(document, document.data.get("budget"), ("budget",), channels)
+
+
+def _channel_problems(document: Document, block: object, place: Place, channels: Collection[str]) -> Iterator[Problem]:
+    for which, channel in enumerate(_listed(block, "to")):
+        if isinstance(channel, str) and channel not in channels:
+            message = f"no channel '{channel}'{nearest(channel, channels)}"
+            yield document.problem((*place, "to", which), message)
 
 
 def _listed(data: object, key: str) -> list[Any]:
@@ -152,6 +163,7 @@ def _policy(shape: PolicyShape, source: str) -> ServicePolicy:
         ),
         spot_allowed=shape.capacity_mix.spot.allow,
         alerts=tuple(_alert(alert) for alert in shape.alerts),
+        budget=None if shape.budget is None else shape.budget.budget(shape.service, {Dimension.SERVICE: shape.service}),
     )
 
 

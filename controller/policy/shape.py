@@ -17,6 +17,7 @@ from pydantic import (
 from controller.decide import rules
 from controller.documents import ContradictionError
 from controller.facts.fleet import CapacityType
+from controller.limits import LimitShape
 from controller.policy.condition import CelCondition, compiled
 from controller.quantities import DurationS, RatioValue
 
@@ -236,3 +237,6 @@ class PolicyShape(Shape):
     scaling: ScalingShape = Field(description="how many replicas, over all variants of the service")
     capacity_mix: CapacityMixShape = Field(default=CapacityMixShape(), description="which capacity to buy")
     alerts: tuple[AlertShape, ...] = Field(default=(), description="when to tell whom")
+    budget: LimitShape | None = Field(
+        default=None, description="what the service may cost; account.budgets of the fleet file has more scopes"
+    )

@@ -30,6 +30,7 @@ class AwsOnDemand:
     """``pricing:GetProducts``. One price a region and type; it says since when it holds."""
 
     name = "AWS on demand"
+    provider = "aws"
     capacity_type = CapacityType.ON_DEMAND
 
     def __init__(self, clients: Clients) -> None:

@@ -22,6 +22,7 @@ class AwsSpot:
     """
 
     name = "AWS spot"
+    provider = "aws"
     capacity_type = CapacityType.SPOT
 
     def __init__(self, clients: Clients) -> None:

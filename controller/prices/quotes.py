@@ -38,10 +38,16 @@ AGES: Mapping[CapacityType, AgeLimits] = {
 
 
 class Quoter(Protocol):
-    """Who is asked. ``fetch`` gives all prices of ``offer`` that held between ``since`` and ``now``, or PriceError."""
+    """Who is asked. ``fetch`` gives all prices of ``offer`` that held between ``since`` and ``now``, or PriceError.
+
+    provider   the first part of the offers that it sells
+    """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def provider(self) -> str: ...
 
     @property
     def capacity_type(self) -> CapacityType: ...
@@ -91,6 +97,14 @@ class Quotes:
     @property
     def name(self) -> str:
         return self._quoter.name
+
+    @property
+    def capacity_type(self) -> CapacityType:
+        return self._quoter.capacity_type
+
+    def sells(self, offer: str) -> bool:
+        """Whether ``offer`` is one that may be asked for here."""
+        return offer.startswith(f"{self._quoter.provider}/")
 
     def refresh(self, offers: Iterable[str], now: datetime) -> Mapping[str, str]:
         """Asks for every offer whose last answer is too old. Gives what went wrong by offer; those are asked again."""

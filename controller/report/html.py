@@ -8,7 +8,7 @@ from html import escape
 from controller.attribute.bridge import DRIVERS
 from controller.report.columns import COLUMNS
 from controller.report.query import Report
-from controller.report.words import headline, key_cell, notes, period, sections, shown, signed, title, usd
+from controller.report.words import headline, key_cells, notes, period, sections, shown, signed, title, usd
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1b1f24; --paper: #fff; --line: #d8dde3; --soft: #5b6672; --up: #b3261e;
@@ -65,7 +65,10 @@ def _bridge(report: Report) -> Iterator[str]:
 
 def _table(report: Report) -> Iterator[str]:
     dims = [str(dim).replace("_", " ") for dim in report.asked.by]
-    rows = [(*map(key_cell, row.key), *(shown(row, column, report) for column in COLUMNS)) for row in report.rows]
+    rows = [
+        (*key_cells(report.asked.by, row.key), *(shown(row, column, report) for column in COLUMNS))
+        for row in report.rows
+    ]
     if dims:
         blanks = ("all", *[""] * (len(dims) - 1))
         rows.append((*blanks, *(shown(report.total, column, report) for column in COLUMNS)))

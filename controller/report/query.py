@@ -76,6 +76,7 @@ class Report:
     unattributed   the share of the work's cost that no usage record explains
     adjustments    nanodollars that bills say beyond our estimates, by (why, which of the four costs)
     unpriced       hours of seats without a price: their cost is in no number here
+    until          when the period ends, while it is running; None: it is over
     """
 
     window: Window
@@ -93,6 +94,7 @@ class Report:
     adjustments: Mapping[tuple[str, str], int] = field(default_factory=dict)
     open_hours: int = 0
     unpriced: Mapping[str, Decimal] = field(default_factory=dict)
+    until: datetime | None = None
 
 
 def windows(period: Period, day: date, now: datetime) -> tuple[Window, Window]:
@@ -107,6 +109,12 @@ def windows(period: Period, day: date, now: datetime) -> tuple[Window, Window]:
     until = min(end, now + (start - now) % timedelta(hours=1))  # the running hour is in it
     last_end = start if until == end else min(before + (until - start), start)
     return Window(start=start, end=until), Window(start=before, end=last_end)
+
+
+def until(period: Period, day: date, window: Window) -> datetime | None:
+    """When the period ``day`` is in will be over, where ``window`` is only what has passed of it."""
+    _, end = _bounds(period, day)
+    return end if window.end < end else None
 
 
 def _bounds(period: Period, day: date) -> tuple[datetime, datetime]:

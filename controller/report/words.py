@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
 from controller.attribute.bridge import DRIVERS, Bridge
 from controller.attribute.unit_costs import Basis
-from controller.facts.account_reader import CommitmentUse, Dimension
+from controller.facts.account_reader import OF_IDENTITY, CommitmentUse, Dimension
 from controller.facts.accounts import Tokens
 from controller.facts.missing import Missing
 from controller.facts.money import NANOUSD_PER_USD
@@ -20,6 +20,7 @@ CENT = Decimal("0.01")
 UNKNOWN = "?"
 NONE = "-"
 NOBODY = "(not told)"
+NOWHERE = "(none)"
 SHOWN = (
     "cost_usd",
     "share",
@@ -92,7 +93,7 @@ def shown(row: Row, column: Column, report: Report) -> str:
 
 def title(report: Report) -> str:
     by = "by " + ", ".join(map(_dimension, report.asked.by)) if report.asked.by else "of the fleet"
-    where = "".join(f", {_dimension(dim)} {value or NOBODY}" for dim, value in report.asked.where.items())
+    where = "".join(f", {_dimension(dim)} {value or _nothing(dim, False)}" for dim, value in report.asked.where.items())
     return f"Cost {by}{where}"
 
 
@@ -130,11 +131,16 @@ def _last(report: Report) -> str:
 
 def notes(report: Report) -> Iterator[str]:
     """What a reader must know before using the numbers."""
+    if report.until is not None:
+        yield f"It goes on until {report.until:%Y-%m-%d %H:%M} UTC, and is held against as much of the one before."
     if report.open_hours:
         yield f"{report.open_hours} of the hours are not settled yet: late records may still move cost between teams."
     for name, hours in report.unpriced.items():
         yield f"{name} ran {hours} h without a known price: that cost is unknown and in no number here."
-    yield f"Unattributed: {percent(report.unattributed)} of the work's cost is explained by no usage record."
+    if isinstance(report.unattributed, Missing):
+        yield f"Unattributed: unknown, because {report.unattributed.why}."
+    else:
+        yield f"Unattributed: {percent(report.unattributed)} of the work's cost is explained by no usage record."
     if isinstance(report.utilization, Decimal) and report.basis is Basis.ALLOCATION:
         yield f"Utilization: {percent(report.utilization)} of the cost bought work."
     if report.basis is Basis.USAGE:
@@ -143,7 +149,7 @@ def notes(report: Report) -> Iterator[str]:
 
 def sections(report: Report) -> Iterator[Section]:
     """What comes below the table."""
-    if report.parts is not None:
+    if any(amount for _, amount in parts_of(report)):
         yield _parts(report)
     if report.commitments:
         yield _commitments(report)
@@ -155,8 +161,16 @@ def sections(report: Report) -> Iterator[Section]:
         yield _savings(report)
 
 
-def key_cell(value: str) -> str:
-    return value or NOBODY
+def key_cells(by: Sequence[Dimension], key: Sequence[str]) -> tuple[str, ...]:
+    """What stands in the first columns of a row. The ledger's own lines have no features and no customers."""
+    is_own = any(value.startswith("__") for value in key)
+    return tuple(value or _nothing(dim, is_own) for dim, value in zip(by, key, strict=True))
+
+
+def _nothing(dim: Dimension, is_own: bool) -> str:
+    if dim not in OF_IDENTITY:
+        return NOWHERE
+    return NONE if is_own else NOBODY
 
 
 def columns_shown() -> list[Column]:

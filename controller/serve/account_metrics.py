@@ -6,11 +6,12 @@ The number of series follows the fleet file, the budgets and the commitments; of
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from controller.attribute.unit_costs import Basis, TokenKind, by_kind, unit_costs
 from controller.facts.account_reader import HOUR, AccountReader, CommitmentUse, Dimension, Window
@@ -18,6 +19,7 @@ from controller.facts.accounts import OTHER, PARTS, UNATTRIBUTED
 from controller.facts.budgets import BudgetStanding
 from controller.facts.missing import Missing
 from controller.facts.money import usd
+from controller.facts.usage import Reason
 from controller.serve.accounts import Row, Total, line_rows, seat_rows
 
 MOST_TEAMS = 50
@@ -39,6 +41,12 @@ ACCOUNT_METRICS = {
     "pennyweight_commitment_coverage_ratio": "Share of the usage that commitments could cover which they did, at "
     "on-demand prices, in the last day.",
     "pennyweight_anomalies_open": "Anomalies of cost that go on.",
+    "pennyweight_usage_records_total": "Usage records since the ledger began. By source and result: accepted, "
+    "duplicate or refused.",
+    "pennyweight_usage_lag_seconds": "How long ago the last was heard of a source of usage records; of one that "
+    "sends, to the hour. By source.",
+    "pennyweight_price_age_seconds": "How long ago a price was last answered, of those that are asked for. By offer "
+    "and capacity_type.",
 }
 
 
@@ -55,6 +63,24 @@ class MoneySeen:
     unit_usd: Mapping[tuple[str, str, str, str], float]
     unattributed: Mapping[str, float]
     commitments: Sequence[CommitmentUse]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedSeen:
+    """One source of usage records, and what became of all it ever gave. ``lag_s`` Missing: nothing came yet."""
+
+    source: str
+    lag_s: float | Missing
+    accepted: int
+    duplicates: int
+    refused: int
+    refused_for: Mapping[Reason, int] = field(default_factory=dict)
+
+
+PriceAges = Mapping[tuple[str, str], float | Missing]
+"""Seconds since a price was answered, by (offer, capacity type)."""
+
+NO_PRICES_ASKED: PriceAges = MappingProxyType({})
 
 
 def money_seen(reader: AccountReader, hour: datetime) -> MoneySeen:
@@ -127,7 +153,11 @@ def _unattributed(lines: Sequence[Row]) -> dict[str, float]:
 
 
 def account_metrics(
-    money: MoneySeen | None, standings: Sequence[BudgetStanding] = (), anomalies_open: int | None = None
+    money: MoneySeen | None,
+    standings: Sequence[BudgetStanding] = (),
+    anomalies_open: int | None = None,
+    feeds: Sequence[FeedSeen] = (),
+    price_ages: PriceAges = NO_PRICES_ASKED,
 ) -> Iterator[Metric]:
     """Without ``money`` nothing is told of costs: no hour has been settled yet."""
     if money is not None:
@@ -135,6 +165,18 @@ def account_metrics(
     yield from _about_budgets(standings)
     if anomalies_open is not None:
         yield _gauge("pennyweight_anomalies_open", (), {(): float(anomalies_open)})
+    yield from _about_feeds(feeds)
+    yield _gauge("pennyweight_price_age_seconds", ("offer", "capacity_type"), price_ages)
+
+
+def _about_feeds(feeds: Sequence[FeedSeen]) -> Iterator[Metric]:
+    name = "pennyweight_usage_records_total"
+    records = CounterMetricFamily(name, ACCOUNT_METRICS[name], labels=("source", "result"))
+    for one in feeds:
+        for result, count in (("accepted", one.accepted), ("duplicate", one.duplicates), ("refused", one.refused)):
+            records.add_metric((one.source, result), count)
+    yield records
+    yield _gauge("pennyweight_usage_lag_seconds", ("source",), {(one.source,): one.lag_s for one in feeds})
 
 
 def _about_money(money: MoneySeen) -> Iterator[Metric]:

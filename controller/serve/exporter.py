@@ -6,7 +6,7 @@ Levels are service and variant, never the replica, so that the number of series 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -30,8 +30,10 @@ PASS_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0)
 class Exporter:
     """Counts what passes did, and renders it with the last pass's levels."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: View, money: Callable[[], Iterable[Metric]] = tuple) -> None:
+        """``money``: what account_metrics.py tells, without asking the ledger."""
         self._view = view
+        self._money = money
         self._decisions: Counter[tuple[str, str, str]] = Counter()
         self._actions: Counter[tuple[str, str, str]] = Counter()
         self._registry = CollectorRegistry(auto_describe=False)
@@ -63,6 +65,7 @@ class Exporter:
             yield from _about_pass(latest)
             yield from _estimates(latest)
             yield from _learned(latest.learned or Learned())
+        yield from self._money()
 
 
 def _gauge(name: str, labels: tuple[str, ...], values: Mapping[Any, float | Missing]) -> Metric:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from controller.catalog.load import find_gpu, find_model
 from controller.documents import Document, load_yaml, validate
 from controller.errors import ConfigError
 from controller.facts.actuators import DryRunOptions, ProcessOptions, SystemdOptions
+from controller.facts.commitments import Commitment
 from controller.facts.fleet import (
     Capacity,
     Discovery,
@@ -30,6 +31,8 @@ from controller.facts.fleet import (
     Variant,
 )
 from controller.quantities import EditorSchema
+from controller.settings.account import Account, FinanceNames, account_of, amortised_usd_per_gpu_hour, finance_of
+from controller.settings.account_plain import account_mistakes_in
 from controller.settings.plain import (
     LEDGER_VARIABLE,
     MODE_VARIABLE,
@@ -76,6 +79,11 @@ class Settings:
     scrape_max_body_bytes: int
     scrape_max_series: int
     slack_webhook_url: str | None = field(repr=False)
+    keep_usage_s: float
+    keep_hours_s: float
+    account: Account
+    finance: FinanceNames
+    fleet_name: str = ""
 
     @property
     def services(self) -> Mapping[str, tuple[str, ...]]:
@@ -107,7 +115,7 @@ def load_settings(
     document = load_yaml(path)
     around = Around(folder=path.resolve().parent, environ=environ, offers=offers, measured=measured)
     shape, problems = validate(FleetShape, document)
-    problems += mistakes_in(document, around)
+    problems += [*mistakes_in(document, around), *account_mistakes_in(document, around)]
     if shape is None or problems:
         raise ConfigError(problems)
     return _settings(path, shape, document, around)
@@ -130,14 +138,16 @@ def json_schema() -> dict[str, Any]:
 
 def _settings(path: Path, shape: FleetShape, document: Document, around: Around) -> Settings:
     environ, slack = around.environ, shape.notify.slack
+    account = account_of(shape.account, environ, around.folder)
     return Settings(
         file=path,
         mode=Mode(environ.get(MODE_VARIABLE) or shape.mode),
         interval_s=shape.interval,
         rate_window_s=shape.rate_window,
         ledger_url=_ledger(environ.get(LEDGER_VARIABLE) or shape.ledger, around.folder),
+        fleet_name=shape.fleet,
         policy_files=policy_files(document, around.folder),
-        fleet=_Builder(around.folder).fleet(shape),
+        fleet=_Builder(around.folder, account.commitments).fleet(shape),
         host=shape.serve.host,
         port=shape.serve.port,
         keep_minutes_s=shape.retention.minutes,
@@ -147,6 +157,10 @@ def _settings(path: Path, shape: FleetShape, document: Document, around: Around)
         scrape_max_body_bytes=shape.scrape_limits.max_body_bytes,
         scrape_max_series=shape.scrape_limits.max_series,
         slack_webhook_url=environ.get(slack.webhook_url_env) if slack is not None else None,
+        keep_usage_s=shape.retention.usage,
+        keep_hours_s=shape.retention.hours,
+        account=account,
+        finance=finance_of(shape.finance),
     )
 
 
@@ -160,8 +174,9 @@ def _ledger(url: str, folder: Path) -> str:
 class _Builder:
     """Turns shapes into facts. Nothing is wrong any more."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, commitments: Iterable[Commitment]) -> None:
         self._folder = folder
+        self._commitments = {one.id: one for one in commitments}
 
     def fleet(self, shape: FleetShape) -> Fleet:
         return Fleet(services={name: self._service(name, one) for name, one in shape.services.items()})
@@ -195,7 +210,7 @@ class _Builder:
             quantization=shape.quantization,
             kv_cache_dtype=shape.kv_cache_dtype,
             engine=shape.engine,
-            capacity=tuple(map(_capacity, shape.capacity)),
+            capacity=tuple(_capacity(one, self._commitments) for one in shape.capacity),
             start_up_s=shape.start_up,
             token_budget=shape.max_num_batched_tokens,
             max_sequences=shape.max_num_seqs,
@@ -242,9 +257,19 @@ class _Builder:
         return from_folder(self._folder, pattern)
 
 
-def _capacity(shape: CapacityShape) -> Capacity:
+def _capacity(shape: CapacityShape, commitments: Mapping[str, Commitment]) -> Capacity:
+    price = shape.usd_per_gpu_hour
+    if price is None and shape.commitment is not None:
+        price = amortised_usd_per_gpu_hour(commitments[shape.commitment])
+    dated = price if isinstance(price, tuple) else ()
     return Capacity(
-        type=shape.type, replicas=shape.replicas, offer=shape.offer, usd_per_gpu_hour=shape.usd_per_gpu_hour
+        type=shape.type,
+        replicas=shape.replicas,
+        offer=shape.offer,
+        usd_per_gpu_hour=None if isinstance(price, tuple) else price,
+        dated_usd=tuple((one.since, one.usd) for one in sorted(dated, key=lambda one: one.since)),
+        commitment=shape.commitment or "",
+        node_gpus=shape.node_gpus,
     )
 
 

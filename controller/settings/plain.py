@@ -65,8 +65,19 @@ class Block(NamedTuple):
 
 def services_in(document: Document) -> dict[str, tuple[str, ...]]:
     """The names of its services, and of the variants of each."""
-    services = _mapping(document.data.get("services"))
-    return {name: tuple(_mapping(_mapping(one).get("variants"))) for name, one in services.items()}
+    services = mapping(document.data.get("services"))
+    return {name: tuple(mapping(mapping(one).get("variants"))) for name, one in services.items()}
+
+
+def asked_providers(data: Mapping[str, Any]) -> set[str]:
+    """The providers that are asked for prices: "aws" for aws_spot. They may sell what the price book does not know."""
+    sources = mapping(mapping(data.get("account")).get("prices")).get("sources")
+    return {name.partition("_")[0] for name in _texts(sources)}
+
+
+def is_sold(offer: str, offers: Collection[str], asked: Collection[str]) -> bool:
+    """Whether somebody may know its price: provider/region/instance_type."""
+    return offer in offers or (offer.partition("/")[0] in asked and offer.count("/") == 2)
 
 
 def policy_files(document: Document, folder: Path) -> tuple[Path, ...]:
@@ -104,8 +115,8 @@ def step_of(folder: Path, name: str) -> StepModel:
 
 def mistakes_in(document: Document, around: Around) -> list[Problem]:
     """All of them."""
-    blocks = list(_blocks(document.data))
-    told = [*_of_file(document.data, around), *(one for block in blocks for one in _of_variant(block, around))]
+    blocks, asked = list(variant_blocks(document.data)), asked_providers(document.data)
+    told = [*_of_file(document.data, around), *(one for block in blocks for one in _of_variant(block, around, asked))]
     return [document.problem(place, message) for place, message in (*told, *_same_targets(blocks, around.folder))]
 
 
@@ -118,7 +129,7 @@ def _of_file(data: Mapping[str, Any], around: Around) -> Iterator[Told]:
     for index, pattern in enumerate(_texts(data.get("policies"))):
         if not glob.has_magic(pattern) and not (around.folder / pattern).exists():
             yield Told(("policies", index), f"there is no file '{pattern}'")
-    slack = _mapping(data.get("notify")).get("slack")
+    slack = mapping(data.get("notify")).get("slack")
     if isinstance(slack, Mapping):
         name = slack.get("webhook_url_env", _usual(SlackShape, "webhook_url_env"))
         if isinstance(name, str) and not around.environ.get(name):
@@ -138,8 +149,8 @@ def _environment(environ: Mapping[str, str]) -> Iterator[Told]:
             yield Told(("ledger",), f"{LEDGER_VARIABLE} is wrong: {error}")
 
 
-def _of_variant(block: Block, around: Around) -> Iterator[Told]:
-    yield from _capacity(block, around.offers)
+def _of_variant(block: Block, around: Around, asked: Collection[str]) -> Iterator[Told]:
+    yield from _capacity(block, around.offers, asked)
     profile = block.data.get("profile")
     if isinstance(profile, str):
         try:
@@ -152,20 +163,24 @@ def _of_variant(block: Block, around: Around) -> Iterator[Told]:
         yield Told((*block.place, *(("scrape",) if "scrape" in block.data else ())), message)
 
 
-def _capacity(block: Block, offers: Collection[str] | None) -> Iterator[Told]:
+def _capacity(block: Block, offers: Collection[str] | None, asked: Collection[str]) -> Iterator[Told]:
     first: set[str] = set()
     listed = block.data.get("capacity")
     for index, entry in enumerate(listed if isinstance(listed, list) else ()):
-        one, place = _mapping(entry), (*block.place, "capacity", index)
+        one, place = mapping(entry), (*block.place, "capacity", index)
         kind, offer = one.get("type"), one.get("offer")
         if isinstance(kind, str) and kind in first:
             yield Told((*place, "type"), f"{kind} stands twice; one entry a capacity type")
         first |= {kind} if isinstance(kind, str) else set()
         if kind == CapacityType.RESERVED and one.get("replicas") is None:
             yield Told(place, "reserved capacity needs `replicas`: how many are paid for")
-        if isinstance(offer, str) and offers is not None and offer not in offers and "usd_per_gpu_hour" not in one:
+        own = "usd_per_gpu_hour" in one or "commitment" in one
+        if isinstance(offer, str) and offers is not None and not own and not is_sold(offer, offers, asked):
             message = f"the price book has no offer '{offer}'{nearest(offer, offers)}"
             yield Told((*place, "offer"), otherwise(message, "give your own usd_per_gpu_hour"))
+        node, gpus = one.get("node_gpus"), block.data.get("gpus_per_replica")
+        if isinstance(node, int) and isinstance(gpus, int) and 0 < node < gpus:
+            yield Told((*place, "node_gpus"), f"a node holds a replica: expected at least {gpus} GPUs, found {node}")
 
 
 def _actuator(block: Block) -> Iterator[Told]:
@@ -192,8 +207,8 @@ def _readable(data: Mapping[str, Any]) -> bool:
 def _same_targets(blocks: Collection[Block], folder: Path) -> Iterator[Told]:
     first: dict[str, Block] = {}
     for block in blocks:
-        for kind, options in _mapping(block.data.get("actuator")).items():
-            directory = _mapping(options).get("directory", _usual(ProcessShape, "directory"))
+        for kind, options in mapping(block.data.get("actuator")).items():
+            directory = mapping(options).get("directory", _usual(ProcessShape, "directory"))
             if kind in WRITING and isinstance(directory, str):
                 file = targets_file(str(folder / directory), block.service, block.name)
                 other = first.setdefault(file, block)
@@ -205,14 +220,16 @@ def _same_targets(blocks: Collection[Block], folder: Path) -> Iterator[Told]:
 # --- plain data ------------------------------------------------------------------------------------------------------
 
 
-def _blocks(data: Mapping[str, Any]) -> Iterator[Block]:
-    for service, one in _mapping(data.get("services")).items():
-        for name, block in _mapping(_mapping(one).get("variants")).items():
+def variant_blocks(data: Mapping[str, Any]) -> Iterator[Block]:
+    """Every variant's."""
+    for service, one in mapping(data.get("services")).items():
+        for name, block in mapping(mapping(one).get("variants")).items():
             if isinstance(block, Mapping):
                 yield Block(service, name, ("services", service, "variants", name), block)
 
 
-def _mapping(value: object) -> Mapping[str, Any]:
+def mapping(value: object) -> Mapping[str, Any]:
+    """``value``, or nothing where it is no block."""
     return value if isinstance(value, Mapping) else {}
 
 

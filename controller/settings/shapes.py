@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import Field, StrictBool, model_validator
 
 from controller.documents import ContradictionError
 from controller.facts.fleet import CapacityType, EngineKind, Mode
 from controller.quantities import WholeRange
+from controller.settings.account_shapes import AccountShape, FinanceShape
+from controller.settings.base import Shape
+from controller.settings.money_shapes import DatedUsdShape
 from controller.settings.values import (
     Amount,
     Command,
+    FleetName,
     GpuRow,
     KvCacheDtype,
     LedgerUrl,
@@ -23,12 +27,6 @@ from controller.settings.values import (
     Wait,
     Whole,
 )
-
-
-class Shape(BaseModel):
-    """Unknown keys are mistakes."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class PrometheusShape(Shape):
@@ -98,7 +96,16 @@ class CapacityShape(Shape):
     offer: str | None = Field(
         default=None, description="provider/region/instance_type of the price book; with a price of your own any name"
     )
-    usd_per_gpu_hour: Amount | None = Field(default=None, description="your own price; it wins")
+    usd_per_gpu_hour: Amount | tuple[DatedUsdShape, ...] | None = Field(
+        default=None, description="your own price; it wins. Or several, each from a day on"
+    )
+    commitment: Name | None = Field(
+        default=None,
+        description="id under account.commitments that pays for it; its price is the commitment's amortised",
+    )
+    node_gpus: Whole | None = Field(
+        default=None, description="GPUs of a node, where only whole nodes are sold: those that no replica uses cost too"
+    )
 
 
 class ProcessShape(Shape):
@@ -234,6 +241,12 @@ class RetentionShape(Shape):
 
     minutes: Period = Field(default=90 * 86_400.0, description="what replicas did and cost, by the minute")
     decisions: Period = Field(default=400 * 86_400.0, description="decisions, actions, outcomes, alerts")
+    usage: Period = Field(
+        default=35 * 86_400.0, description="usage and cost by the minute, of settled hours; a guess: more than a month"
+    )
+    hours: Period = Field(
+        default=400 * 86_400.0, description="accounts by the hour: a year and a month; by day and week for good"
+    )
 
 
 class LimitsShape(Shape):
@@ -256,9 +269,14 @@ class FleetShape(Shape):
     ledger: LedgerUrl = Field(
         default="sqlite:///pennyweight.db", description="sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
     )
+    fleet: FleetName = Field(
+        default="", description="its name, where the daemons of several fleets share a ledger: each its own"
+    )
     policies: tuple[str, ...] = Field(default=("policies/*.yaml",), description="globs from this file's folder")
     services: dict[Name, ServiceShape] = Field(min_length=1, description="what exists")
     serve: ServeShape = Field(default=ServeShape(), description="the daemon's own HTTP; read-only")
     retention: RetentionShape = Field(default=RetentionShape(), description="how long the ledger keeps what")
     scrape_limits: LimitsShape = Field(default=LimitsShape(), description="what one pass of scraping may cost")
     notify: NotifyShape = Field(default=NotifyShape(), description="alert channels besides the log")
+    account: AccountShape = Field(default=AccountShape(), description="whose the cost is, and what may be spent")
+    finance: FinanceShape = Field(default=FinanceShape(), description="what exports for finance call the accounts")

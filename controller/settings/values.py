@@ -23,6 +23,9 @@ Whole = Annotated[int, Field(strict=True, ge=1)]
 Amount = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Name = Annotated[str, Field(min_length=1)]
 
+FLEET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+"""It is part of a file's name where the ledger is a file."""
+
 
 def _meant(wrong: str, table: Mapping[str, object]) -> str:
     close = nearest_rows(wrong, table)
@@ -71,6 +74,12 @@ def ledger_url(url: str) -> str:
     raise ValueError("expected sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE")
 
 
+def _fleet_name(name: str) -> str:
+    if not name or FLEET_NAME.fullmatch(name):
+        return name
+    raise ValueError(f"expected at most 63 letters, digits, '.', '_' and '-', found '{name}'")
+
+
 PLACEHOLDERS = ("port", "replica", "model")
 
 
@@ -87,6 +96,7 @@ GpuRow = Annotated[str, AfterValidator(_gpu_row)]
 ModelRow = Annotated[str, AfterValidator(_model_row)]
 Quantization = Annotated[str, AfterValidator(_quantization)]
 KvCacheDtype = Annotated[str, AfterValidator(_kv_cache_dtype)]
+FleetName = Annotated[str, AfterValidator(_fleet_name)]
 LedgerUrl = Annotated[str, AfterValidator(ledger_url)]
 Ports = Annotated[WholeRange, AfterValidator(_ports)]
 Command = Annotated[tuple[str, ...], AfterValidator(_command)]

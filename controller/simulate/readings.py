@@ -48,6 +48,8 @@ OBSERVED: Mapping[Distribution, Hist] = {
     Distribution.REQUEST_TPOT_S: Hist.TPOT,
     Distribution.E2E_S: Hist.E2E,
     Distribution.QUEUE_TIME_S: Hist.QUEUE,
+    Distribution.PREFILL_TIME_S: Hist.PREFILL,
+    Distribution.DECODE_TIME_S: Hist.DECODE,
     Distribution.PROMPT_LENGTH_TOKENS: Hist.PROMPT_LENGTH,
     Distribution.OUTPUT_LENGTH_TOKENS: Hist.OUTPUT_LENGTH,
 }

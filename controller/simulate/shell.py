@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from controller.facts.budgets import Guard
 from controller.facts.decisions import Alert, Decision, Memory, Outcome, OutcomeKind, Pause
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
@@ -98,6 +99,9 @@ class SimulatedShell:
         }
 
     def pauses(self) -> Mapping[str, Pause]:
+        return {}
+
+    def guards(self) -> Mapping[str, tuple[Guard, ...]]:
         return {}
 
     def marks(self) -> tuple[CounterMark, ...]:

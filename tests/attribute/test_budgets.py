@@ -4,8 +4,6 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from controller.attribute.budgets import (
     ServiceMoney,
@@ -24,10 +22,8 @@ from controller.facts.budgets import (
     Budget,
     BudgetPeriod,
     BudgetPhase,
-    Guard,
     NewsKind,
     SpendForecast,
-    bounded,
 )
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
@@ -221,7 +217,7 @@ def test_at_the_limit_a_budget_that_only_alerts_holds_nothing_back():
 
 def test_at_the_limit_growth_is_refused_in_the_budgets_service_alone():
     (guard,) = guards(at(LIMITS[0], 7.0, 24), FLEET)
-    assert (guard.service, guard.refuse_growth, guard.most(USD)) == ("chat", True, 0)
+    assert (guard.service, guard.refuse_growth) == ("chat", True)
     assert guard.why.endswith("spent; until then no replica is added beyond the minimum")
 
 
@@ -232,9 +228,9 @@ def test_a_budget_of_the_fleet_guards_every_service():
 
 def test_what_is_forbidden_is_forbidden_to_growth():
     (guard,) = guards(at(LIMITS[1], 7.0, 24), FLEET)
-    assert guard.forbids("h100", CapacityType.SPOT)
-    assert not guard.forbids("l4", CapacityType.SPOT)
-    assert guard.most(USD) is None
+    assert guard.forbidden_variants == frozenset({"h100"})
+    assert not guard.refuse_growth
+    assert guard.cap_nanousd_per_hour is None
 
 
 def test_a_cap_keeps_to_what_is_left_of_the_budget():
@@ -254,34 +250,6 @@ def test_a_cap_of_the_fleet_goes_to_minimums_first_and_then_by_recent_use():
 
 def test_a_budget_of_a_service_that_is_gone_caps_nothing():
     assert guards(at(LIMITS[2], 1.0, 24, expected(150, 180)), {"search": FLEET["search"]}) == ()
-
-
-def test_a_cap_with_an_unknown_price_holds_growth_back():
-    capped = Guard(service="chat", budget="b", why="", cap_nanousd_per_hour=10 * USD)
-    assert (capped.most(3 * USD), capped.most(None)) == (3, 0)
-
-
-GUARD = st.builds(
-    Guard,
-    service=st.just("chat"),
-    budget=st.just("b"),
-    why=st.just(""),
-    refuse_growth=st.booleans(),
-    cap_nanousd_per_hour=st.none() | st.integers(0, 50),
-)
-COUNT = st.integers(0, 20)
-
-
-@given(desired=COUNT, current=COUNT, least=COUNT, held=st.lists(GUARD, max_size=3), price=st.none() | st.integers(1, 9))
-def test_guards_bound_growth_alone(desired, current, least, held, price):
-    """Never below the minimum, never a shrink, never more than was desired; and never a replica beyond a bound that is
-    neither there already nor a minimum."""
-    allowed, by = bounded(desired, current=current, least=least, guards=held, nanousd_per_replica_hour=price)
-    assert min(desired, max(current, least)) <= allowed <= desired
-    assert (by is None) == (allowed == desired)
-    bounds = [one.most(price) for one in held]
-    if allowed > max(current, least):
-        assert all(bound is None or allowed <= bound for bound in bounds)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import given
 
 from controller.attribute.identities import coverage
 from controller.attribute.settle import HourSeen, Settled, settled
-from controller.attribute.tables import UNATTRIBUTED_ID, UsageSeen
+from controller.attribute.tables import UNATTRIBUTED_ID, HourLines, UsageSeen
 from controller.facts.accounts import PARTS, Part
 from tests.attribute.hours import EXAMPLES, FIRST, MINUTE_US, SALES, SEARCH, hour, hours, rate, usage
 
@@ -27,9 +27,13 @@ def borne(result: Settled, part: Part) -> dict[int, int]:
     return {who: one for who, one in zip(result.lines.identity.tolist(), amounts.tolist(), strict=True) if one}
 
 
-def tokens(result: Settled) -> dict[tuple[int, int], list[int]]:
-    """Logged tokens by pool and identity."""
-    lines = result.lines
+def told(result: Settled) -> HourLines:
+    """The lines of whoever told a record."""
+    return result.lines.taken(result.lines.identity != UNATTRIBUTED_ID)
+
+
+def tokens(lines: HourLines) -> dict[tuple[int, int], list[int]]:
+    """By pool and identity."""
     keys = zip(lines.pool.tolist(), lines.identity.tolist(), strict=True)
     return {key: row for key, row in zip(keys, lines.tokens.tolist(), strict=True) if any(row)}
 
@@ -62,6 +66,16 @@ def test_what_the_records_do_not_explain_is_unattributed() -> None:
 def test_without_records_everything_is_unattributed() -> None:
     got = settled(hour(FULL))
     assert borne(got, Part.PREFILL) == borne(got, Part.DECODE) == {UNATTRIBUTED_ID: 500_000}
+    assert tokens(got.lines) == {(1, UNATTRIBUTED_ID): [300_000, 0, 6_000, 100]}
+
+
+def test_where_no_record_tells_cached_tokens_prompts_are_left_over_as_wholes() -> None:
+    def left(**record: int) -> list[int]:
+        got = settled(hour({**FULL, "cached": 2e5}, records=usage(record)))
+        return tokens(got.lines)[1, UNATTRIBUTED_ID][:2]
+
+    assert left(uncached=4 * 10**5) == [10**5, 0]
+    assert left(uncached=10**5, cached=10**5) == [2 * 10**5, 10**5]
 
 
 def test_records_of_more_than_the_engines_did_share_the_cost_and_no_more() -> None:
@@ -74,7 +88,7 @@ def test_what_an_unreadable_engine_did_is_unattributed_although_records_tell_of_
     unread = {**READY, "missing_us": MINUTE_US, "uncached": np.nan, "output": np.nan}
     got = settled(hour(unread, records=usage({"uncached": 1000, "output": 1000})))
     assert borne(got, Part.UNMEASURED) == {UNATTRIBUTED_ID: 1_000_000}
-    assert tokens(got) == {(1, SEARCH): [1000, 0, 1000, 1]}
+    assert tokens(told(got)) == {(1, SEARCH): [1000, 0, 1000, 1]}
 
 
 def test_a_minute_without_records_takes_the_hours_weights() -> None:
@@ -93,7 +107,7 @@ def test_records_that_do_not_tell_the_variant_follow_the_engines_tokens() -> Non
     rows = ({**FULL, "seat": 1}, {**FULL, "seat": 4, "uncached": 1e5, "output": 12e3})
     records = usage({"uncached": 400_001, "output": 18_000}, places=[("chat", "")])
     got = settled(hour(*rows, records=records))
-    assert tokens(got) == {(1, SEARCH): [300_001, 0, 6000, 1], (3, SEARCH): [100_000, 0, 12_000, 0]}
+    assert tokens(told(got)) == {(1, SEARCH): [300_001, 0, 6000, 1], (3, SEARCH): [100_000, 0, 12_000, 0]}
     assert set(borne(got, Part.PREFILL)) == {SEARCH}
 
 
@@ -109,7 +123,7 @@ def test_records_of_a_service_without_a_pool_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("what", "told", "expected"),
+    ("what", "record", "expected"),
     [
         ("all cached tokens told", {"uncached": 200_000, "cached": 100_000}, [1.0, 1.0, 0.0]),
         ("half of them", {"uncached": 200_000, "cached": 50_000}, [1.0, 0.5, 0.0]),
@@ -117,10 +131,10 @@ def test_records_of_a_service_without_a_pool_are_told_apart() -> None:
         ("nor of every prompt", {"uncached": 150_000}, [0.5, 0.5, 0.0]),
     ],
 )
-def test_coverage_is_by_kind_of_token(what: str, told: Mapping[str, Any], expected: list[float]) -> None:
+def test_coverage_is_by_kind_of_token(what: str, record: Mapping[str, Any], expected: list[float]) -> None:
     row = {**FULL, "uncached": 2e5, "cached": 1e5}
-    got = settled(hour(row, records=usage(told)))
-    by_pool = coverage(got.pools, got.lines)
+    got = settled(hour(row, records=usage(record)))
+    by_pool = coverage(got.pools, told(got))
     assert by_pool.tolist() == [expected], what
 
 
@@ -141,8 +155,8 @@ def test_replicas_of_a_pool_cost_their_users_the_same() -> None:
     """A team pays for its work at its pool's price, whichever replica served it: records need not say."""
     cheap, dear = {**FULL, "cost": 400_000}, {**FULL, "seat": 2, "cost": 1_600_000}
     got = settled(hour(cheap, dear, records=usage({"uncached": 6 * 10**5, "output": 12_000})))
-    assert got.lines.pool.tolist() == [1]
-    assert got.lines.cost.tolist() == [2_000_000]
+    assert told(got).pool.tolist() == [1]
+    assert told(got).cost.tolist() == [2_000_000]
 
 
 @EXAMPLES

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from controller.attribute.apportion import cross
 from controller.attribute.identities import added
 from controller.attribute.settle import HourSeen, Settled, correction, settled, unbalanced
-from controller.attribute.tables import COSTS, EFFECTIVE, IDLE_ID, HourLines
+from controller.attribute.tables import COSTS, EFFECTIVE, IDLE_ID, UNATTRIBUTED_ID, HourLines
 from controller.facts.accounts import IDLE, OVERHEAD, PARTS, Tokens
 from tests.attribute.hours import (
     BOOK,
@@ -68,7 +68,21 @@ def test_every_token_told_is_on_one_line(some: HourSeen) -> None:
     told = some.usage.tokens.sum(axis=0)
     assert Tokens(**dict(zip(("uncached", "cached", "output", "requests"), told.tolist(), strict=True))) == got.logged
     unplaced = np.array([getattr(got.unplaced, name) for name in ("uncached", "cached", "output", "requests")])
-    assert (got.lines.tokens.sum(axis=0) + unplaced == told).all()
+    somebodys = got.lines.identity != UNATTRIBUTED_ID
+    assert (got.lines.tokens[somebodys].sum(axis=0) + unplaced == told).all()
+
+
+@EXAMPLES
+@given(some=hours())
+def test_what_the_engines_counted_and_nobody_told_is_on_the_unattributed_line(some: HourSeen) -> None:
+    """So that tokens of a pool are at least those its engines counted, and unit costs of a service are its own."""
+    got = settled(some)
+    lines, counted = by(got.lines.pool, got.lines.tokens), by(got.pools.pool, got.pools.tokens)
+    for pool, engine in counted.items():
+        told = lines.get(pool, [0] * len(engine))
+        assert told[0] + told[1] >= engine[0] + engine[1]
+        assert told[2] >= engine[2]
+        assert told[3] >= engine[3]
 
 
 @EXAMPLES

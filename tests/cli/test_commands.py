@@ -19,6 +19,9 @@ from controller.wiring import built
 from tests.small_fleet import until
 
 COMMANDS = ["demo", "run", "once", "check", "schema", "status", "explain", "pause", "resume", "backtest"]
+ACCOUNTING = ["report", "export", "ledger", "usage", "bill"]
+PARTS = ["export focus", "usage import", "usage sources", "bill import"]
+PARTS += [f"ledger {name}" for name in ("verify", "close", "rebuild", "size")]
 
 POLICY_TEST = """\
 policy: chat.yaml
@@ -39,18 +42,24 @@ def one_pass(pennyweight):
 def test_help_names_every_command(pennyweight):
     said = pennyweight("--help")
     assert said.code == 0
-    assert [name for name in COMMANDS if f"\n    {name} " not in said.out] == []
+    assert [name for name in COMMANDS + ACCOUNTING if f"\n    {name} " not in said.out] == []
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", COMMANDS + ACCOUNTING + PARTS)
 def test_help_of_a_command_says_what_it_does_and_what_each_argument_is(pennyweight, command):
-    said = pennyweight(command, "--help")
+    said = pennyweight(*command.split(), "--help")
     assert said.code == 0
     usage, description, *rest = said.out.split("\n\n")
     assert command in usage
     assert len(description) > 40
     for line in "\n\n".join(rest).splitlines():
         assert len(line) <= 80
+
+
+@pytest.mark.parametrize("command", ["report", *PARTS])
+def test_help_of_the_accounts_ends_with_an_example_of_one_line(pennyweight, command):
+    last = pennyweight(*command.split(), "--help").out.splitlines()[-1]
+    assert last.startswith(f"For example: pennyweight {command}")
 
 
 @pytest.mark.parametrize(
@@ -73,7 +82,26 @@ def test_a_wrong_argument_is_told_with_exit_code_2(pennyweight, typed, told):
     assert told in said.err
 
 
-@pytest.mark.parametrize("typed", [["run"], ["once"], ["check"], ["status"], ["explain", "chat"], ["resume", "chat"]])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["run"],
+        ["once"],
+        ["check"],
+        ["status"],
+        ["explain", "chat"],
+        ["resume", "chat"],
+        ["report"],
+        ["export", "focus", "--from", "2026-10"],
+        ["ledger", "verify"],
+        ["ledger", "close", "2026-10"],
+        ["ledger", "rebuild"],
+        ["ledger", "size"],
+        ["usage", "sources"],
+        ["usage", "import", "."],
+        ["bill", "import", "--cost-explorer", "2026-10"],
+    ],
+)
 def test_a_missing_fleet_file_says_what_to_do(pennyweight, typed):
     said = pennyweight(*typed)
     assert said.code == 2
@@ -213,6 +241,15 @@ def test_once_names_every_gpu_exporter_that_cannot_be_read(pennyweight, fleet):
     said = " ".join(pennyweight("once", "--window", "50ms").out.split())
     assert "GPUs of chat/h100 missing: http://127.0.0.1:9 cannot be reached" in said
     assert "GPUs of chat/h100 missing: http://127.0.0.1:7 cannot be reached" in said
+
+
+def test_status_names_every_gpu_exporter_that_cannot_be_read(pennyweight, fleet):
+    lost = 'dcgm: {static: ["http://127.0.0.1:9", "http://127.0.0.1:7"]}'
+    fleet.file.write_text(fleet.file.read_text().replace("actuator:", f"{lost}\n        actuator:"))
+    one_pass(pennyweight)
+    said = " ".join(pennyweight("status").out.split())
+    assert "problem: GPUs of chat/h100 missing: http://127.0.0.1:9 cannot be reached" in said
+    assert "problem: GPUs of chat/h100 missing: http://127.0.0.1:7 cannot be reached" in said
 
 
 def test_a_fresh_pass_is_not_said_to_be_stale(pennyweight, fleet):

@@ -107,7 +107,7 @@ def _settled(page: Page, picture: Path) -> None:
     assert picture.stat().st_size > 10_000
 
 
-def test_all_four_pages_show_their_story_without_an_exception(site: str, browser_page: Page, tmp_path: Path) -> None:
+def test_every_page_shows_its_story_without_an_exception(site: str, browser_page: Page, tmp_path: Path) -> None:
     page = browser_page
     expect.set_options(timeout=PATIENCE_S * 1000)
 
@@ -133,6 +133,11 @@ def test_all_four_pages_show_their_story_without_an_exception(site: str, browser
     expect(page.get_by_test_id("stVegaLiteChart").locator("canvas, svg").first).to_be_visible()
     expect(page.get_by_text("What one replica carries inside the latency targets")).to_be_visible()
     _settled(page, tmp_path / "forecast.png")
+
+    for name in ("Spend", "Budgets", "Accounting"):
+        page.get_by_role("link", name=name).click()
+        expect(page.get_by_text("No hour is accounted yet.")).to_be_visible()
+        expect(page.get_by_role("heading", name=name)).to_be_visible()
 
     page.get_by_role("link", name="Decision log").click()
     expect(page.get_by_text("Reason, and the numbers that decided")).to_be_visible()

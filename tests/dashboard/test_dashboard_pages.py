@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from controller.ledger.write import Ledger
+
+
+def test_the_file_that_streamlit_runs_has_no_bare_strings_because_it_would_show_them() -> None:
+    body = ast.parse(Path("dashboard/app.py").read_text(encoding="utf-8")).body[1:]  # its docstring is not shown
+    assert [one.lineno for one in body if isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant)] == []
 
 
 def _fleet() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from controller.decide.rules import Behaviour, ReplicaRule, ServicePolicy, Step, Targets
 from controller.decide.situation import CapacityPrice, ReplicaView, Signals, Situation, VariantSituation
+from controller.facts.budgets import Guard
 from controller.facts.decisions import Recommendation, ServiceMemory
 from controller.facts.demand import Demand, Forecast, Outlook
 from controller.facts.fleet import CapacityType, Mode
@@ -106,6 +107,7 @@ class Builder:
     ) -> Situation:
         chosen = variants if variants is not None else (self.variant(ready, starting),)
         all_ready = sum(variant.ready for variant in chosen)
+        guards = signals.pop("guards", ())
         return Situation(
             service="chat",
             at=at,
@@ -114,7 +116,12 @@ class Builder:
             variants={variant.name: variant for variant in chosen},
             paused=paused,
             outlook=outlook,
+            guards=guards,
         )
+
+    def guard(self, **changes: object) -> Guard:
+        plain = Guard(service="chat", budget="chat-month", why="budget chat-month (service=chat): $900 of $900 spent")
+        return replace(plain, **changes)
 
     def forecast(self, horizon_s: float, per_s: float, p50_per_s: float | None = None) -> Forecast:
         """``per_s`` at P95; the same at the median unless that is told."""

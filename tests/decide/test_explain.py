@@ -75,8 +75,25 @@ def test_a_steady_forecast_says_at_what_demand_it_grows_and_shrinks(build):
     assert last == (
         "  Next      Within the policy's limits, more are ordered when the demand to be ready for in 240 s, now 34.00 "
         "requests/s, is over the 40.00 that the replicas carry, or when a live signal asks for more. One goes when the most to be ready for until then, now "
-        "36.00, is within the 30.00 that the rest carry, for the whole scale-down window and no live signal objects."
+        "36.00, is within the 30.00 that the rest carry and no live signal objects."
     )
+
+
+def test_how_long_the_last_one_beyond_what_is_wanted_stays_is_said(build):
+    down = replace(build.behaviour(60), spare_s=600)
+    _, last = settled(build, scale_down=down)
+    assert "now 36.00, has been within the 30.00 that the rest carry for 600 s and no live signal objects." in last
+
+
+def test_a_spare_is_told_with_the_time_at_which_it_goes(build):
+    """Four were wanted seven minutes ago, and one fewer since: a spare stays ten."""
+    policy = build.policy(scale_down=replace(build.behaviour(60), spare_s=600))
+    memory = build.memory((900, 4), (420, 4), (400, 3), (15, 3))
+    decisions, _ = decide_replicas(build.situation(4, queue_depth=140.0), policy, memory)
+    assert decisions[0].because is Because.STABILIZING
+    assert "the last one beyond what is wanted stays until 12:03 UTC" in briefly(decisions)[0]
+    later = build.situation(4, queue_depth=140.0, at=build.noon + timedelta(seconds=181))
+    assert decide_replicas(later, policy, memory)[0][0].desired == 3
 
 
 def test_a_forecast_at_its_limit_says_what_holds_it_and_when_it_moves_again(build):

@@ -69,11 +69,11 @@ def score(*passes: PassResult) -> Score:
     return made
 
 
-def test_what_was_rented_at_a_pass_is_paid_until_the_next() -> None:
+def test_what_is_rented_at_a_pass_is_paid_since_the_one_before() -> None:
     made = score(passed(0, 2, 0), passed(1, 4, 2), passed(3, 2, 0))
-    assert made.usd == pytest.approx(16 * 1 + 44 * 2)
+    assert made.usd == pytest.approx(44 * 1 + 16 * 2)
     assert made.usd_per_hour == 16
-    assert made.replica_hours == pytest.approx(2 * 1 + 4 * 2)
+    assert made.replica_hours == pytest.approx(4 * 1 + 2 * 2)
 
 
 def test_the_static_fleet_is_the_most_ever_wanted_at_the_runs_own_prices() -> None:
@@ -92,17 +92,24 @@ def test_without_a_price_there_is_no_comparison_and_the_closing_says_so() -> Non
 def test_the_closing_sets_savings_beside_what_was_dropped() -> None:
     made = score(passed(0, 2, 0), passed(1, 4, 2), passed(3, 2, 0))
     said = "\n".join(closing(made, ledger="sqlite:///x.db", directory="d"))
-    assert "spent $104.00" in said
-    assert "saved $28.00 (21%)" in said
+    assert "spent $76.00" in said
+    assert "saved $56.00 (42%)" in said
     assert "97.00% of 100 requests within the SLO; 2 dropped, 0 failed actions" in said
     assert "sqlite:///x.db" in said
 
 
 def test_a_run_that_cost_more_than_static_is_said_to_have() -> None:
     made = score(passed(0, 2, 0), passed(1, 2, 2), passed(3, 2, 0))
-    assert "spent $56.00 more (117%)" in "\n".join(closing(made, ledger="l", directory="d"))
+    assert "spent $28.00 more (58%)" in "\n".join(closing(made, ledger="l", directory="d"))
 
 
 def test_bars_are_as_tall_as_the_highest() -> None:
     assert sparkline([2, 4, 8]) == "▃▅█"
     assert sparkline([0, 0]) == "▁▁"
+
+
+def test_the_closing_says_whose_it_was_and_how_to_read_more() -> None:
+    made = score(passed(0, 2, 0), passed(1, 4, 2))
+    said = closing(made, ledger="sqlite:///x.db", directory="d", spend=["Spend by team, 1 h:"])
+    assert "Spend by team, 1 h:" in said
+    assert "Report:       pennyweight report day 2026-05-01 --by team --fleet d/fleet.yaml" in said

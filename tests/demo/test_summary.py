@@ -50,3 +50,9 @@ def test_without_a_terminal_moves_are_told_at_once_and_quiet_passes_now_and_then
     assert len(starts) == 2
     assert "scale up 3 -> 4" in " ".join(" ".join(moving[starts[1] :]).split())
     assert max(map(len, moving)) <= 120
+
+
+def test_the_first_line_says_that_the_load_is_not_known_yet(result: Make) -> None:
+    first = shown(result(3), terminal=False).splitlines()[0]
+    assert "known from the second pass on" in first
+    assert "unknown" not in first

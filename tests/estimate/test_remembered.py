@@ -17,6 +17,7 @@ from controller.estimate.demand.stored import state_to_json
 from controller.estimate.outlook import NOT_TOLD, Engine, Lookout, first_belief
 from controller.estimate.remembered import fitting, lookout_of, states_of
 from controller.estimate.trim import HIGHEST, LOWEST, Tail, Trim
+from controller.estimate.work import LEAST_REQUESTS, PhaseSeconds
 from controller.facts.missing import Missing
 from controller.facts.performance import LearnedStep, StepModel
 
@@ -41,6 +42,9 @@ learned = st.builds(
 )
 tails = st.builds(Tail, seen=amounts, above_low=amounts, above_high=amounts)
 trims = st.builds(Trim, factor=st.floats(LOWEST, HIGHEST), judged=amounts, ttft=tails, tpot=tails)
+phases = st.builds(
+    PhaseSeconds, requests=st.floats(LEAST_REQUESTS, 1e9), prefill_s=amounts, decode_s=amounts, running=amounts
+)
 lengths = st.builds(LengthSums, count=amounts, total=amounts, squares=amounts)
 shapes = st.builds(ShapeSums, prompts=lengths, outputs=lengths, prompt_tokens=amounts, cached_tokens=amounts)
 kv_tokens = amounts | st.just(NOT_TOLD)
@@ -49,6 +53,7 @@ lookouts = st.builds(
     mark=st.builds(DemandMark, at=st.just(NOON) | st.just(NOON + timedelta(seconds=0.5)), shapes=shapes),
     start_ups_s=st.dictionaries(names, st.lists(amounts, min_size=1, max_size=12).map(tuple)),
     trims=st.dictionaries(names, trims),
+    phases=st.dictionaries(names, phases),
     engines=st.dictionaries(names, st.builds(Engine, learned=learned, kv_tokens=kv_tokens)),
 )
 

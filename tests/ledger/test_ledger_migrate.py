@@ -8,6 +8,7 @@ from sqlalchemy import inspect, text
 from sqlalchemy.types import TypeDecorator
 
 from controller.errors import LedgerError
+from controller.ledger.accounts import dictionaries
 from controller.ledger.engine import writer_engine
 from controller.ledger.migrate import MIGRATIONS, migrate, schema_version
 from controller.ledger.read import LedgerReader
@@ -73,6 +74,21 @@ def test_rows_survive_the_migrations_after_them(engine):
     migrate(engine)
     with engine.begin() as connection:
         assert connection.scalar(text("SELECT why FROM gap")) == "x"
+
+
+def test_seats_keep_their_numbers_and_new_ones_get_others(engine):
+    """Version 7 makes their table anew."""
+    migrate(engine, MIGRATIONS[:6])
+    with engine.begin() as connection:
+        connection.execute(
+            text(
+                "INSERT INTO seat (id, service, variant, replica, capacity_type, node, pool) VALUES (:id, :name, '', '', '', '', 1)"
+            ),
+            [{"id": 16, "name": "16"}, {"id": 40, "name": "40"}],
+        )
+    migrate(engine)
+    ids = dictionaries.seats().ids(engine, [("16", "", "", "", "", "", 1), ("new", "", "", "", "", "ri-1", 1)])
+    assert ids == [16, 41]
 
 
 def test_a_migration_that_fails_leaves_the_version_before_it(engine):

@@ -115,7 +115,7 @@ def test_a_gap_that_reaches_into_the_interval_is_told(ledger, reader, make):
 def test_the_reading_side_cannot_write(url, ledger):
     engine = reader_engine(url)
     with pytest.raises(Exception, match=r"(?i)read-?only"), engine.begin() as connection:
-        connection.execute(text("INSERT INTO pass_problem VALUES ('2026-03-01T12:00:00+00:00', 0, 'x')"))
+        connection.execute(text("INSERT INTO pass_problem VALUES ('2026-03-01T12:00:00+00:00', '', 0, 'x')"))
     engine.dispose()
 
 

@@ -1,11 +1,13 @@
 """Cutting at the minute loses and invents nothing."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.facts.money import accrued_nanousd
 from controller.facts.readings import Counter
 from controller.ledger.rollup import count_shares, minutes, replica_minutes, shares
 
@@ -59,3 +61,29 @@ def test_a_use_across_a_minute_is_paid_and_counted_in_proportion(make):
     assert (first["energy_j"], second["energy_j"]) == (20.0, 10.0)
     assert (first["running_integral"], first["running_s"]) == (40.0, 10.0)
     assert first["prompt_tokens"] is None
+
+
+COSTS = ("cost_nanousd", "list_nanousd", "contracted_nanousd", "billed_nanousd")
+
+
+@given(
+    st.lists(st.integers(1, 200 * 10**6), min_size=1, max_size=12),
+    st.tuples(*[st.none() | st.integers(0, 10**13)] * 4),
+)
+def test_four_costs_and_phase_seconds_of_minutes_cut_by_passes_add_up_to_what_was_used(make, steps_us, rates):
+    uses, at, costs = [], make.at(0), dict(zip(COSTS, rates, strict=True))
+    for number, step in enumerate(steps_us):
+        then, at = at, at + timedelta(microseconds=step)
+        accrued = {name: None if rate is None else accrued_nanousd(rate, then, at) for name, rate in costs.items()}
+        told = {"prefill_s": 0.5 * number, "decode_s": 3.0, "counts": {Counter.ENGINE_STEPS: 7.0}, "node": "n1"}
+        uses.append(replace(make.use(0, 0, **accrued, **told), start=then, end=at))
+    rows = list(replica_minutes(uses))
+    for name, rate in costs.items():
+        if rate is None:
+            assert {row[name] for row in rows} == {None}
+        else:
+            assert sum(row[name] for row in rows) == accrued_nanousd(rate, make.at(0), at)
+    assert sum(row["prefill_s"] for row in rows) == pytest.approx(sum(one.prefill_s for one in uses))
+    assert sum(row["decode_s"] for row in rows) == pytest.approx(3.0 * len(uses))
+    assert sum(row["engine_steps"] for row in rows) == 7.0 * len(uses)
+    assert {row["node"] for row in rows} == {"n1"}

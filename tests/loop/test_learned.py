@@ -4,10 +4,12 @@ from collections import Counter as Tally
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from math import inf
 
 import pytest
 
 from controller.estimate.demand.state import HORIZONS_S
+from controller.facts.readings import Distribution, Histogram
 from controller.loop import KEPT_EVERY_S, Running, one_pass
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -81,3 +83,31 @@ def test_a_clock_that_went_back_stops_nothing(passes, plan, world):
     world.acted.clear()
     passes(plan, 2, running, start=0)
     assert world.records[0].learned is not None
+
+
+@pytest.fixture
+def shaped(world):
+    """The engines tell the lengths of requests, without which no capacity is known."""
+    world.lengths = {
+        Distribution.PROMPT_LENGTH_TOKENS: Histogram(bounds=(500.0, inf), counts=(15.0, 0.0), total=3000.0),
+        Distribution.OUTPUT_LENGTH_TOKENS: Histogram(bounds=(500.0, inf), counts=(15.0, 0.0), total=1500.0),
+    }
+
+
+@pytest.mark.usefixtures("shaped")
+def test_the_ledger_is_handed_what_a_token_takes_every_few_minutes(passes, plan):
+    results, _ = passes(plan, 48)
+    handed = [result for result in results if result.work_rates]
+    assert {later.at - sooner.at for sooner, later in pairwise(handed)} == {timedelta(seconds=KEPT_EVERY_S)}
+    assert len(handed) >= 2
+    for result in handed:
+        (rate,) = result.work_rates
+        assert (rate.service, rate.variant, rate.at) == ("chat", "h100", result.at)
+        assert 0 < rate.prefill_s_per_token < rate.decode_s_per_token
+
+
+@pytest.mark.usefixtures("shaped")
+def test_a_service_without_a_policy_decides_nothing_and_is_accounted_for_all_the_same(passes, plan):
+    results, _ = passes(replace(plan, policies={}), 48)
+    assert not any(result.decisions for result in results)
+    assert {rate.service for result in results for rate in result.work_rates} == {"chat"}

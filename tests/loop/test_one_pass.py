@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from controller.errors import ActError, StaleActError
+from controller.facts.budgets import Guard
 from controller.facts.decisions import Because, OutcomeKind, Pause
 from controller.facts.fleet import Mode
 from controller.facts.money import accrued_nanousd, nanousd
@@ -84,6 +85,15 @@ def test_a_pause_holds_and_says_who_paused(world, plan, after):
     assert result.decisions[0].because is Because.PAUSED
     assert "ann" in result.decisions[0].detail
     assert "launch day" in result.decisions[0].detail
+
+
+def test_a_spent_budget_refuses_growth_in_its_service(world, plan):
+    world.queue = 30.0
+    world.guarded = {"chat": (Guard(service="chat", budget="q4", why="budget q4: $9 of $9 spent", refuse_growth=True),)}
+    (result,), _ = passes(world, plan, 1)
+    assert result.decisions[0].because is Because.BUDGET
+    assert "budget q4: $9 of $9 spent" in result.decisions[0].detail
+    assert world.acted == []
 
 
 def test_every_replica_second_is_paid_exactly_once(world, plan):

@@ -59,6 +59,8 @@ def test_a_recorded_page_gives_its_gauges(name: str, gauges: dict[Gauge, float])
         ("vllm-0.32.0-v1", Gauge.KV_CACHE_RATIO, "vllm:kv_cache_usage_perc"),
         ("vllm-0.32.0-v1", Distribution.TPOT_S, "vllm:inter_token_latency_seconds"),
         ("vllm-0.32.0-v1", Counter.ENGINE_STEPS, "vllm:iteration_tokens_total_count"),  # a histogram, despite its name
+        ("vllm-0.32.0-v1", Distribution.PREFILL_TIME_S, "vllm:request_prefill_time_seconds"),
+        ("vllm-0.32.0-v1", Distribution.DECODE_TIME_S, "vllm:request_decode_time_seconds"),
         ("vllm-0.32.0-v1-ngram-mfu", Counter.ACCEPTED_TOKENS, "vllm:spec_decode_num_accepted_tokens_total"),
         ("sglang-0.3.5", Gauge.RUNNING, 'sglang:num_requests_running{priority=""}'),
         ("sglang-0.3.5", Distribution.QUEUE_TIME_S, "sglang:waiting_request_latency_seconds"),

@@ -64,7 +64,7 @@ def _default(value: dict) -> str:
     default = value.get("default")
     if default in (None, "", []):
         return ""
-    text = ", ".join(default) if isinstance(default, list) else str(default).lower()
+    text = ", ".join(map(str, default)) if isinstance(default, list) else str(default).lower()
     if "ms|s|m|h" in str(value):
         return f"`{float(default):g}s`"
     return f"`{text}`"

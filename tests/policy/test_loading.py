@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from controller.decide.rules import ForecastRule, Method, Targets
 from controller.errors import ConfigError
+from controller.facts.fleet import CapacityType
 from controller.policy.load import load_policies
 
 HEAD = "service: chat\nscaling:\n  max_replicas: 8\n  targets: {queue_depth: 50}\n"
@@ -23,7 +24,7 @@ def alert(inside: str) -> str:
 MISTAKES = [
     (HEAD + "quantisation: {}\n", "5:1: quantisation: unknown key 'quantisation'; expected one of"),
     (HEAD + "quantization: {}\n", "5:1: quantization: 'quantization' is not supported in this version; remove it"),
-    (HEAD + "budget: {}\n", "5:1: budget: 'budget' is not supported in this version; remove it"),
+    (HEAD + "quantization: {}\n", "5:1: quantization: 'quantization' is not supported in this version; remove it"),
     (HEAD + "speculative_decoding:\n", "5:1: speculative_decoding: 'speculative_decoding' is not supported"),
     (scaling("min_replica: 2"), "5:3: scaling.min_replica: unknown key 'min_replica'; did you mean 'min_replicas'?"),
     ("service: chat\n", "1:1: the key 'scaling' is missing"),
@@ -122,7 +123,7 @@ scaling: {max_replica: 8, targets: {queue_depth: 50}}
 alerts:
   - {name: a, when: 'runing > 1', to: [slak]}
   - {name: a, when: 'running > 1', severity: bad}
-budget: {}
+quantization: {}
 """
     with pytest.raises(ConfigError) as error:
         load_policies([write(text)], fleet, ("log", "slack"))
@@ -134,7 +135,7 @@ budget: {}
         (5, "alerts[0].to[0]"),
         (6, "alerts[1].name"),
         (6, "alerts[1].severity"),
-        (7, "budget"),
+        (7, "quantization"),
     ]
 
 
@@ -146,7 +147,7 @@ def test_what_has_another_kind_entirely_is_told_and_nothing_else_fails(text, wri
 
 def test_all_mistakes_of_all_files_are_told_at_once(write, tmp_path):
     files = [
-        write(scaling("start_deadline: 600") + "budget: {}\n", "one.yaml"),
+        write(scaling("start_deadline: 600") + "quantization: {}\n", "one.yaml"),
         write(HEAD.replace("8", "no"), "two.yaml"),
         tmp_path / "absent.yaml",
     ]
@@ -198,10 +199,10 @@ def test_what_is_missing_only_because_it_is_wrong_is_told_once(write):
 
 
 def test_a_key_that_stands_twice_hides_no_other_mistake(write):
-    path = write(scaling("max_replicas: 9") + "budget: {}\n")
+    path = write(scaling("max_replicas: 9") + "quantization: {}\n")
     with pytest.raises(ConfigError) as error:
         load_policies([path], None, ("log",))
-    assert [problem.key for problem in error.value.problems] == ["scaling.max_replicas", "budget"]
+    assert [problem.key for problem in error.value.problems] == ["scaling.max_replicas", "quantization"]
 
 
 def test_test_files_are_no_policies(write):
@@ -305,3 +306,21 @@ def test_a_valid_policy_loads_to_what_it_says(policy, write):
     (alert_rule,) = found.alerts
     assert alert_rule.condition.text == policy["alerts"][0]["when"]
     assert alert_rule.for_s == seconds(policy["alerts"][0]["for"])
+
+
+def test_a_budget_of_a_policy_is_one_of_its_service(write):
+    text = HEAD + "budget: {monthly_usd: 5000, at_limit: forbid, forbid: {capacity_types: [spot]}, to: [log]}\n"
+    (policy,) = load_policies([write(text)], None, ("log",)).values()
+    assert policy.budget is not None
+    assert (policy.budget.service, policy.budget.limit_nanousd) == ("chat", 5000 * 10**9)
+    assert policy.budget.forbidden_capacity == frozenset({CapacityType.SPOT})
+
+
+def test_mistakes_in_a_budget_are_told_with_their_places(write):
+    text = HEAD + "budget: {monthly_usd: 5, at_limit: forbid, forbid: {variants: [h10]}, to: [mail]}\n"
+    with pytest.raises(ConfigError) as error:
+        load_policies([write(text)], {"chat": ("h100",)}, ("log",))
+    assert [(one.line, one.key, one.message) for one in error.value.problems] == [
+        (5, "budget.forbid.variants[0]", "service 'chat' has no variant 'h10'; did you mean 'h100'?"),
+        (5, "budget.to[0]", "no channel 'mail'; expected one of log"),
+    ]

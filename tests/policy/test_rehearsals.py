@@ -180,8 +180,8 @@ def test_a_test_file_alone_reads_its_policy(write):
 
 
 def test_a_wrong_policy_is_told_once_and_not_rehearsed(write):
-    report = checked(write, ["at: 0s, hold: 99"], policy=POLICY + "budget: {}\n")
-    assert ["budget" in problem.message for problem in report.problems] == [True]
+    report = checked(write, ["at: 0s, hold: 99"], policy=POLICY + "quantization: {}\n")
+    assert ["quantization" in problem.message for problem in report.problems] == [True]
     assert report.tests_run == 0
 
 

@@ -68,7 +68,7 @@ def test_a_condition_may_name_exactly_the_values_of_an_estimate():
 
 def test_the_schema_for_editors_knows_every_key_at_the_top_and_forbids_others():
     schema = json_schema()
-    assert set(schema["properties"]) == {"service", "slo", "variants", "scaling", "capacity_mix", "alerts"}
+    assert set(schema["properties"]) == {"service", "slo", "variants", "scaling", "capacity_mix", "alerts", "budget"}
     assert schema["additionalProperties"] is False
     assert schema["$defs"]["Method"]["enum"] == ["predictive", "reactive"]
     assert schema["$defs"]["ScalingShape"]["required"] == ["max_replicas"]

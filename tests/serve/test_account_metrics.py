@@ -14,7 +14,7 @@ from controller.facts.account_reader import AllocationRow, Dimension, Window
 from controller.facts.accounts import Identity
 from controller.facts.budgets import Budget, SpendForecast
 from controller.facts.missing import Missing
-from controller.serve.account_metrics import ACCOUNT_METRICS, MOST_TEAMS, account_metrics, money_seen
+from controller.serve.account_metrics import ACCOUNT_METRICS, MOST_TEAMS, FeedSeen, account_metrics, money_seen
 from tests.accounts_in_memory import HOUR, MIDNIGHT, NO_PARTS, InMemoryAccounts, accounts, parts
 
 USD = 10**9
@@ -51,11 +51,21 @@ def test_every_metric_is_known_and_told_when_everything_is_known(reader):
     budget = Budget(name="fleet", limit_nanousd=USD)
     spending = Spending(hours={MIDNIGHT: USD}, known_from=MIDNIGHT - 80 * HOUR, known_until=MIDNIGHT + HOUR)
     forecast = SpendForecast(at=MIDNIGHT, due=MIDNIGHT, p50_nanousd=2 * USD, p90_nanousd=3 * USD, basis="flat")
-    found = shown(money_seen(reader, LAST), [standing(budget, spending, forecast, MIDNIGHT + HOUR)], 2)
+    feeds = [FeedSeen(source="litellm", lag_s=90.0, accepted=7, duplicates=2, refused=1)]
+    ages = {("aws/us-east-1/p5.48xlarge", "spot"): 300.0}
+    found = shown(money_seen(reader, LAST), [standing(budget, spending, forecast, MIDNIGHT + HOUR)], 2, feeds, ages)
     assert {key[0] for key in found} == set(ACCOUNT_METRICS)
     assert of(found, "pennyweight_budget_used_ratio") == {(("budget", "fleet"),): 1.0}
     assert of(found, "pennyweight_budget_forecast_usd")[("budget", "fleet"), ("quantile", "0.9")] == 4.0
     assert len(of(found, "pennyweight_budget_burn")) == 4
+    assert of(found, "pennyweight_usage_records_total")[("result", "duplicate"), ("source", "litellm")] == 2
+
+
+def test_a_source_that_was_never_heard_and_a_price_that_never_came_have_no_age():
+    never = Missing("lag", "nothing came yet")
+    feeds = [FeedSeen(source="gateway", lag_s=never, accepted=0, duplicates=0, refused=0)]
+    found = shown(None, (), None, feeds, {("aws/us-east-1/p5.48xlarge", "spot"): never})
+    assert {key[0] for key in found} == {"pennyweight_usage_records_total"}
 
 
 def test_nothing_settled_tells_nothing_of_costs():

@@ -19,12 +19,16 @@ from controller.errors import LedgerError
 from controller.facts.account_reader import BudgetState, Dimension, Window
 from controller.facts.accounts import PARTS
 from controller.facts.budgets import Anomaly
+from controller.facts.missing import Missing
+from controller.facts.usage import Reason
+from controller.serve.account_metrics import FeedSeen
 from controller.serve.accounts import Accounts
 from controller.serve.allocation import allocation_router
 from controller.serve.inference_cost import inference_router
 from controller.serve.opencost import opencost_router
 from controller.serve.server import Server
 from controller.serve.spans import MOST_STEPS, step_of, window_of
+from controller.serve.usage_sources import sources_router
 from tests.accounts_in_memory import HOUR, MIDNIGHT, InMemoryAccounts, accounts
 
 NOW = MIDNIGHT + timedelta(hours=23, minutes=30)
@@ -51,6 +55,19 @@ ODD = Anomaly(
 )
 
 
+FEEDS = (
+    FeedSeen(
+        source="gateway",
+        lag_s=90.0,
+        accepted=7,
+        duplicates=2,
+        refused=4,
+        refused_for={Reason.TOO_OLD: 3, Reason.FIELD: 1},
+    ),
+    FeedSeen(source="litellm", lag_s=Missing("lag", "nothing came"), accepted=0, duplicates=0, refused=0),
+)
+
+
 class BrokenAccounts(InMemoryAccounts):
     """A ledger that is gone."""
 
@@ -64,7 +81,8 @@ class BrokenAccounts(InMemoryAccounts):
 def app_over(reader):
     accounts_seen = Accounts(reader=reader, clock=lambda: NOW, anomalies=lambda _: (ODD,))
     app = FastAPI()
-    for router in (allocation_router(accounts_seen), opencost_router(accounts_seen), inference_router(accounts_seen)):
+    routers = (allocation_router(accounts_seen), opencost_router(accounts_seen), inference_router(accounts_seen))
+    for router in (*routers, sources_router(lambda: FEEDS)):
         app.include_router(router)
     return app
 
@@ -308,6 +326,22 @@ def test_as_many_steps_as_are_allowed_are_allowed():
     assert step_of("1h", window) == HOUR
     with pytest.raises(ValueError, match="801 steps"):
         step_of("1h", replace(window, end=window.end + HOUR))
+
+
+def test_sources_are_told_with_why_records_were_refused(ask):
+    status, answer = ask("/api/v1/usage/sources")
+    assert status == 200
+    assert answer["sources"] == [
+        {
+            "source": "gateway",
+            "lag_s": 90.0,
+            "accepted": 7,
+            "duplicates": 2,
+            "refused": 4,
+            "refused_for": {"too_old": 3, "field": 1},
+        },
+        {"source": "litellm", "lag_s": None, "accepted": 0, "duplicates": 0, "refused": 0, "refused_for": {}},
+    ]
 
 
 day = accounts(1)

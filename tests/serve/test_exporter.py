@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from controller.facts.missing import Missing
+from controller.serve.account_metrics import ACCOUNT_METRICS
 from controller.serve.exporter import Exporter
 from controller.serve.names import ESTIMATES, OTHERS
 
@@ -129,6 +130,6 @@ def test_the_shipped_rules_use_only_metrics_that_exist(repository):
     import re
 
     text = (repository / "deploy" / "prometheus" / "rules.yaml").read_text(encoding="utf-8")
-    known = {metric.name for metric in ESTIMATES} | set(OTHERS)
+    known = {metric.name for metric in ESTIMATES} | set(OTHERS) | set(ACCOUNT_METRICS)
     used = set(re.findall(r"pennyweight_\w+", text))
     assert used <= known

@@ -244,6 +244,16 @@ def test_two_actuators_are_one_too_many(problems):
     ]
 
 
+def test_a_node_holds_a_replica_at_least(problems, load):
+    text = SMALL + "        gpus_per_replica: 4\n        capacity: [{type: spot, usd_per_gpu_hour: 2, node_gpus: %s}]\n"
+    assert load(text % 8).fleet.services["chat"].variants["l40s"].capacity[0].node_gpus == 8
+    assert load(SMALL).fleet.services["chat"].variants["l40s"].capacity == ()
+    (told,) = problems(text % 2)
+    assert told.endswith("capacity[0].node_gpus: a node holds a replica: expected at least 4 GPUs, found 2")
+    assert "capacity[0].node_gpus" in problems(text % 0)[0]
+    assert "capacity[0].node_gpus" in problems(text % '"eight"')[0]
+
+
 def test_reserved_capacity_must_say_how_much_is_paid_for(problems):
     text = SMALL + "        capacity: [{type: reserved, usd_per_gpu_hour: 2}]\n"
     assert problems(text) == [
@@ -301,6 +311,14 @@ def test_a_profile_that_says_nothing_is_a_mistake(problems, profiled, tmp_path):
     assert "there is no file 'none.json'; `pennyweight profile URL --out none.json` writes one" in told
 
 
+def test_a_fleet_may_have_a_name(load, problems):
+    assert load(SMALL).fleet_name == ""
+    assert load(f"fleet: eu-west.1\n{SMALL}").fleet_name == "eu-west.1"
+    for wrong in ("eu/west", "-eu", "x" * 64, "eu west"):
+        (told,) = problems(f"fleet: {wrong!r}\n{SMALL}")
+        assert f"fleet: expected at most 63 letters, digits, '.', '_' and '-', found '{wrong}'" in told
+
+
 def test_the_environment_wins_over_the_file(load):
     environ = {"PENNYWEIGHT_MODE": "act", "PENNYWEIGHT_LEDGER": "postgresql+psycopg://db/pennyweight"}
     settings = load(SMALL, environ)
@@ -335,7 +353,7 @@ def process(inside: str) -> str:
         (SMALL.replace("llama-3.1-8b", "8"), ["3:5: services.chat.model: expected text or keys and values, found 8"]),
         (SMALL + "        dcgm: {nvml: 1}\n", ["8:16: services.chat.variants.l40s.dcgm.nvml: expected true or false or a list, found 1"]),
         (SMALL + "        gpus_per_replica: true\n", ["8:9: services.chat.variants.l40s.gpus_per_replica: expected a whole number, found True"]),
-        (SMALL + "        capacity: [{type: spot, usd_per_gpu_hour: .inf}]\n", ["8:33: services.chat.variants.l40s.capacity[0].usd_per_gpu_hour: expected a number, found inf"]),
+        (SMALL + "        capacity: [{type: spot, usd_per_gpu_hour: .inf}]\n", ["8:33: services.chat.variants.l40s.capacity[0].usd_per_gpu_hour: expected a number or a list, found inf"]),
         (SMALL + "        actuator: {process: }\n", ["8:9: services.chat.variants.l40s.actuator: 'process' stands without options; where it needs none, write process: {}"]),
         (process("command: [serve, '{prot}'], ports: 8100-8103"), ["7:30: services.chat.variants.l40s.actuator.process.command: unknown placeholder {prot} in '{prot}'; did you mean 'port'?"]),
         (process("command: [serve], ports: 8100-8103"), ["7:20: services.chat.variants.l40s.actuator.process: the command has no {port}; with several ports every replica needs its own"]),

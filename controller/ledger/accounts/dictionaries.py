@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, Engine, select
 
@@ -40,7 +41,7 @@ a new identity with every request must not fill the ledger."""
 
 IDENTITY_COLUMNS = ("team", "tenant", "feature", "environment", "api_key")
 POOL_COLUMNS = ("service", "variant", "capacity_type")
-SEAT_COLUMNS = ("service", "variant", "replica", "capacity_type", "node", "pool")
+SEAT_COLUMNS = ("service", "variant", "replica", "capacity_type", "node", "commitment", "pool")
 
 
 class Dictionary:
@@ -110,11 +111,21 @@ def pools_by_id(connection: Connection) -> dict[int, Pool]:
     return {number: _pool(key) for key, number in pools().read(connection).items()}
 
 
-def seats_by_id(connection: Connection) -> dict[int, tuple[Pool, str, str]]:
-    """Its pool, the replica's name and the node's."""
+class SeatNamed(NamedTuple):
+    """A seat by its names."""
+
+    pool: Pool
+    replica: str
+    node: str
+    commitment: str
+
+
+def seats_by_id(connection: Connection) -> dict[int, SeatNamed]:
     found = {}
-    for (service, variant, replica, capacity_type, node, _pool_id), number in seats().read(connection).items():
-        found[number] = (_pool((service, variant, capacity_type)), str(replica), str(node))
+    for key, number in seats().read(connection).items():
+        service, variant, replica, capacity_type, node, commitment, _pool_id = key
+        pool = _pool((service, variant, capacity_type))
+        found[number] = SeatNamed(pool, str(replica), str(node), str(commitment))
     return found
 
 

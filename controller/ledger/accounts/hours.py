@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from controller.facts.money import EPOCH
 
@@ -19,6 +19,11 @@ def hour_of(at: datetime) -> int:
     return (at - EPOCH) // HOUR
 
 
+def up(end: datetime) -> int:
+    """The hour at or after ``end``."""
+    return -((EPOCH - end) // HOUR)
+
+
 def time_of(hour: int) -> datetime:
     """Its start."""
     return (EPOCH + hour * HOUR).astimezone(UTC)
@@ -28,6 +33,20 @@ def begin(hour: int, grain: int) -> int:
     """The start of the hour, day or week in which ``hour`` lies."""
     offset = MONDAY if grain == WEEK else 0
     return (hour - offset) // grain * grain + offset
+
+
+def midnight(day: date) -> int:
+    """The first hour of ``day``."""
+    return hour_of(datetime.combine(day, time(), UTC))
+
+
+def day_of(day: date) -> int:
+    """Days since 1970."""
+    return day.toordinal() - EPOCH.date().toordinal()
+
+
+def date_of(day: int) -> date:
+    return date.fromordinal(EPOCH.date().toordinal() + day)
 
 
 def shown(hour: int) -> str:

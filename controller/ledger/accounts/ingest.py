@@ -18,7 +18,7 @@ from controller.attribute.batch import HOUR_US, MINUTE_US, SUMS, Batch, Ints, Us
 from controller.errors import LedgerError, UsageFullError
 from controller.facts.accounts import OTHER, Identity
 from controller.facts.usage import Receipt
-from controller.ledger.accounts import bulk
+from controller.ledger.accounts import bulk, refusals
 from controller.ledger.accounts.dictionaries import MOST_IDENTITIES, OWN, identities, identity_key
 from controller.ledger.accounts.partitions import MINUTES, SEEN, Partitions
 from controller.ledger.accounts.seen import new_keys
@@ -185,6 +185,7 @@ class Intake:
             bulk.add(connection, "usage_hour", ("hour", "source"), HOUR_SUMS, hours)
             told = [_told(one, records.kept(chosen & (owner == place)), numbers) for place, one in enumerate(group)]
             bulk.add(connection, "usage_source", ("source",), SOURCE_SUMS, _source_rows(group, told))
+            refusals.add(connection, [(one.source, one.batch.refused) for one in group])
         return [
             Receipt(accepted=accepted, duplicates=duplicates, refused=one.batch.refused)
             for one, (accepted, duplicates, *_) in zip(group, told, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +30,9 @@ SeatName = tuple[str, str, str, str, str]
 
 INTERRUPTED_BEFORE = timedelta(minutes=15)
 """A replica that starts so soon after a spot replica of its service was lost stands in for it."""
+
+WANTED_FOR = timedelta(minutes=15)
+"""What a pass wanted holds until the next one, but not for ever. A guess: far above any usual interval."""
 
 COST_NAMES = ("list_nanousd", "contracted_nanousd", "cost_nanousd", "billed_nanousd")
 """In the order of ``attribute.tables.COSTS``."""
@@ -74,10 +77,12 @@ class Names:
         self._seats = dictionaries.seats()
         self._identities = dictionaries.identities(most=2**31)
 
-    def seats(self, names: Sequence[SeatName]) -> tuple[list[int], list[int]]:
-        """The seat and the pool of each."""
+    def seats(self, names: Sequence[SeatName], commitments: Sequence[str] = ()) -> tuple[list[int], list[int]]:
+        """The seat and the pool of each; with ``commitments``: of what these cover of each."""
         pools = self._pools.ids(self._engine, [(name[0], name[1], name[3]) for name in names])
-        return self._seats.ids(self._engine, [(*name, pool) for name, pool in zip(names, pools, strict=True)]), pools
+        under = commitments or [""] * len(names)
+        keys = [(*name, one, pool) for name, one, pool in zip(names, under, pools, strict=True)]
+        return self._seats.ids(self._engine, keys), pools
 
     def teams(self, names: Sequence[str]) -> None:
         """There is an identity of only its name for each team."""
@@ -90,20 +95,20 @@ class Names:
             who = dictionaries.identities_by_id(connection)
         numbers = {pool: number for number, pool in pools.items()}
         return Book(
-            seats={number: _seat(pool, replica, node, numbers) for number, (pool, replica, node) in seats.items()},
+            seats={number: _seat(one, numbers) for number, one in seats.items()},
             pools=pools,
             identities=who,
         )
 
 
-def _seat(pool: Pool, replica: str, node: str, numbers: Mapping[Pool, int]) -> Seat:
+def _seat(one: dictionaries.SeatNamed, numbers: Mapping[Pool, int]) -> Seat:
     return Seat(
-        service=pool.service,
-        variant=pool.variant,
-        replica=replica,
-        capacity_type=pool.capacity_type,
-        pool=numbers[pool],
-        node=node,
+        service=one.pool.service,
+        variant=one.pool.variant,
+        replica=one.replica,
+        capacity_type=one.pool.capacity_type,
+        pool=numbers[one.pool],
+        node=one.node,
     )
 
 
@@ -127,12 +132,18 @@ def found(connection: Connection, hour: int) -> Found:
     )
 
 
-def hour_seen(found: Found, names: Names, rules: Rules, applied: Mapping[SeatName, SeatCosts]) -> HourSeen:
-    """``found`` in the ledger's numbers."""
+def hour_seen(
+    found: Found,
+    names: Names,
+    rules: Rules,
+    applied: Mapping[tuple[SeatName, str], SeatCosts],
+    without: Set[SeatName] = frozenset(),
+) -> HourSeen:
+    """``found`` in the ledger's numbers. ``applied``: by place and commitment; ``without``: places left out."""
     names.teams(sorted({team for rule in rules.values() for team in rule.teams}))
-    rows = found.replicas
+    rows = _without(found.replicas, without) if without else found.replicas
     seats, pools = names.seats(_seat_names(rows))
-    extra, _ = names.seats(list(applied))
+    extra, _ = names.seats([place for place, _ in applied], [commitment for _, commitment in applied])
     usage_places, usage = _usage_seen(found.usage)
     book = names.book()
     return HourSeen(
@@ -158,6 +169,11 @@ REPLICA_COLUMNS = (
     *FLOATS,
     *(f"{level}_{end}" for level in LEVELS for end in ("integral", "s")),
 )
+
+
+def _without(rows: Mapping[str, Sequence[Any]], places: Set[SeatName]) -> Mapping[str, Sequence[Any]]:
+    kept = [at for at, place in enumerate(_seat_names(rows)) if place not in places]
+    return {name: [column[at] for at in kept] for name, column in rows.items()}
 
 
 def _replica_minutes(connection: Connection, start: datetime) -> Mapping[str, Sequence[Any]]:
@@ -192,17 +208,22 @@ def _usage_seen(rows: Sequence[Sequence[Any]]) -> tuple[Sequence[tuple[str, str]
 
 
 def _asked(connection: Connection, start: datetime) -> Asked:
+    """Every minute of the hour; one without a pass of its own has what the pass before it wanted."""
     columns = table(ServiceMinuteRow).c
     query = select(columns.service, columns.variant, columns.minute, columns.replicas_desired).where(
-        columns.minute >= start,
+        columns.minute >= start - WANTED_FOR,
         columns.minute < start + HOUR,
         columns.variant != "",
         columns.replicas_desired.is_not(None),
     )
     minute = timedelta(minutes=1)
-    return {
-        (service, variant, (at - EPOCH) // minute): float(n) for service, variant, at, n in connection.execute(query)
-    }
+    first, holds = (start - EPOCH) // minute, WANTED_FOR // minute
+    asked: dict[tuple[str, str, int], float] = {}
+    for service, variant, at, replicas in connection.execute(query.order_by(columns.minute)):
+        since = (at - EPOCH) // minute
+        for one in range(max(since, first), min(since + holds, first + MINUTES_PER_HOUR)):
+            asked[service, variant, one] = float(replicas)
+    return asked
 
 
 def _seat_names(rows: Mapping[str, Sequence[Any]]) -> list[SeatName]:

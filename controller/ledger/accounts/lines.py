@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from sqlalchemy import Connection, delete, func, select
@@ -102,21 +102,33 @@ def seat_rows_of(connection: Connection, hour: int) -> dict[int, tuple[Any, ...]
 def seat_changes(before: dict[int, tuple[Any, ...]], after: Sequence[Sequence[Any]]) -> list[tuple[Any, ...]]:
     """What to append to ``before`` so that it becomes ``after``: rows of the seat and CAPACITY_COLUMNS."""
     now = {row[0]: tuple(row[1:]) for row in after}
-    nothing = (None,) * len(CAPACITY_COLUMNS)
-    changes = []
-    for seat in sorted(before.keys() | now.keys()):
-        pairs = zip(CAPACITY_COLUMNS, before.get(seat, nothing), now.get(seat, nothing), strict=True)
-        row = tuple(_change(name, old, new) for name, old, new in pairs)
-        if any(row):
-            changes.append((seat, *row))
-    return changes
+    return [(seat, *row) for seat, row in changes(before, now, CAPACITY_COLUMNS, NULLABLE).items()]
 
 
 NULLABLE = (*COST_COLUMNS, "energy_j")
+Key = TypeVar("Key", int, str)
 
 
-def _change(name: str, old: Any, new: Any) -> Any:
-    if name in NULLABLE and (old is None or new is None):
+def changes(
+    before: Mapping[Key, Sequence[Any]],
+    after: Mapping[Key, Sequence[Any]],
+    columns: Sequence[str],
+    nullable: Sequence[str],
+) -> dict[Key, tuple[Any, ...]]:
+    """By key, ascending, what to add to the values before so that they become those after; a key whose values stay is
+    not there."""
+    nothing = (None,) * len(columns)
+    found = {}
+    for key in sorted(before.keys() | after.keys()):
+        pairs = zip(columns, before.get(key, nothing), after.get(key, nothing), strict=True)
+        row = tuple(_change(name, old, new, name in nullable) for name, old, new in pairs)
+        if any(row):
+            found[key] = row
+    return found
+
+
+def _change(name: str, old: Any, new: Any, nullable: bool) -> Any:
+    if nullable and (old is None or new is None):
         return None if new == old else (new or 0) - (old or 0)
     change = (new or 0) - (old or 0)
     # energy is measured, not accounted: a sum of floats in another order is no correction

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, delete, func, select
 
 from controller.facts.accounts import WorkRate
 from controller.ledger.accounts import bulk
+from controller.ledger.accounts.hours import hour_of, time_of
 from controller.ledger.accounts.tables import WorkRateRow
 from controller.ledger.tables import table
 from controller.ledger.upsert import replaced, upsert
@@ -46,15 +47,39 @@ def known_rates(connection: Connection, end: datetime) -> dict[tuple[str, str], 
 
 
 def keep_rates(engine: Engine, rates: Sequence[WorkRate]) -> int:
-    """Appends those that moved by more than MOVED_RATIO, whose basis changed, or that are a day old; how many."""
-    if not rates:
-        return 0
+    """``add_rates`` in a transaction of its own."""
     with bulk.writing(engine, "keep work rates", "hours are split by the rates kept before") as connection:
-        known = known_rates(connection, max(rate.at for rate in rates) + DAILY)
-        new = [asdict(rate) for rate in rates if _moved(known.get((rate.service, rate.variant)), rate)]
-        names = [column.name for column in table(WorkRateRow).columns if not column.primary_key]
-        upsert(connection, WorkRateRow, new, dict.fromkeys(names, replaced))
-    return len(new)
+        return add_rates(connection, rates)
+
+
+def add_rates(connection: Connection, rates: Sequence[WorkRate]) -> int:
+    """Keeps those that moved by more than MOVED_RATIO, whose basis changed, or that are a day old; how many.
+
+    An hour is split by the last rate known in it, so one an hour is kept: it stands at the hour's start, and a newer
+    one of the same hour takes its place.
+    """
+    moved = [rate for rate in rates if _moved(_newest(connection, rate), rate)]
+    rows = [asdict(rate) | {"at": time_of(hour_of(rate.at))} for rate in moved]
+    names = [column.name for column in table(WorkRateRow).columns if not column.primary_key]
+    upsert(connection, WorkRateRow, rows, dict.fromkeys(names, replaced))
+    return len(rows)
+
+
+def forget_rates(connection: Connection, than: datetime) -> int:
+    """Drops rates from before ``than``, but of each variant the one that held then; how many went."""
+    kept = table(WorkRateRow)
+    newer = kept.alias("newer")
+    same = (newer.c.service == kept.c.service) & (newer.c.variant == kept.c.variant)
+    later = select(newer.c.at).where(same, newer.c.at > kept.c.at, newer.c.at <= than).exists()
+    return connection.execute(delete(kept).where(kept.c.at < than, later)).rowcount
+
+
+def _newest(connection: Connection, rate: WorkRate) -> WorkRate | None:
+    """The newest that is kept of the same variant: a look into the primary key, however many there are."""
+    kept = table(WorkRateRow)
+    same = (kept.c.service == rate.service) & (kept.c.variant == rate.variant)
+    row = connection.execute(select(kept).where(same).order_by(kept.c.at.desc()).limit(1)).mappings().first()
+    return None if row is None else WorkRate(**row)
 
 
 def _moved(old: WorkRate | None, new: WorkRate) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,9 @@ from controller.attribute.apportion import Ints, summed
 from controller.errors import LedgerError
 from controller.facts.accounts import PARTS, Identity, Pool
 from controller.facts.money import EPOCH
-from controller.ledger.accounts import bulk, dictionaries
-from controller.ledger.accounts.hours import DAY, HOUR, WEEK, begin, hour_of, shown, time_of
+from controller.ledger.accounts import bulk, dictionaries, refusals
+from controller.ledger.accounts.dictionaries import SeatNamed
+from controller.ledger.accounts.hours import DAY, HOUR, WEEK, begin, hour_of, midnight, shown, time_of, up
 from controller.ledger.accounts.lines import whole_numbers
 from controller.ledger.accounts.question import DIMENSIONS, POOL_DIMENSIONS, read_sums, scope_of, wanted_ids
 from controller.ledger.accounts.rows import (
@@ -28,7 +29,7 @@ from controller.ledger.accounts.rows import (
     SourceState,
     tokens,
 )
-from controller.ledger.accounts.states import OPEN, settled_through
+from controller.ledger.accounts.states import OPEN, closed_months, is_after_close, settled_through
 from controller.ledger.accounts.tables import (
     CAPACITY_COLUMNS,
     LINE_COLUMNS,
@@ -68,24 +69,32 @@ class AccountReader:
 
         LedgerError when the window begins or ends within a day whose hours are forgotten.
         """
+        _known((), step)
+        return self.pieces(steps(hour_of(start), up(end), None if step is None else step // HOUR), by, where)
+
+    def pieces(
+        self, pieces: Sequence[tuple[int, int]], by: Sequence[str] = (), where: Filter | None = None
+    ) -> AllocationTable:
+        """``lines`` of each piece: hours since 1970, one after the other, each without its end."""
         wanted = dict(where or {})
-        _known((*by, *wanted), step)
-        pieces = steps(hour_of(start), _up(end), None if step is None else step // HOUR)
+        _known((*by, *wanted), None)
         scope = scope_of((*by, *wanted))
         with self._read() as connection:
             first, tiles = _tiles(connection, pieces)
             who = dictionaries.identities_by_id(connection)
             pools = dictionaries.pools_by_id(connection)
             ids = wanted_ids(who, pools, wanted, scope)
-            found = read_sums(connection, tiles, scope, len(pieces) > 1, ids)
+            found = read_sums(connection, tiles, scope, len(pieces) > 1, by, ids)
         found[:, 0] = np.maximum(found[:, 0], first)
         return _table(found, pieces, tuple(by), who, pools)
 
     def seats(self, start: datetime, end: datetime) -> tuple[SeatSum, ...]:
         """What every seat cost in the window, by seat. Corrections are in it."""
-        first, last = hour_of(start), _up(end)
+        first, last = hour_of(start), up(end)
         with self._read() as connection:
             _, tiles = _tiles(connection, [(first, last)])
+            if not tiles:
+                return ()
             names = dictionaries.seats_by_id(connection)
             query, values = _seat_query(tiles)
             rows = connection.execute(text(query), values).all()
@@ -93,9 +102,10 @@ class AccountReader:
 
     def hour_lines(self, day: date) -> Iterator[HourLine]:
         """The day by hour, pool, identity and revision, in that order."""
-        first = _midnight(day)
+        first = midnight(day)
         with self._read() as connection:
             who, pools = dictionaries.identities_by_id(connection), dictionaries.pools_by_id(connection)
+            closed = closed_months(connection)
             posted = {(one.hour, one.revision): one.posted_at for one in _revisions(connection, first, first + DAY)}
             source = table(AllocationHourRow)
             key = (source.c.hour, source.c.pool, source.c.identity, source.c.revision)
@@ -104,6 +114,7 @@ class AccountReader:
                     select(*key, *(source.c[name] for name in LINE_COLUMNS)).where(source.c.hour == hour).order_by(*key)
                 ).all()
                 for _, pool, identity, revision, *values in rows:
+                    at = posted.get((time_of(hour), revision))
                     yield HourLine(
                         start=time_of(hour),
                         end=time_of(hour + 1),
@@ -112,12 +123,13 @@ class AccountReader:
                         revision=revision,
                         parts=tuple(values[: len(PARTS)]),
                         tokens=tokens(values[len(PARTS) :]),
-                        posted_at=posted.get((time_of(hour), revision)),
+                        posted_at=at,
+                        after_close=at is not None and is_after_close(closed, day, at),
                     )
 
     def seat_hours(self, day: date) -> Iterator[SeatSum]:
         """The day by hour and seat, corrections added."""
-        first = _midnight(day)
+        first = midnight(day)
         source = table(CostHourRow).c
         sums = [func.sum(source[name]) for name in CAPACITY_COLUMNS]
         with self._read() as connection:
@@ -151,7 +163,7 @@ class AccountReader:
     def hours(self, start: datetime, end: datetime) -> tuple[HourState, ...]:
         """How far each hour is, oldest first; one that was never worked out is not there."""
         states = table(HourStateRow)
-        inside = (states.c.hour >= hour_of(start)) & (states.c.hour < _up(end))
+        inside = (states.c.hour >= hour_of(start)) & (states.c.hour < up(end))
         with self._read() as connection:
             rows = connection.execute(select(states).where(inside).order_by(states.c.hour)).mappings().all()
         return tuple(_hour_state(row) for row in rows)
@@ -163,14 +175,15 @@ class AccountReader:
     def revisions(self, start: datetime, end: datetime) -> tuple[Revision, ...]:
         """Corrections of the hours of the window, by hour."""
         with self._read() as connection:
-            return _revisions(connection, hour_of(start), _up(end))
+            return _revisions(connection, hour_of(start), up(end))
 
     def sources(self) -> tuple[SourceState, ...]:
         """Where usage records come from, by name."""
         source = table(UsageSourceRow)
         with self._read() as connection:
             rows = connection.execute(select(source).order_by(source.c.source)).mappings().all()
-        return tuple(SourceState(**row) for row in rows)
+            why = refusals.by_source(connection)
+        return tuple(SourceState(**row, refused_for=why.get(row["source"], ())) for row in rows)
 
     def _read(self) -> AbstractContextManager[Connection]:
         return bulk.writing(self._engine, "read the accounts", "nothing was changed")
@@ -178,15 +191,6 @@ class AccountReader:
 
 MINUTE = timedelta(minutes=1)
 MINUTES_INSIDE = "minute >= :first AND minute < :last"
-
-
-def _up(end: datetime) -> int:
-    """The hour at or after ``end``."""
-    return -((EPOCH - end) // HOUR)
-
-
-def _midnight(day: date) -> int:
-    return hour_of(datetime.combine(day, time(), EPOCH.tzinfo))
 
 
 def _known(names: Sequence[str], step: timedelta | None) -> None:
@@ -277,9 +281,9 @@ def _seat_query(tiles: Sequence[Tile]) -> tuple[str, dict[str, int]]:
     return f"SELECT seat, {sums} FROM ({' UNION ALL '.join(parts)}) AS tiles GROUP BY seat ORDER BY seat", values
 
 
-def _seat_sum(start: datetime, end: datetime, name: tuple[Pool, str, str], values: Sequence[Any]) -> SeatSum:
+def _seat_sum(start: datetime, end: datetime, name: SeatNamed, values: Sequence[Any]) -> SeatSum:
     named = dict(zip(CAPACITY_COLUMNS, values, strict=True))
-    pool, replica, node = name
+    unused = not name.pool.service and not name.pool.variant
 
     def whole(column: str) -> int | None:
         return None if named[column] is None else int(named[column])
@@ -287,9 +291,9 @@ def _seat_sum(start: datetime, end: datetime, name: tuple[Pool, str, str], value
     return SeatSum(
         start=start,
         end=end,
-        pool=pool,
-        replica=replica,
-        node=node,
+        pool=name.pool,
+        replica=name.replica,
+        node=name.node,
         parts=tuple(int(named[column]) for column in PART_COLUMNS),
         list_nanousd=whole("list_nanousd"),
         contracted_nanousd=whole("contracted_nanousd"),
@@ -299,6 +303,7 @@ def _seat_sum(start: datetime, end: datetime, name: tuple[Pool, str, str], value
         unpriced_us=int(named["unpriced_us"]),
         energy_j=named["energy_j"],
         tokens=tokens([int(named[column]) for column in ("uncached", "cached", "output", "requests")]),
+        commitment=name.replica if unused else name.commitment,
     )
 
 

@@ -9,8 +9,10 @@ from datetime import datetime, timedelta
 from sqlalchemy import Engine, text
 
 from controller.ledger.accounts import bulk, partitions
-from controller.ledger.accounts.hours import WEEK, begin, hour_of
+from controller.ledger.accounts.hours import DAY, WEEK, begin, hour_of
 from controller.ledger.accounts.partitions import MINUTES, SEEN, Ranged
+from controller.ledger.accounts.quotes import forget_quotes
+from controller.ledger.accounts.rates import forget_rates
 from controller.ledger.accounts.states import settled_through
 
 AT_ONCE = 5_000
@@ -26,12 +28,15 @@ class Keep:
 
     seen    digests of usage records: longer than a record may come late, or it could count twice
     usage   usage and costs by minute: as long as an hour can be worked out again, and minutes can be shown
-    hours   lines by the hour; older questions are answered by days and weeks, and those are kept for ever
+    hours   lines by the hour, what a token took, and prices that were asked for; older questions are answered by days
+            and weeks, which are kept for ever
+    money   hours of commitments, forecasts of spend, anomalies. Bills, what they changed, and closed months: for ever
     """
 
     seen: timedelta = timedelta(days=4)
     usage: timedelta = timedelta(days=35)
     hours: timedelta = timedelta(days=400)
+    money: timedelta = timedelta(days=1100)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +60,27 @@ def prune(engine: Engine, now: datetime, keep: Keep = Keep()) -> int:
     settled = -1 if through is None else through + 1
     seen, used = hour_of(now - keep.seen), min(hour_of(now - keep.usage), settled)
     hours = min(begin(hour_of(now - keep.hours), WEEK), begin(max(settled, 0), WEEK))
-    gone = 0
+    with bulk.writing(engine, FORGET, THEN) as connection:
+        gone = forget_rates(connection, now - keep.hours) + forget_quotes(connection, now - keep.hours)
     if engine.dialect.name == "postgresql":
         _drop(engine, MINUTES, used * 60)
         _drop(engine, SEEN, seen)
     else:
         gone += _delete(engine, _Old("usage_minute", "minute", used * 60, ("minute", "service", "variant", "identity")))
         gone += _delete(engine, _Old("usage_seen", "hour", seen, ("hour", "a", "b")))
-    return gone + sum(_delete(engine, old) for old in _rows(used, hours))
+    return gone + sum(_delete(engine, old) for old in _rows(used, hours, hour_of(now - keep.money)))
 
 
-def _rows(used: int, hours: int) -> Iterator[_Old]:
+def _rows(used: int, hours: int, money: int) -> Iterator[_Old]:
     yield _Old("usage_hour", "hour", used, ("hour", "source"))
+    yield _Old("usage_refused", "day", hours // 24, ("source", "day", "reason"))
     yield _Old("cost_minute", "minute", used * 60, ("minute", "pool"))
     yield _Old("allocation_hour", "hour", hours, ("hour", "pool", "identity", "revision"))
     yield _Old("cost_hour", "hour", hours, ("hour", "seat", "revision"))
     yield _Old("spend", "start", hours, ("grain", "scope", "start", "pool", "identity"), "grain = 1 AND ")
+    yield _Old("commitment_hour", "hour", min(money, hours), ("hour", "commitment", "revision"))
+    yield _Old("spend_forecast", "due_day", money // DAY, ("budget", "made_day", "horizon_days"))
+    yield _Old("anomaly", "ended_hour", money, ("scope", "began_hour"))
 
 
 def _drop(engine: Engine, ranged: Ranged, than: int) -> None:

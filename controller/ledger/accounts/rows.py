@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from controller.attribute.apportion import Ints
 from controller.attribute.tables import TOKENS
 from controller.facts.accounts import PARTS, Identity, Pool, Tokens
+from controller.facts.usage import Reason
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,8 @@ class AllocationTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourLine:
-    """One line of one hour. ``posted_at``: None, or when this correction was added to it."""
+    """One line of one hour. ``posted_at``: None, or when this correction was added to it; ``after_close``: and whether
+    its month was closed by then."""
 
     start: datetime
     end: datetime
@@ -68,11 +70,14 @@ class HourLine:
     parts: tuple[int, ...]
     tokens: Tokens
     posted_at: datetime | None = None
+    after_close: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeatSum:
     """A place in the fleet from ``start`` to ``end``; ``pool.service`` "" is committed capacity that nobody used.
+
+    What a commitment covers of a place is a row of its own, with ``commitment``.
 
     list_nanousd …   None: nobody knows. The effective cost is the sum of the parts
     gpu_us           GPU-microseconds; ``unpriced_us`` microseconds of the seat that are in no cost here
@@ -93,6 +98,7 @@ class SeatSum:
     unpriced_us: int
     energy_j: float | None
     tokens: Tokens
+    commitment: str = ""
 
     @property
     def effective_nanousd(self) -> int:
@@ -127,8 +133,17 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedFor:
+    """How many records of a source were refused for a reason, and the last day it happened (UTC)."""
+
+    reason: Reason
+    records: int
+    last: date
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceState:
-    """Where usage records come from, and what came."""
+    """Where usage records come from, and what came. ``refused_for``: the reasons, the most frequent first."""
 
     source: str
     watermark_at: datetime | None
@@ -139,6 +154,7 @@ class SourceState:
     refused: int
     tokens: int
     beyond_cap: int
+    refused_for: tuple[RefusedFor, ...] = ()
 
 
 def tokens(values: Sequence[int]) -> Tokens:

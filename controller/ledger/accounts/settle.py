@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
-from sqlalchemy import Connection, Select, func, insert, select, text, update
+from sqlalchemy import Connection, func, insert, select, text, update
 
 from controller.attribute import settle as pure
-from controller.attribute.settle import SeatCosts, Settled
+from controller.attribute.settle import Settled
 from controller.attribute.sharing import Rules
-from controller.facts.accounts import Tokens
-from controller.ledger.accounts import bulk, cubes, lines
+from controller.facts.accounts import Pool, Tokens
+from controller.facts.commitments import Bought, Commitment
+from controller.ledger.accounts import bulk, commitments, costing, cubes, lines
+from controller.ledger.accounts.costing import BuyingOf, Charges, Costing
 from controller.ledger.accounts.hours import HOUR, hour_of, shown, time_of
-from controller.ledger.accounts.inputs import Found, Names, SeatName, found, hour_seen
-from controller.ledger.accounts.states import OPEN, SETTLED, settled_through
+from controller.ledger.accounts.inputs import Found, Names, found, hour_seen
+from controller.ledger.accounts.retention import Keep, prune
+from controller.ledger.accounts.states import MONTH, OPEN, SETTLED, closed_months, settled_through
 from controller.ledger.accounts.tables import (
     AllocationRevisionRow,
     HourStateRow,
     UsageHourRow,
     UsageSourceRow,
 )
+from controller.ledger.accounts.unpriced import Filled, PricesAt, fill, hours_without_price
 from controller.ledger.engine import ledger_errors, reader_engine, writer_engine
 from controller.ledger.engine import shown as shown_url
 from controller.ledger.migrate import migrate
@@ -48,8 +52,10 @@ round, and nothing else waits for long."""
 
 UNCHANGED = "the hours stay as they are and are tried again"
 
-Charges = Callable[[Found], Mapping[SeatName, SeatCosts]]
-"""What commitments and fixed costs make of an hour's costs, by seat; see ``attribute.settle.HourSeen.applied``."""
+
+def _plainly(_pool: Pool) -> Bought:
+    """As where the fleet file names neither offers nor commitments."""
+    return Bought()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,17 +91,25 @@ class Settler:
         self,
         url: str,
         *,
-        rules: Callable[[], Rules] = dict,
+        rules: Callable[[datetime], Rules] = lambda _hour: {},
         charges: Charges = lambda _found: {},
+        commitments: Callable[[], Sequence[Commitment]] = tuple,
+        bought: BuyingOf = _plainly,
         settle_after: timedelta = SETTLE_AFTER,
     ) -> None:
-        """Opens nothing yet; ``url`` as in the fleet file. ``rules`` and ``charges`` are asked for each hour."""
+        """Opens nothing yet; ``url`` as in the fleet file. ``rules`` … ``commitments`` are asked for each hour.
+
+        charges       fixed costs, by seat
+        commitments   what capacity is committed to, and ``bought``: which pool's capacity is bought how
+        """
         self._where = shown_url(url)
         self._engine = writer_engine(url)
         self._reading = reader_engine(url)
         self._names = Names(self._engine, self._reading)
         self._rules = rules
         self._charges = charges
+        self._commitments = commitments
+        self._bought = bought
         self._settle_after = settle_after
 
     @classmethod
@@ -110,6 +124,10 @@ class Settler:
         self._engine.dispose()
         self._reading.dispose()
 
+    def forget(self, now: datetime, keep: Keep) -> int:
+        """What is kept no longer; how many rows went."""
+        return prune(self._engine, now, keep)
+
     def settle(self, now: datetime, at_once: int = AT_ONCE) -> Round:
         """One round: corrections of settled hours first, then every hour since the last settled one."""
         tally = _Tally()
@@ -118,20 +136,33 @@ class Settler:
             hours = _open_hours(connection, now, at_once)
             behind = _behind(connection)
         for hour in late:
-            self._guarded(tally, hour, self._correct, now)
+            self._guarded(tally, hour, self._correct, now, False)
         for hour in hours:
             if not self._guarded(tally, hour, self._work, now, behind):
                 break  # hours are settled in order: cubes hold nothing open
         return tally.round()
 
+    def fill(self, start: datetime, end: datetime, prices: PricesAt) -> Filled:
+        """Price the minutes that had no price, but for those of closed months; ``reprice`` then accounts for them."""
+        with self._read() as connection:
+            closed = closed_months(connection)
+        hours = [one for one in hours_without_price(self._reading, start, end) if _month(one) not in closed]
+        return sum((fill(self._engine, hour, prices(time_of(hour))) for hour in hours), Filled())
+
     def reprice(self, start: datetime, end: datetime, now: datetime) -> Round:
-        """Works settled hours out again, after a price became known or was wrong; what changes is added to them."""
+        """Works settled hours out again, after a price became known or was wrong; what changes is added to them.
+
+        Hours of closed months keep their costs: what a bill says beyond them is posted as adjustments.
+        """
         tally = _Tally()
         with self._read() as connection:
-            through = settled_through(connection)
+            through, closed = settled_through(connection), closed_months(connection)
         last = hour_of(end) if through is None else min(hour_of(end), through + 1)
+        kept = sorted({month for hour in range(hour_of(start), last) if (month := _month(hour)) in closed})
+        tally.problems += [f"{month} is closed: its costs stay; import its bill to adjust them" for month in kept]
         for hour in range(hour_of(start), last):
-            self._guarded(tally, hour, self._correct, now)
+            if _month(hour) not in closed:
+                self._guarded(tally, hour, self._correct, now, True)
         return tally.round()
 
     def _guarded(self, tally: _Tally, hour: int, do: Callable[..., None], *given: Any) -> bool:
@@ -153,16 +184,21 @@ class Settler:
         due = now >= end + self._settle_after and (not late or now >= end + self._settle_after + WAIT_FOR_SOURCES)
         if not due and _is_quiet(seen, end):
             return
-        result = self._worked_out(seen)
+        costs = self._fresh(seen)
+        result = self._worked_out(seen, costs)
         note = f"not waited for any longer: {', '.join(late)}" if due and late else ""
-        if self._write(seen, result, now, SETTLED if due else OPEN, note):
+        if self._write(seen, result, costs, now, SETTLED if due else OPEN, note):
             tally.worked += 1
             tally.settled += [hour] if due else []
 
-    def _worked_out(self, seen: Found) -> Settled:
-        return pure.settled(hour_seen(seen, self._names, self._rules(), self._charges(seen)))
+    def _fresh(self, seen: Found) -> Costing:
+        return costing.fresh(seen, self._commitments(), self._bought, self._charges)
 
-    def _write(self, seen: Found, result: Settled, now: datetime, state: str, note: str) -> bool:
+    def _worked_out(self, seen: Found, costs: Costing) -> Settled:
+        result = pure.settled(hour_seen(seen, self._names, self._rules(time_of(seen.hour)), costs.applied, costs.empty))
+        return replace(result, seats=costing.placed(result.seats, costs, self._names))
+
+    def _write(self, seen: Found, result: Settled, costs: Costing, now: datetime, state: str, note: str) -> bool:
         """The hour's rows in the place of those it had while it was open. False: somebody else was faster."""
         rows = lines.seat_rows(result.seats)
         with self._writing("write an hour") as connection:
@@ -173,6 +209,7 @@ class Settler:
             lines.insert_seats(connection, seen.hour, 0, rows)
             lines.insert_lines(connection, seen.hour, 0, result.lines)
             cubes.replace_hour(connection, seen.hour, result.lines)
+            commitments.replace_hour(connection, seen.hour, costs.sums or ())
             row = _state_row(seen, result, now, state, note)
             upsert(connection, HourStateRow, [row], dict.fromkeys(row.keys() - {"hour"}, replaced))
             _mark_seen(connection, seen)
@@ -180,19 +217,22 @@ class Settler:
                 cubes.close(connection, seen.hour)
         return True
 
-    def _correct(self, tally: _Tally, hour: int, now: datetime) -> None:
+    def _correct(self, tally: _Tally, hour: int, now: datetime, anew: bool) -> None:
+        """``anew``: with the costs worked out again too; else they stay as they were settled."""
         with self._read() as connection:
             seen = found(connection, hour)
-            kept = connection.scalar(_minutes_kept(hour))
+            forgotten = _forgotten(connection, hour)
+            costs = Costing() if anew else costing.kept(connection, seen)
         if seen.state is None or seen.state["state"] != SETTLED:
             return
-        if not kept and seen.state["cost_nanousd"]:
+        if forgotten and seen.state["cost_nanousd"]:
             tally.problems.append(f"{shown(hour)}: its minutes are forgotten already; it stays as it is")
             return
-        if self._append(seen, self._worked_out(seen), now):
+        costs = self._fresh(seen) if anew else costs
+        if self._append(seen, self._worked_out(seen, costs), costs, now):
             tally.corrected.append(hour)
 
-    def _append(self, seen: Found, result: Settled, now: datetime) -> bool:
+    def _append(self, seen: Found, result: Settled, costs: Costing, now: datetime) -> bool:
         """What changed, as lines of the next revision. Nothing that is there is touched."""
         hour = seen.hour
         with self._writing("correct an hour") as connection:
@@ -200,14 +240,17 @@ class Settler:
                 return False
             change = pure.correction(lines.lines_of(connection, hour), result.lines)
             seats = lines.seat_changes(lines.seat_rows_of(connection, hour), lines.seat_rows(result.seats))
-            _mark_seen(connection, seen)
-            if not len(change.pool) and not seats:
-                return False
             revision = int((seen.state or {})["revision"]) + 1
+            _mark_seen(connection, seen)
+            moved = costs.sums is not None and commitments.correct_hour(connection, hour, revision, costs.sums)
+            if not (len(change.pool) or seats or moved):
+                return False
             lines.insert_lines(connection, hour, revision, change)
             lines.insert_seats(connection, hour, revision, seats)
             cubes.correct(connection, hour, change, seats, settled_through(connection) or hour)
             _add_revision(connection, seen, result, revision, int(change.parts.sum()), now)
+            if costs.sums is not None:
+                _say_measured(connection, seen)
         return True
 
     def _read(self) -> AbstractContextManager[Connection]:
@@ -254,10 +297,10 @@ def _behind(connection: Connection) -> list[tuple[str, datetime]]:
     return [(source, at) for source, at in connection.execute(query)]
 
 
-def _minutes_kept(hour: int) -> Select[int]:
-    """Whether any replica's minute of the hour is still there."""
-    minute = table(ReplicaMinuteRow).c.minute
-    return select(func.count()).where(minute >= time_of(hour), minute < time_of(hour) + HOUR)
+def _forgotten(connection: Connection, hour: int) -> bool:
+    """Whether minutes so old are not kept any more."""
+    oldest = connection.scalar(select(func.min(table(ReplicaMinuteRow).c.minute)))
+    return oldest is None or oldest >= time_of(hour) + HOUR
 
 
 def _is_quiet(seen: Found, end: datetime) -> bool:
@@ -320,8 +363,18 @@ def _add_revision(
     }
     connection.execute(insert(table(AllocationRevisionRow)), [row])
     states = table(HourStateRow)
-    changes = {"revision": revision, "measured_nanousd": _measured(seen), **_tokens("logged", result.logged)}
+    changes = {"revision": revision, **_tokens("logged", result.logged)}
     connection.execute(update(states).where(states.c.hour == seen.hour).values(changes))
+
+
+def _say_measured(connection: Connection, seen: Found) -> None:
+    states = table(HourStateRow)
+    mine = update(states).where(states.c.hour == seen.hour)
+    connection.execute(mine.values(measured_nanousd=_measured(seen)))
+
+
+def _month(hour: int) -> str:
+    return f"{time_of(hour):{MONTH}}"
 
 
 def _why(seen: Found, cost: int) -> str:

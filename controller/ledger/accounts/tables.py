@@ -83,7 +83,10 @@ class PoolRow(Base, table=True):
 
 
 class SeatRow(Base, table=True):
-    """A place in the fleet: a replica as it is bought, on a node; ``replica`` "" is committed and unused."""
+    """A place in the fleet: a replica as it is bought, on a node; ``replica`` "" is committed and unused.
+
+    commitment   what covers it, "" for what none covers: a replica that one covers in part has two seats
+    """
 
     __tablename__ = "seat"
     id: int = Field(primary_key=True)
@@ -92,6 +95,7 @@ class SeatRow(Base, table=True):
     replica: str
     capacity_type: str
     node: str
+    commitment: str
     pool: int
 
 
@@ -187,6 +191,16 @@ class UsageSourceRow(Base, table=True):
     refused: int = Field(sa_type=BigInteger)
     tokens: int = Field(sa_type=BigInteger)
     beyond_cap: int = Field(sa_type=BigInteger)
+
+
+class UsageRefusedRow(Base, table=True):
+    """How many records of a source were refused on a day (since 1970, when they came), and for what."""
+
+    __tablename__ = "usage_refused"
+    source: str = Field(primary_key=True)
+    day: int = Field(primary_key=True)
+    reason: str = Field(primary_key=True)
+    records: int = Field(sa_type=BigInteger)
 
 
 class CostMinuteRow(PartColumns, Base, table=True):

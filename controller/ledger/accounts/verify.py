@@ -5,15 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, func, select, text
 
 from controller.facts.accounts import Pool
 from controller.ledger.accounts import bulk, dictionaries
+from controller.ledger.accounts.checks import (
+    ADJUSTED,
+    CLOSED,
+    CUBE_CHECKS,
+    DAY_CHECKS,
+    HOUR_CHECKS,
+    MEASURED,
+    MINUTES_CHECK,
+    WEEK_CHECKS,
+    Check,
+)
+from controller.ledger.accounts.dictionaries import SeatNamed
 from controller.ledger.accounts.hours import DAY, WEEK, begin, hour_of, shown, time_of
-from controller.ledger.accounts.states import SETTLED, settled_through
-from controller.ledger.accounts.tables import LINE_COLUMNS, PART_COLUMNS, HourStateRow
+from controller.ledger.accounts.states import settled_through
+from controller.ledger.accounts.tables import PART_COLUMNS, HourStateRow
 from controller.ledger.engine import reader_engine
 from controller.ledger.tables import ReplicaMinuteRow, table
 
@@ -59,21 +72,6 @@ Sums = Mapping[tuple[Any, ...], tuple[int, ...]]
 """Sums of some columns by key."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Check:
-    """Two queries with the same keys and columns. A key that one of them lacks is all zero there.
-
-    keys   what the key's places are: "hour", "start", "pool", "identity", "seat", "revision"
-    """
-
-    one: str
-    other: str
-    keys: tuple[str, ...]
-    columns: tuple[str, ...]
-    one_query: str = ""
-    other_query: str = ""
-
-
 def verify(url: str, start: datetime | None = None, end: datetime | None = None) -> Proof:
     """Compares everything that the ledger keeps of the hours from ``start`` to ``end``; all without them."""
     engine = reader_engine(url)
@@ -97,7 +95,7 @@ class _Verifier:
         first, last, through = self._range(start, end)
         found: list[Difference] = []
         sums = more = 0
-        for compared, wrong in self._days(first, last, through):
+        for compared, wrong in chain(self._days(first, last, through), [self._compared(ADJUSTED, {})]):
             sums += compared
             more += max(0, len(found) + len(wrong) - SHOWN)
             found += wrong[: SHOWN - len(found)]
@@ -131,7 +129,7 @@ class _Verifier:
     def _number(self, sql: str, first: int, last: int) -> int:
         return int(self._connection.scalar(text(sql), {"first": first, "last": last}) or 0)
 
-    def _checks(self, first: int, last: int, through: int) -> Iterator[tuple[_Check, dict[str, int]]]:
+    def _checks(self, first: int, last: int, through: int) -> Iterator[tuple[Check, dict[str, int]]]:
         """Those of the hours of one day, and of the day and the week that end with it."""
         kept = self._connection.scalar(text("SELECT MIN(hour) FROM allocation_hour"))
         span = {"first": first, "last": last}
@@ -148,7 +146,7 @@ class _Verifier:
                 yield from ((check, {"first": week, "last": last}) for check in WEEK_CHECKS)
                 yield from ((check, {"grain": WEEK, "first": week}) for check in CUBE_CHECKS)
 
-    def _minute_checks(self, first: int, last: int) -> Iterator[tuple[_Check, dict[str, Any]]]:
+    def _minute_checks(self, first: int, last: int) -> Iterator[tuple[Check, dict[str, Any]]]:
         """Only of days whose minutes are all kept still."""
         minute = self._connection.scalar(text("SELECT MIN(minute) FROM cost_minute"))
         if minute is not None and first >= begin(minute // 60, DAY):
@@ -168,7 +166,7 @@ class _Verifier:
                 wrong.append(self._difference(check, (hour,), "cost", paid, said))
         return len(hours), wrong
 
-    def _compared(self, check: _Check, span: Mapping[str, Any]) -> tuple[int, list[Difference]]:
+    def _compared(self, check: Check, span: Mapping[str, Any]) -> tuple[int, list[Difference]]:
         one, other = (self._sums(query, len(check.keys), span) for query in (check.one_query, check.other_query))
         nothing = (0,) * len(check.columns)
         wrong = []
@@ -181,18 +179,18 @@ class _Verifier:
         rows = self._connection.execute(text(query), dict(span))
         return {tuple(row[:width]): tuple(int(value or 0) for value in row[width:]) for row in rows}
 
-    def _difference(self, check: _Check, key: Sequence[Any], part: str, one: int, other: int) -> Difference:
+    def _difference(self, check: Check, key: Sequence[Any], part: str, one: int, other: int) -> Difference:
         return Difference(
             where=", ".join(self._named(kind, value) for kind, value in zip(check.keys, key, strict=True)),
             part=part.removesuffix("_nanousd"),
-            unit="nanodollars" if part.endswith(("nanousd", "cost")) else "",
+            unit="nanodollars" if part.endswith(("nanousd", "cost", "used")) else "",
             one=check.one,
             other=check.other,
             one_sum=one,
             other_sum=other,
         )
 
-    def _named(self, kind: str, value: int) -> str:
+    def _named(self, kind: str, value: Any) -> str:
         if kind == "pool":
             return f"pool {_pool(self._pools.get(value))}" if value else "all pools"
         if kind == "identity":
@@ -200,8 +198,7 @@ class _Verifier:
             names = (who.team, who.tenant, who.feature, who.environment, who.api_key) if who else (str(value),)
             return f"identity {'/'.join(name or '-' for name in names)}"
         if kind == "seat":
-            pool, replica, node = self._seats.get(value, (None, str(value), ""))
-            return f"seat {_pool(pool)}/{replica or '(unused)'}{f' on {node}' if node else ''}"
+            return _seat(value, self._seats.get(value))
         if kind in ("hour", "start"):
             return f"hour {shown(value)}"
         return f"{kind} {value}"
@@ -211,177 +208,9 @@ def _pool(pool: Pool | None) -> str:
     return f"{pool.service}/{pool.variant}/{pool.capacity_type}" if pool else "unknown"
 
 
-def _sum(columns: Sequence[str]) -> str:
-    return ", ".join(f"SUM({name})" for name in columns)
-
-
-def _renamed(columns: Sequence[str], prefix: str) -> str:
-    return ", ".join(f"SUM({prefix}.{name})" for name in columns)
-
-
-PARTS = _sum(PART_COLUMNS)
-SEAT_PARTS = _renamed(PART_COLUMNS, "cost_hour")
-COST = " + ".join(PART_COLUMNS)
-HOURS = "hour >= :first AND hour < :last"
-STARTS = "start >= :first AND start < :last"
-
-CLOSED = table(HourStateRow).c.state == SETTLED
-MEASURED = _Check(one="replica minutes", other="what was settled of them", keys=("hour",), columns=("cost",))
-
-HOUR_CHECKS = (
-    _Check(
-        one="lines",
-        other="seats",
-        keys=("hour", "pool"),
-        columns=PART_COLUMNS,
-        one_query=f"SELECT hour, pool, {PARTS} FROM allocation_hour WHERE {HOURS} GROUP BY hour, pool",
-        other_query=(
-            f"SELECT hour, pool, {SEAT_PARTS} FROM cost_hour JOIN seat ON seat.id = cost_hour.seat "
-            f"WHERE {HOURS} GROUP BY hour, pool"
-        ),
-    ),
-    _Check(
-        one="seats",
-        other="the hour's cost with its corrections",
-        keys=("hour",),
-        columns=("cost",),
-        one_query=f"SELECT hour, SUM({COST}) FROM cost_hour WHERE {HOURS} GROUP BY hour",
-        other_query=(
-            "SELECT hour, cost_nanousd + (SELECT COALESCE(SUM(cost_nanousd), 0) FROM allocation_revision "
-            f"WHERE allocation_revision.hour = hour_state.hour) FROM hour_state WHERE {HOURS}"
-        ),
-    ),
-    _Check(
-        one="lines of the correction",
-        other="what it says it changed",
-        keys=("hour", "revision"),
-        columns=("cost",),
-        one_query=(
-            f"SELECT hour, revision, SUM({COST}) FROM allocation_hour WHERE {HOURS} AND revision > 0 "
-            "GROUP BY hour, revision"
-        ),
-        other_query=f"SELECT hour, revision, cost_nanousd FROM allocation_revision WHERE {HOURS}",
-    ),
-    _Check(
-        one="the hour over all identities",
-        other="lines",
-        keys=("start", "pool"),
-        columns=LINE_COLUMNS,
-        one_query=(
-            f"SELECT start, pool, {_sum(LINE_COLUMNS)} FROM spend "
-            f"WHERE grain = 1 AND scope = 2 AND {STARTS} GROUP BY start, pool"
-        ),
-        other_query=f"SELECT hour, pool, {_sum(LINE_COLUMNS)} FROM allocation_hour WHERE {HOURS} GROUP BY hour, pool",
-    ),
-    _Check(
-        one="the hour over all pools",
-        other="lines",
-        keys=("start", "identity"),
-        columns=LINE_COLUMNS,
-        one_query=(
-            f"SELECT start, identity, {_sum(LINE_COLUMNS)} FROM spend "
-            f"WHERE grain = 1 AND scope = 0 AND {STARTS} GROUP BY start, identity"
-        ),
-        other_query=(
-            f"SELECT hour, identity, {_sum(LINE_COLUMNS)} FROM allocation_hour WHERE {HOURS} GROUP BY hour, identity"
-        ),
-    ),
-)
-MINUTES_CHECK = _Check(
-    one="minutes",
-    other="seats before corrections",
-    keys=("hour", "pool"),
-    columns=PART_COLUMNS,
-    one_query=(
-        f"SELECT minute / 60, pool, {PARTS} FROM cost_minute "
-        "WHERE minute >= :first * 60 AND minute < :last * 60 GROUP BY minute / 60, pool"
-    ),
-    other_query=(
-        f"SELECT hour, pool, {SEAT_PARTS} FROM cost_hour JOIN seat ON seat.id = cost_hour.seat "
-        f"WHERE {HOURS} AND revision = 0 GROUP BY hour, pool"
-    ),
-)
-"""Minutes are not corrected: they show the hour as it was settled."""
-
-
-def _coarser(grain: int, one: str, fine: str, fine_name: str) -> tuple[_Check, ...]:
-    """A day against its hours, a week against its days: lines by pool and identity, seats by seat."""
-    spend = (
-        f"allocation_hour WHERE {HOURS}" if fine == "1" else f"spend WHERE grain = {fine} AND scope = 1 AND {STARTS}"
-    )
-    seats = f"cost_hour WHERE {HOURS}" if fine == "1" else f"capacity_spend WHERE grain = {fine} AND {STARTS}"
-    kept = ("gpu_us", "covered_us", "unpriced_us", "list_nanousd", "contracted_nanousd", "billed_nanousd")
-    return (
-        _Check(
-            one=one,
-            other=fine_name,
-            keys=("start", "pool", "identity"),
-            columns=LINE_COLUMNS,
-            one_query=(
-                f"SELECT start, pool, identity, {', '.join(LINE_COLUMNS)} FROM spend "
-                f"WHERE grain = {grain} AND scope = 1 AND start = :first"
-            ),
-            other_query=f"SELECT :first, pool, identity, {_sum(LINE_COLUMNS)} FROM {spend} GROUP BY pool, identity",
-        ),
-        _Check(
-            one=one,
-            other=fine_name,
-            keys=("start", "seat"),
-            columns=(*PART_COLUMNS, *kept),
-            one_query=(
-                f"SELECT start, seat, {', '.join((*PART_COLUMNS, *kept))} FROM capacity_spend "
-                f"WHERE grain = {grain} AND start = :first"
-            ),
-            other_query=f"SELECT :first, seat, {_sum((*PART_COLUMNS, *kept))} FROM {seats} GROUP BY seat",
-        ),
-    )
-
-
-DAY_CHECKS = _coarser(DAY, "the day", "1", "its hours")
-WEEK_CHECKS = _coarser(WEEK, "the week", str(DAY), "its days")
-
-CUBE_CHECKS = (
-    _Check(
-        one="over all identities",
-        other="by identity",
-        keys=("start", "pool"),
-        columns=LINE_COLUMNS,
-        one_query=(
-            f"SELECT start, pool, {', '.join(LINE_COLUMNS)} FROM spend "
-            "WHERE grain = :grain AND scope = 2 AND start = :first"
-        ),
-        other_query=(
-            f"SELECT start, pool, {_sum(LINE_COLUMNS)} FROM spend "
-            "WHERE grain = :grain AND scope = 1 AND start = :first GROUP BY start, pool"
-        ),
-    ),
-    _Check(
-        one="over all pools",
-        other="by pool",
-        keys=("start", "identity"),
-        columns=LINE_COLUMNS,
-        one_query=(
-            f"SELECT start, identity, {', '.join(LINE_COLUMNS)} FROM spend "
-            "WHERE grain = :grain AND scope = 0 AND start = :first"
-        ),
-        other_query=(
-            f"SELECT start, identity, {_sum(LINE_COLUMNS)} FROM spend "
-            "WHERE grain = :grain AND scope = 1 AND start = :first GROUP BY start, identity"
-        ),
-    ),
-    _Check(
-        one="lines",
-        other="seats",
-        keys=("start", "pool"),
-        columns=PART_COLUMNS,
-        one_query=(
-            f"SELECT start, pool, {PARTS} FROM spend "
-            "WHERE grain = :grain AND scope = 1 AND start = :first GROUP BY start, pool"
-        ),
-        other_query=(
-            f"SELECT start, pool, {_renamed(PART_COLUMNS, 'capacity_spend')} FROM capacity_spend "
-            "JOIN seat ON seat.id = capacity_spend.seat WHERE grain = :grain AND start = :first GROUP BY start, pool"
-        ),
-    ),
-)
-"""Kept for ever, and so proven for ever."""
+def _seat(number: int, seat: SeatNamed | None) -> str:
+    if seat is None:
+        return f"seat {number}"
+    on = f" on {seat.node}" if seat.node else ""
+    under = f" under {seat.commitment}" if seat.commitment else ""
+    return f"seat {_pool(seat.pool)}/{seat.replica or '(unused)'}{on}{under}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from hashlib import sha256
 from pathlib import Path
 
 from controller.attribute.charges import Bill, BillLine, ChargeKind
@@ -79,7 +80,10 @@ def read(paths: Sequence[Path]) -> tuple[Bill, ...]:
     if not seen:
         raise BillError(f"{', '.join(map(str, paths))}: no charge in it; nothing was read")
     whole = digest(paths)
-    return tuple(_bill(provider, found, whole) for provider, found in sorted(seen.items()))
+    return tuple(
+        _bill(provider, found, whole if len(seen) == 1 else sha256(f"{whole} {provider}".encode()).hexdigest())
+        for provider, found in sorted(seen.items())
+    )
 
 
 def _bill(provider: str, seen: _Seen, whole: str) -> Bill:

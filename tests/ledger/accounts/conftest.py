@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -19,7 +19,7 @@ from controller.ledger.accounts.read import AccountReader
 from controller.ledger.accounts.settle import Settler
 from controller.ledger.engine import writer_engine
 from controller.ledger.migrate import migrate
-from controller.ledger.tables import ReplicaMinuteRow
+from controller.ledger.tables import DecisionRow, ReplicaMinuteRow
 from controller.ledger.upsert import added, upsert
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
@@ -50,6 +50,13 @@ class Books:
 
     def minute(self, hours: float, **given: Any) -> None:
         """Adds a minute of a replica, at ``hours`` after midnight."""
+        self._add([self._minute(hours, given)])
+
+    def whole_hour(self, hour: int, **given: Any) -> None:
+        """Its sixty minutes, all alike."""
+        self._add([self._minute(hour + minute / 60, given) for minute in range(60)])
+
+    def _minute(self, hours: float, given: dict[str, Any]) -> dict[str, Any]:
         usual: dict[str, Any] = {
             "minute": self.at(hours),
             "service": "chat",
@@ -66,8 +73,11 @@ class Books:
             **dict.fromkeys(("running_integral", "queue_depth_integral"), 0.0),
             "cost_nanousd": 166_666_667,
         }
+        return usual | given
+
+    def _add(self, minutes: list[dict[str, Any]]) -> None:
         with self.engine.begin() as connection:
-            upsert(connection, ReplicaMinuteRow, [usual | given], {"cost_nanousd": added})
+            upsert(connection, ReplicaMinuteRow, minutes, {"cost_nanousd": added})
 
     def hour(self, hour: int, **given: Any) -> None:
         """Three busy minutes of it: enough to be split."""
@@ -94,19 +104,52 @@ class Books:
         with self.engine.begin() as connection:
             return int(connection.scalar(text(sql), values) or 0)
 
+    def run(self, sql: str, **values: Any) -> None:
+        with self.engine.begin() as connection:
+            connection.execute(text(sql), values)
+
+    def decided(self, name: str, hours: float) -> None:
+        """A decision of chat/h100 to stay as it is."""
+        row = {
+            "id": name,
+            "at": self.at(hours),
+            "mode": "act",
+            "service": "chat",
+            "variant": "h100",
+            **dict.fromkeys(("replicas_current", "replicas_ready", "replicas_desired", "replicas_wanted"), 1),
+            **dict.fromkeys(("because", "detail", "signal"), ""),
+        }
+        with self.engine.begin() as connection:
+            upsert(connection, DecisionRow, [row], {})
+
     def all(self, sql: str) -> list[tuple[Any, ...]]:
         with self.engine.begin() as connection:
             return [tuple(row) for row in connection.execute(text(sql))]
 
 
 @pytest.fixture
-def books(url: str, engine: Engine) -> Iterator[Books]:
-    with (
-        closing(Intake(url)) as intake,
-        closing(Settler(url)) as settler,
-        closing(AccountReader(url)) as reader,
-    ):
-        yield Books(url=url, engine=engine, intake=intake, settler=settler, reader=reader)
+def make_books() -> Iterator[Callable[[str], Books]]:
+    """Makes books in an empty place."""
+    with ExitStack() as opened:
+
+        def make(url: str) -> Books:
+            engine = writer_engine(url)
+            opened.callback(engine.dispose)
+            migrate(engine)
+            return Books(
+                url=url,
+                engine=engine,
+                intake=opened.enter_context(closing(Intake(url))),
+                settler=opened.enter_context(closing(Settler(url))),
+                reader=opened.enter_context(closing(AccountReader(url))),
+            )
+
+        yield make
+
+
+@pytest.fixture
+def books(url: str, make_books: Callable[[str], Books]) -> Books:
+    return make_books(url)
 
 
 BUSY = {"prompt_tokens": 3000.0, "output_tokens": 1000.0, "requests": 10.0, "running_integral": 120.0}

@@ -14,7 +14,7 @@ from controller.errors import LedgerError
 from controller.facts.accounts import Identity, WorkRate
 from controller.facts.usage import Receipt, Refused, UsageRecord
 from controller.ledger.accounts.ingest import Intake
-from controller.ledger.accounts.rates import COEFFICIENTS, keep_rates, known_rates
+from controller.ledger.accounts.rates import COEFFICIENTS, add_rates, forget_rates, keep_rates, known_rates
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -124,3 +124,53 @@ def test_a_rate_is_kept_when_it_moved_or_a_day_went_by(books):
         assert known_rates(connection, books.at(1.5))["chat", "h100"] == rate(0)
         assert known_rates(connection, books.at(-5))["chat", "h100"] == rate(0)
         assert known_rates(connection, books.at(50))["chat", "h100"] == rate(27, 1.02, "prior")
+
+
+def test_of_an_hour_one_rate_is_kept_the_last_that_moved(books):
+    def rate(hours, factor):
+        numbers = dict.fromkeys(COEFFICIENTS, 1e-4 * factor)
+        means = dict.fromkeys(("mean_uncached", "mean_cached", "mean_output"), 100.0)
+        return WorkRate(
+            service="chat", variant="h100", at=books.at(hours), basis="learned", band_ratio=0.1, **numbers, **means
+        )
+
+    for hours, factor in ((3.1, 1.0), (3.4, 1.5), (3.9, 1.503), (4.2, 2.0)):
+        keep_rates(books.engine, [rate(hours, factor)])
+    assert books.scalar("SELECT COUNT(*) FROM work_rate") == 2
+    with books.engine.begin() as connection:
+        known = [known_rates(connection, books.at(end))["chat", "h100"] for end in (4, 5)]
+    assert known == [rate(3, 1.5), rate(4, 2.0)]
+
+
+def test_of_rates_that_are_forgotten_the_one_that_held_stays(books):
+    numbers = dict.fromkeys((*COEFFICIENTS, "mean_uncached", "mean_cached", "mean_output"), 1.0)
+    with books.engine.begin() as connection:
+        for variant, hours in (("h100", (1, 3, 5, 9)), ("l40s", (2,))):
+            for number, at in enumerate(hours):
+                usual = {"service": "chat", "variant": variant, "basis": f"{number}", "band_ratio": 0.1}
+                add_rates(connection, [WorkRate(at=books.at(at), **usual, **numbers)])
+        assert forget_rates(connection, books.at(4)) == 1
+        kept = {at: known_rates(connection, books.at(at))["chat", "h100"].at for at in (4, 6, 24)}
+        assert kept == {4: books.at(3), 6: books.at(5), 24: books.at(9)}
+        assert ("chat", "l40s") in known_rates(connection, books.at(24))
+
+
+def test_of_a_batch_exactly_those_are_counted_that_were_not_before(books):
+    """Records of three hours; how many prompt tokens each has tells which were counted."""
+    for times, known in enumerate(((), (0,), (1, 4, 5), (6,), tuple(range(7))), start=1):
+        records = [books.record(f"r{times}-{n}", n / 3, prompt_tokens=40 + 2**n) for n in range(7)]
+        books.send(*(records[n] for n in known))
+        receipt = books.send(*records)
+        assert (receipt.accepted, receipt.duplicates) == (7 - len(known), len(known))
+        assert totals(books.engine, "usage_minute", "requests", "uncached") == (7 * times, (2**7 - 1) * times)
+        assert totals(books.engine, "usage_seen", "1") == (7 * times,)
+
+
+def test_names_are_kept_letter_by_letter(books):
+    names = ['say "hi", {twice}', "back\\slash\\", "NULL", "größe 東京", "two\nlines", " "]
+    for number in (1, 2):  # added to rows that are new, and to rows that are there
+        records = [books.record(f"{name}-{number}", 0, service=name) for name in names]
+        books.send(*records, source=names[0])
+    rows = books.all("SELECT service, SUM(requests) FROM usage_minute GROUP BY service")
+    assert sorted(rows) == sorted((name, 2) for name in names)
+    assert books.all("SELECT source, records FROM usage_source") == [(names[0], 2 * len(names))]

@@ -146,7 +146,7 @@ def test_idle_is_handed_on_by_rule_and_unused_commitments_cost(books):
     unused = ("", "", "ri-1", "reserved", "")
     settler = Settler(
         books.url,
-        rules=lambda: {("", Group.IDLE): Rule(kind=RuleKind.FIXED, teams={"search": 60, "sales": 40})},
+        rules=lambda _hour: {("", Group.IDLE): Rule(kind=RuleKind.FIXED, teams={"search": 60, "sales": 40})},
         charges=lambda found: {unused: (None, 7_000_001, 7_000_001, 0)} if found.hour == hour_of(books.at(0)) else {},
     )
     try:
