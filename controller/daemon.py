@@ -39,6 +39,9 @@ FIRST_PRUNE = timedelta(minutes=1)
 PASS = "pass"
 """The job of passes."""
 
+LONGEST_WAIT_S = 1.0
+"""Between two looks for signals. A guess: nobody minds that SIGTERM takes so long, and waking costs nothing."""
+
 Clock = Callable[[], datetime]
 
 
@@ -134,7 +137,7 @@ class Daemon:
         scheduler = self._scheduler()
         scheduler.start()
         try:
-            while self._signals.get() == signal.SIGHUP:
+            while self._next_signal() == signal.SIGHUP:
                 self._reloaded(scheduler)
         finally:
             for told in self._on_stop:
@@ -237,6 +240,15 @@ class Daemon:
             self._running = replace(self._running, memory=memory, lookouts=lookouts)
         self.reload_ok, self.reloaded_at = True, self._clock()
         log.info("reloaded: %d services, %d policies, mode %s", len(known), len(plan.policies), plan.mode)
+
+    def _next_signal(self) -> int:
+        """Waits for one. Its handler runs in this thread, between two instructions: a signal that comes just before a wait
+        begins would sleep with it, so no wait is long."""
+        while True:
+            try:
+                return self._signals.get(timeout=LONGEST_WAIT_S)
+            except queue.Empty:
+                continue
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         self._signals.put(number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -225,7 +225,7 @@ class Settler:
             costs = Costing() if anew else costing.kept(connection, seen)
         if seen.state is None or seen.state["state"] != SETTLED:
             return
-        if forgotten and seen.state["cost_nanousd"]:
+        if forgotten and _was_measured(seen.state):
             tally.problems.append(f"{shown(hour)}: its minutes are forgotten already; it stays as it is")
             return
         costs = self._fresh(seen) if anew else costs
@@ -301,6 +301,12 @@ def _forgotten(connection: Connection, hour: int) -> bool:
     """Whether minutes so old are not kept any more."""
     oldest = connection.scalar(select(func.min(table(ReplicaMinuteRow).c.minute)))
     return oldest is None or oldest >= time_of(hour) + HOUR
+
+
+def _was_measured(state: Mapping[str, Any]) -> bool:
+    """Whether there were minutes when it was settled; an hour of nothing but commitments and fixed costs needs none."""
+    said = ("measured_nanousd", "engine_uncached", "engine_cached", "engine_output", "engine_requests")
+    return any(state[name] for name in said)
 
 
 def _is_quiet(seen: Found, end: datetime) -> bool:

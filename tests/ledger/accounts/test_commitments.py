@@ -210,6 +210,17 @@ def test_late_records_change_whose_it_is_and_no_cost_whatever_the_fleet_file_say
     assert verify(books.url).balances
 
 
+def test_an_hour_of_nothing_but_a_commitment_before_the_first_minute_can_be_priced_again(books):
+    books.send(books.record("r", 0))
+    books.hour(1, **BUSY)
+    with settling(books, reservation(books)) as settler:
+        settler.settle(books.at(5))
+    with settling(books) as settler:
+        repriced = settler.reprice(books.at(0), books.at(1), books.at(6))
+    assert (repriced.problems, len(repriced.corrected)) == ((), 1)
+    assert verify(books.url).balances
+
+
 def test_verify_tells_a_commitment_that_does_not_add_up(books):
     books.hour(0, **BUSY)
     with settling(books, reservation(books)) as settler:
