@@ -242,8 +242,8 @@ class Daemon:
         log.info("reloaded: %d services, %d policies, mode %s", len(known), len(plan.policies), plan.mode)
 
     def _next_signal(self) -> int:
-        """Waits for one. Its handler runs in this thread, between two instructions: a signal that comes just before a wait
-        begins would sleep with it, so no wait is long."""
+        """Waits for one. Its handler runs in this thread, between two instructions: a signal that comes just before a
+        wait begins would sleep with it, so no wait is long."""
         while True:
             try:
                 return self._signals.get(timeout=LONGEST_WAIT_S)
