@@ -16,6 +16,7 @@ from controller.cli import account_arguments, ask, backtest_arguments, run
 from controller.cli.arguments import VERBOSE, add_command, add_fleet
 from controller.cli.numbers import number, positive, whole
 from controller.cli.profile import profile
+from controller.cli.screen import counted
 from controller.cli.typed import READS_ON, parsed
 from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
 from controller.errors import ConfigError, PennyweightError
@@ -41,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(problem, file=sys.stderr)
         count = len(error.problems)
-        print(f"{count} problem{'s' if count != 1 else ''}; nothing was started or changed", file=sys.stderr)
+        print(f"{counted(count, 'problem')}; nothing was started or changed", file=sys.stderr)
         return 2
     except PennyweightError as error:
         print(f"pennyweight: {error}", file=sys.stderr)

@@ -174,37 +174,15 @@ def built(
         guards=accounting.accountant.guards,
     )
 
-    def reloaded() -> Plan:
-        if reload is None:
-            return plan
-        fresh = reload()
-        fresh_policies = policies_of(fresh)
-        replacement = _runnable(plan_of(fresh, fresh_policies), available, fresh)
-        if fresh.fleet_name != settings.fleet_name:
-            raise ConfigError([Problem(str(fresh.file), 0, 0, "fleet", "a fleet takes another name at a restart")])
-        _owned(ledger, fresh, clock())
-        accounting.reload(fresh, fresh_policies)
-        shell.reload(fresh.fleet, accounting.pricing)
-        return replacement
-
-    def prune(now: datetime) -> None:
-        if accounting.leads():
-            ledger.prune(now, settings.keep_minutes_s, settings.keep_decisions_s)
-            accounting.forget(now)
-
-    def history(service: str, start: datetime, end: datetime) -> list[float]:
-        with closing(LedgerReader(settings.ledger_url)) as reader:
-            minutes = reader.demand_history(service, start, end)
-        return [nan if one.arrivals_per_s is None else one.arrivals_per_s for one in minutes]
-
+    jobs = _Jobs(settings, available, ledger, accounting, shell, clock, reload)
     try:
         daemon = Daemon(
             shell,
             plan,
-            shell.restore(clock(), history),
+            shell.restore(clock(), jobs.history),
             clock=clock,
-            reload=reloaded,
-            prune=prune,
+            reload=None if reload is None else jobs.reloaded,
+            prune=jobs.prune,
             account=accounting.accountant.step,
         )
         daemon.on_stop(accounting.accountant.stop)
@@ -213,6 +191,44 @@ def built(
     finally:
         accounting.close()
         shell.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Jobs:
+    """What a daemon calls beside its passes. ``settings``: those that it started with."""
+
+    settings: Settings
+    available: Mapping[str, Actuator]
+    ledger: Ledger
+    accounting: Accounting
+    shell: LiveShell
+    clock: Clock
+    reload: Callable[[], Settings] | None
+
+    def reloaded(self) -> Plan:
+        """What to go on with, all of it checked before any of it is taken. Raises ConfigError."""
+        assert self.reload is not None
+        fresh = self.reload()
+        policies = policies_of(fresh)
+        plan = _runnable(plan_of(fresh, policies), self.available, fresh)
+        if fresh.fleet_name != self.settings.fleet_name:
+            raise ConfigError([Problem(str(fresh.file), 0, 0, "fleet", "a fleet takes another name at a restart")])
+        _owned(self.ledger, fresh, self.clock())
+        self.accounting.reload(fresh, policies)
+        self.shell.reload(fresh.fleet, self.accounting.pricing)
+        return plan
+
+    def prune(self, now: datetime) -> None:
+        """Of several daemons on one ledger, one."""
+        if self.accounting.leads():
+            self.ledger.prune(now, self.settings.keep_minutes_s, self.settings.keep_decisions_s)
+            self.accounting.forget(now)
+
+    def history(self, service: str, start: datetime, end: datetime) -> list[float]:
+        """Requests/s that arrived, by minute; nan where nobody knows."""
+        with closing(LedgerReader(self.settings.ledger_url)) as reader:
+            minutes = reader.demand_history(service, start, end)
+        return [nan if one.arrivals_per_s is None else one.arrivals_per_s for one in minutes]
 
 
 def _runnable(plan: Plan, available: Mapping[str, Actuator], settings: Settings) -> Plan:

@@ -14,7 +14,7 @@ from controller.attribute.reconcile import adjustment_lines, reconciled
 from controller.cli.accounts import accounts_of, check_accounted
 from controller.cli.choices import Days
 from controller.cli.files import settings_of
-from controller.cli.screen import say, width
+from controller.cli.screen import counted, say, width
 from controller.daemon import utc_now
 from controller.errors import BillError, ConfigError, PriceError, Problem
 from controller.facts.account_reader import OF_IDENTITY, OF_POOL, AccountReader, Window
@@ -204,7 +204,7 @@ def _left(found: Reconciled, one: Bill) -> Iterator[str]:
 
 def _end(found: Reconciled, dry: bool) -> str:
     count = len(found.adjustments)
-    what = f"{count:,} adjustment{'s' if count != 1 else ''}"
+    what = counted(count, "adjustment")
     if not count:
         return "Nothing to post: the accounts and what was posted before say what the bill says."
     return f"{what} would be posted (--dry-run)." if dry else f"{what} posted; `pennyweight report` shows them."

@@ -16,7 +16,7 @@ from controller.cli.accounts import accounts_of, check_accounted
 from controller.cli.choices import Days
 from controller.cli.files import settings_of
 from controller.cli.report import folder_missing
-from controller.cli.screen import say
+from controller.cli.screen import counted, say
 from controller.daemon import utc_now
 from controller.errors import ConfigError, PennyweightError, Problem
 from controller.facts.account_reader import AccountReader, Window
@@ -51,7 +51,7 @@ def focus(arguments: argparse.Namespace) -> int:
     if wrong:
         raise PennyweightError(_refused(wrong, found, output))
     told = ", checked and nothing wrong" if arguments.check else ""
-    print(f"{output}: {count:,} row{'s' if count != 1 else ''} of {arguments.dataset}{told}")
+    print(f"{output}: {counted(count, 'row')} of {arguments.dataset}{told}")
     if waiting or window.end > utc_now():
         behind = f"{behind} {NOT_SETTLED}".strip()
     say([behind] if behind else [])
@@ -132,7 +132,7 @@ def _all_wrong(export: _Export, seen: Check) -> tuple[list[Wrong], int]:
 
 
 def _refused(wrong: list[Wrong], found: int, output: Path) -> str:
-    lines = [f"{output} was not written: {found:,} thing{'s' if found != 1 else ''} wrong with it"]
+    lines = [f"{output} was not written: {counted(found, 'thing')} wrong with it"]
     lines += [f"  {one}" for one in wrong[:TOLD]]
     if found > TOLD:
         lines.append(f"  and {found - TOLD:,} more")

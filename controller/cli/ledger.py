@@ -12,7 +12,7 @@ from controller.accounting import Accounting
 from controller.cli.accounts import nothing_yet
 from controller.cli.choices import Days
 from controller.cli.files import settings_of
-from controller.cli.screen import say, waiting, width
+from controller.cli.screen import counted, say, waiting, width
 from controller.daemon import utc_now
 from controller.errors import ConfigError, Problem
 from controller.ledger.accounts import cubes, months
@@ -133,7 +133,7 @@ def rebuild(arguments: argparse.Namespace) -> int:
             days = cubes.rebuild(engine, hour_of(found.settled_until) - 1)
     finally:
         engine.dispose()
-    print(f"{days:,} day{'s' if days != 1 else ''} made anew from the hours; `pennyweight ledger verify` proves them")
+    print(f"{counted(days, 'day')} made anew from the hours; `pennyweight ledger verify` proves them")
     return 0
 
 
@@ -158,7 +158,7 @@ def _repriced(filled: Filled, done: Round) -> Iterator[str]:
         yield f"{_hours(filled.unpriced_s)} of replicas {still}."
     count = len(done.corrected)
     if count:
-        hours = f"{count:,} settled hour{'s' if count != 1 else ''}"
+        hours = counted(count, "settled hour")
         yield f"{hours} corrected: what changed was added as lines of its own; `pennyweight ledger verify` proves them."
     else:
         yield "No settled hour costs anything else than it did. Those not settled yet are priced when they settle."

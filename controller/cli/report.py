@@ -14,7 +14,7 @@ from controller.attribute.unit_costs import Basis, TokenKind
 from controller.cli.accounts import accounts_of, check_accounted
 from controller.cli.choices import Days, days, meant
 from controller.cli.files import settings_of
-from controller.cli.screen import width
+from controller.cli.screen import counted, width
 from controller.daemon import utc_now
 from controller.errors import ConfigError, PennyweightError, Problem
 from controller.facts.account_reader import OF_IDENTITY, OF_POOL, AccountReader, Dimension, Window
@@ -140,7 +140,7 @@ def _write(found: Report, form: str, output: Path | None) -> None:
     except OSError as error:
         raise PennyweightError(f"cannot write {output}: {error.strerror}") from error
     rows = len(found.rows)
-    print(f"{output}: {rows:,} row{'s' if rows != 1 else ''}")
+    print(f"{output}: {counted(rows, 'row')}")
 
 
 TEXTS: Mapping[str, Callable[[Report, int | None], str]] = {

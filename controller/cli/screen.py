@@ -18,6 +18,11 @@ def width() -> int | None:
     return get_terminal_size((0, 0)).columns or None
 
 
+def counted(number: int, noun: str) -> str:
+    """ "1 row", "2,000 rows"."""
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
+
+
 def say(lines: Iterable[str]) -> None:
     """Sentences, wrapped; what is indented stays so."""
     columns = width()

@@ -13,7 +13,7 @@ from typing import Literal, cast
 
 from controller.attribute.batch import Batch
 from controller.cli.files import settings_of
-from controller.cli.screen import Shown, say, waiting, width
+from controller.cli.screen import Shown, counted, say, waiting, width
 from controller.daemon import utc_now
 from controller.errors import ConfigError, PennyweightError, Problem, UsageError
 from controller.facts.usage import Receipt, Refused
@@ -162,7 +162,7 @@ def _told(file: RecordFile, count: _Count, dry: bool) -> Iterator[str]:
     told = [f"{count.accepted:,} {'would be counted, if they are new' if dry else 'counted'}"]
     told += [f"{count.duplicates:,} known already"] if count.duplicates else []
     told += [f"{refused:,} refused"] if refused else []
-    told += [f"{count.skipped:,} lines that are no request"] if count.skipped else []
+    told += [f"{counted(count.skipped, 'line')} without a request"] if count.skipped else []
     yield f"{file.path} ({file.kind}, as source {file.source}): {', '.join(told)}"
     yield from (f"  {one}" for one in count.told)
     if refused > len(count.told):

@@ -219,6 +219,7 @@ def _view(
         since=state.since,
         running=seen.running if seen is not None else Missing("running", "the replica was not read"),
         usd_per_hour=costs.get((variant.name, state.replica), Missing("usd_per_hour", "the replica has no cost row")),
+        noticed=state.notice is not None and state.notice.ends,
         silent=state.phase is Phase.READY and seen is not None and not seen.replicas_ready,
     )
 

@@ -9,6 +9,7 @@ from enum import StrEnum
 from math import inf
 
 from controller.facts.fleet import CapacityType, EngineKind
+from controller.facts.interruptions import Notice, Stuck
 from controller.facts.missing import Missing
 
 
@@ -192,7 +193,12 @@ class GpuReading:
 class ReplicaState:
     """What the actuator knows of one replica.
 
-    unused_until   nobody had been sent to it by then; None when that is not known
+    unused_until    nobody had been sent to it by then; None when that is not known
+    capacity_type   how its machine is bought; None when that is not known
+    node            the machine it lies on, as notices name it; "" when that is not known, or there is none yet
+    domain          what may fail at once with others, e.g. "us-east-1a/p5.48xlarge"; "" when that is not known
+    stuck           why its start gets no further; None when it does, or nobody says
+    notice          what was announced about its machine
     """
 
     replica: str
@@ -202,6 +208,11 @@ class ReplicaState:
     url: str = ""
     detail: str = ""
     unused_until: datetime | None = None
+    capacity_type: CapacityType | None = None
+    node: str = ""
+    domain: str = ""
+    stuck: Stuck | None = None
+    notice: Notice | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

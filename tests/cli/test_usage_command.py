@@ -80,7 +80,7 @@ def piped(pennyweight, monkeypatch):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_file_is_known_by_its_first_line_and_counted_once(piped, books, tmp_path, kind):
     (tmp_path / "usage.jsonl").write_text(KINDS[kind](), encoding="utf-8")
-    skipped = ", 1 lines that are no request" if kind == "access_log" else ""
+    skipped = ", 1 line without a request" if kind == "access_log" else ""
     said = piped("usage", "import", "usage.jsonl")
     assert (said.code, said.err) == (0, "")
     assert said.out == f"usage.jsonl ({kind}, as source {kind}): 2 counted{skipped}\n"

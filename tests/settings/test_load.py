@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.errors import ConfigError
 from controller.facts.actuators import ProcessOptions, SystemdOptions
 from controller.facts.fleet import CapacityType, FileSd, HttpSd, LocalNvml, Mode, PrometheusServer, StaticTargets
 from controller.facts.missing import Missing
 from controller.facts.performance import StepModel
 from controller.facts.profile import Profile, StepFit
 from controller.settings.load import json_schema, load_settings, seen_at
+from tests.settings.small import SMALL, process
 
 DESIGN = """\
 mode: advise
@@ -34,36 +34,6 @@ services:
           - {type: on_demand, offer: aws/us-east-1/p5.48xlarge}
           - {type: spot,      offer: aws/us-east-1/p5.48xlarge}
 """
-
-SMALL = """\
-services:
-  chat:
-    model: llama-3.1-8b
-    variants:
-      l40s:
-        gpu: L40S
-        scrape: {static: ["http://10.0.0.5:8000"]}
-"""
-
-
-@pytest.fixture
-def load(tmp_path):
-    def loaded(text: str, environ: dict[str, str] | None = None, **how):
-        path = tmp_path / "fleet.yaml"
-        path.write_text(text, encoding="utf-8")
-        return load_settings(path, environ or {}, **how)
-
-    return loaded
-
-
-@pytest.fixture
-def problems(load):
-    def found(text: str, environ: dict[str, str] | None = None, **how) -> list[str]:
-        with pytest.raises(ConfigError) as error:
-            load(text, environ, **how)
-        return [str(problem).split("fleet.yaml:", 1)[1] for problem in error.value.problems]
-
-    return found
 
 
 def test_the_fleet_file_of_the_design_means_what_it_says(load, tmp_path):
@@ -339,13 +309,6 @@ def test_the_schema_knows_every_top_level_key():
     assert set(json_schema()["properties"]) >= {"mode", "interval", "ledger", "services", "policies", "serve"}
 
 
-SCRAPE = '        scrape: {static: ["http://10.0.0.5:8000"]}\n'
-
-
-def process(inside: str) -> str:
-    return SMALL.replace(SCRAPE, f"        actuator: {{process: {{{inside}}}}}\n")
-
-
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -376,35 +339,6 @@ def test_tables_and_shapes_are_judged_together(problems):
         "services.chat.variants.l40s.gpu",
         "services.chat.variants.l40s.quantization",
     ]
-
-
-@pytest.mark.parametrize("part", ['{"method": "ngram"}', "${HOME}/models", "{model}-{replica}", "{}"])
-def test_braces_that_are_no_placeholders_are_left_to_the_engine(load, part):
-    load(process(f"command: [serve, '{part}', '{{port}}'], ports: 8100-8103"))
-
-
-def test_two_variants_never_write_one_targets_file(problems, load):
-    variant = "gpu: L40S, actuator: {process: {command: [serve, '{port}'], ports: 8100-8103}}"
-    text = f"""\
-services:
-  a-b: {{model: llama-3.1-8b, variants: {{c: {{{variant}}}}}}}
-  a: {{model: llama-3.1-8b, variants: {{b-c: {{{variant}}}}}}}
-"""
-    (problem,) = problems(text)
-    assert "writes the same targets file as a-b/c; give it a `directory` of its own" in problem
-    apart = text.replace("8100-8103", "8100-8103, directory: other", 1)
-    files = {
-        one.actuator_options.targets_file
-        for service in load(apart).fleet.services.values()
-        for one in service.variants.values()
-    }
-    assert len(files) == 2
-
-
-def test_a_name_cannot_lead_out_of_the_folder(load, tmp_path):
-    text = process("command: [serve, '{port}'], ports: 8100-8103").replace("  chat:", "  ../../chat:")
-    options = load(text).fleet.services["../../chat"].variants["l40s"].actuator_options
-    assert Path(options.targets_file).resolve().parent == tmp_path / "run"
 
 
 def test_policies_are_found_wherever_they_are_and_tests_are_none(load, tmp_path):

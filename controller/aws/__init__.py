@@ -1,0 +1,1 @@
+"""AWS: its clients, and what its queues and instances announce. Decides nothing."""

@@ -1,0 +1,1 @@
+"""What stands between any decision and any actuator: limits, stops, storms and flaps. Pure."""
