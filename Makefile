@@ -34,7 +34,7 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 
 live: $(READY) live-engine ## real vLLM processes with a tiny model, on the CPU
-	PENNYWEIGHT_LIVE_PYTHON=$(CURDIR)/$(LIVE)/bin/python $(BIN)/pytest -m live tests/live
+	PENNYWEIGHT_LIVE_PYTHON=$(CURDIR)/$(LIVE)/bin/python $(BIN)/pytest -m live
 
 live-engine: $(LIVE)/ready
 
@@ -64,9 +64,14 @@ $(FOCUS)/ready: requirements-focus.lock
 	@$(FOCUS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-focus.lock
 	@touch $@
 
+COMPILE := $(BIN)/uv pip compile --universal --generate-hashes --no-header --no-annotate --output-file
+EXTRAS := --extra aws --extra keda --extra kubernetes --extra nvml --extra postgres
+
 lock: $(READY) ## resolve again after pyproject.toml changed
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --group dev --extra aws --extra backtest --extra nvml --extra postgres --universal --generate-hashes --no-header --no-annotate --output-file requirements.lock
+	$(COMPILE) requirements.lock --group dev --extra backtest $(EXTRAS) pyproject.toml
+	$(COMPILE) deploy/container/requirements.lock $(EXTRAS) pyproject.toml
+	echo "setuptools>=77" | $(COMPILE) deploy/container/build.lock --python-version 3.12 -
 
 clean:
 	rm -rf $(VENV) $(LIVE) $(FOCUS) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

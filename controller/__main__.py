@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from controller.cli import account_arguments, ask, backtest_arguments, run
+from controller.cli import account_arguments, ask, backtest_arguments, run, stop
 from controller.cli.arguments import VERBOSE, add_command, add_fleet
 from controller.cli.numbers import number, positive, whole
 from controller.cli.profile import profile
@@ -35,6 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream=sys.stderr,
         )
         logging.getLogger("apscheduler").setLevel(logging.ERROR)  # overruns are told by the daemon
+        logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each call of the Kubernetes API
         code = int(read.command(read))
         sys.stdout.flush()
         return code
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_running(commands)
     _add_asking(commands)
+    stop.add_to(commands)
     _add_profile(commands)
     _add_backtest(commands)
     account_arguments.add_to(commands)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal, cast
 
+from controller.accountant.alike import OF_SUMS, digest
 from controller.accountant.job import Accountant
 from controller.accountant.protocols import Books, Duties, Post, Source
 from controller.attribute.fixed_costs import fixed_costs
@@ -15,13 +16,14 @@ from controller.attribute.sharing import Rules as SharingRules
 from controller.decide.rules import ServicePolicy
 from controller.facts.account_reader import Statics, VariantStatics, Window
 from controller.facts.accounts import Pool
-from controller.facts.budgets import Anomaly
+from controller.facts.budgets import Anomaly, Budget
 from controller.facts.commitments import Bought, Commitment
-from controller.facts.estimates import FindingKind
 from controller.facts.fleet import CapacityType, Fleet, Service, Variant
+from controller.facts.missing import Missing
 from controller.facts.money import nanousd
 from controller.facts.passes import PassResult
 from controller.facts.prices import Price, Prices
+from controller.ledger.accounts.alike import Alike
 from controller.ledger.accounts.budgets import Budgets
 from controller.ledger.accounts.hours import time_of
 from controller.ledger.accounts.ingest import Intake
@@ -32,13 +34,13 @@ from controller.ledger.accounts.retention import Keep
 from controller.ledger.accounts.settle import Round, Settler
 from controller.ledger.accounts.standing import standing
 from controller.ledger.accounts.unpriced import Filled
-from controller.ledger.claim import Lead
+from controller.ledger.claim import READING, Lead
 from controller.ledger.fleets import bought_in
 from controller.prices.book import PriceBook
 from controller.prices.pricing import Pricing
 from controller.prices.quotes import AGES, AgeLimits, Quoter, Quotes
 from controller.prices.source import PriceSource
-from controller.settings.account import FileSource, SpendLogsSource, UsageSource
+from controller.settings.account import Account, FileSource, SpendLogsSource, UsageSource
 from controller.settings.load import Settings
 from controller.usage.batch import Rules
 from controller.usage.directory import Directory, plain_base
@@ -87,6 +89,8 @@ class Accounting:
         self.intake = Intake(url, max_identities=settings.account.max_identities)
         self._settler = settler_of(settings, lambda: self._now.settings)
         self._lead = Lead(url)
+        self._readers: dict[str, Lead] = {}
+        self._alike = Alike(url, settings.fleet_name)
         self._kept = Budgets(url)
         self.reader = LedgerAccounts(url, statics_of(settings.fleet))
         self.accountant = Accountant(
@@ -128,6 +132,19 @@ class Accounting:
         """Whether this daemon settles and forgets. Of all that work on the ledger one does; another follows it."""
         return self._lead.held()
 
+    def rest(self) -> None:
+        """Settle and read no more, until it leads again: another daemon may. In the accountant's thread, between its
+        rounds."""
+        for lead in (self._lead, *self._readers.values()):
+            lead.release()
+
+    def reads(self, source: str) -> bool:
+        """Whether this daemon reads the usage source of that name. Of all on the ledger that name it one does; another
+        goes on where it stopped."""
+        if source not in self._readers:
+            self._readers[source] = Lead(self._now.settings.ledger_url, READING + source)
+        return self._readers[source].held()
+
     def forget(self, now: datetime) -> None:
         """What retention no longer keeps."""
         settings = self._now.settings
@@ -159,7 +176,9 @@ class Accounting:
         """After the last round."""
         self.intake.close()
         self._settler.close()
-        self._lead.close()
+        for lead in (self._lead, *self._readers.values()):
+            lead.close()
+        self._alike.close()
         self._kept.close()
         self._quotes_kept.close()
         self.reader.close()
@@ -188,20 +207,30 @@ class Accounting:
     def _duties(self) -> Duties:
         settings = self._now.settings
         account = settings.account
-        own = [one.budget for one in self._now.policies.values() if one.budget is not None]
         return Duties(
             services=tuple(settings.fleet.services),
             sources=tuple(self._source(one) for one in account.sources),
+            reads=self.reads,
+            differing=self._differing,
             asked=tuple(self._asked()),
-            budgets=(*account.budgets, *own),
+            budgets=self._budgets(),
             applied=self._applied,
-            unpriced=lambda _now: _unpriced(self._latest()),
+            unpriced=lambda now: _unpriced(self._latest(), self._now.pricing.prices(settings.fleet, now)),
             minimums=self._minimums,
             settle_after=account.settle_after,
             unattributed_ratio=account.unattributed_ratio if account.takes_usage else None,
             anomaly_nanousd=account.anomaly_nanousd,
             channels=account.channels or settings.channels,
         )
+
+    def _differing(self) -> Mapping[str, Sequence[str]]:
+        """What this fleet's file says is kept first, so that the other's daemon sees it too."""
+        self._alike.keep(digests(self._now.settings.account, self._budgets()))
+        return self._alike.differing()
+
+    def _budgets(self) -> tuple[Budget, ...]:
+        own = [one.budget for one in self._now.policies.values() if one.budget is not None]
+        return (*self._now.settings.account.budgets, *own)
 
     def _source(self, one: UsageSource) -> Source:
         return self._tables.sources[one.kind](one, lambda: self.rules(one.services))
@@ -230,6 +259,17 @@ class Accounting:
             for name, policy in self._now.policies.items()
             if name in fleet.services
         }
+
+
+def digests(account: Account, budgets: Sequence[Budget]) -> dict[str, str]:
+    """By key what should be alike in all files of a ledger's fleets; of what has a name, where both name it."""
+    same = {name: getattr(account, name) for name in (*OF_SUMS, "settle_after", "accept_late", "max_identities")}
+    named = {
+        **{f"keys.{key}": identity for key, identity in account.keys.items()},
+        **{f"sources.{one.name}": one for one in account.sources},
+        **{f"budgets.{one.name}": one for one in budgets},
+    }
+    return {key: digest(value) for key, value in {**same, **named}.items()}
 
 
 class OneOfAll:
@@ -343,12 +383,21 @@ def _cheapest(service: Service, prices: Prices) -> int:
     return min(known, default=0)
 
 
-def _unpriced(latest: PassResult | None) -> dict[str, str]:
-    """By service the capacity that the last pass could not price."""
+def _unpriced(latest: PassResult | None, prices: Prices) -> dict[str, str]:
+    """By service the capacity that the last pass could not price. Where a price was answered since that pass, the next
+    one says what is still missing: at the first start nobody had been asked yet."""
     found: dict[str, str] = {}
-    for one in latest.estimates.findings if latest is not None else ():
-        if one.kind is FindingKind.PRICE_UNKNOWN:
-            found[one.service] = "; ".join(filter(None, (found.get(one.service, ""), one.what)))
+    if latest is None:
+        return found
+    answered = {
+        key
+        for key, price in prices.items()
+        if isinstance(price, Price) and price.fetched_at is not None and price.fetched_at >= latest.at
+    }
+    for cost in latest.estimates.costs:
+        key, why = (cost.service, cost.variant, cost.capacity_type), cost.usd_per_hour
+        if isinstance(why, Missing) and key not in answered and str(why) not in found.get(cost.service, ""):
+            found[cost.service] = "; ".join(filter(None, (found.get(cost.service, ""), str(why))))
     return found
 
 

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from types import FrameType
+from typing import Protocol
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from controller.errors import ConfigError, LedgerError
 from controller.estimate.remembered import fitting
+from controller.facts.leadership import LeaderSeen
 from controller.facts.passes import PassResult
 from controller.loop import Plan, Running, Shell, one_pass
 
@@ -52,10 +54,36 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What /readyz says. ``reasons`` is empty exactly when ready."""
+    """What /readyz says. ``reasons`` is empty exactly when ready. ``standing_by``: who works instead; "" when we do."""
 
     ready: bool
     reasons: tuple[str, ...]
+    standing_by: str = ""
+
+
+class Terms(Protocol):
+    """How one of several daemons begins to lead, and ends."""
+
+    def held(self) -> int | None:
+        """The epoch while this daemon leads; any thread may ask."""
+
+    def begin(self, epoch: int, now: datetime) -> tuple[Shell, Running]:
+        """Go on from the ledger. Raises LedgerError, ConfigError."""
+
+    def end(self) -> None:
+        """Let go of what ``begin`` took hold of."""
+
+    def rest(self) -> None:
+        """Let go of what only a leader does beside its passes."""
+
+    def release(self) -> None:
+        """Let another one lead, at once."""
+
+    def seen(self) -> LeaderSeen:
+        """Who leads."""
+
+    def on_change(self, told: Callable[[int | None], None]) -> None:
+        """Tell ``told`` of every epoch that begins, and None when one ends."""
 
 
 class Daemon:
@@ -64,11 +92,12 @@ class Daemon:
     reload    reads the files again and returns the plan to go on with; raises ConfigError when anything is wrong
     prune     deletes what retention no longer keeps
     account   one round of the accountant, in a job of its own: no pass waits for it
+    terms     where several daemons may work: it stands by, without a shell, until it leads
     """
 
     def __init__(
         self,
-        shell: Shell,
+        shell: Shell | None,
         plan: Plan,
         running: Running,
         *,
@@ -76,8 +105,11 @@ class Daemon:
         reload: Callable[[], Plan] | None = None,
         prune: Callable[[datetime], None] | None = None,
         account: Callable[[datetime], object] | None = None,
+        terms: Terms | None = None,
     ) -> None:
         self._shell = shell
+        self._terms = terms
+        self._epoch: int | None = None
         self._plan = plan
         self._running = running
         self._clock = clock
@@ -94,18 +126,19 @@ class Daemon:
         self._failure = ""
         self.overruns = 0
         self.failed_passes = 0
+        self.terms_begun = 0
         self.reload_ok = True
         self.reloaded_at: datetime | None = None
 
     def look(self) -> None:
         """Read everything once without deciding, so that the next pass has something to compare with."""
         with self._one_at_a_time:
-            self._shell.observe(self._clock())
+            self._working().observe(self._clock())
 
     def step(self) -> PassResult:
         """One pass, now."""
         with self._one_at_a_time:
-            result, self._running = one_pass(self._shell, self._plan, self._running, self._clock())
+            result, self._running = one_pass(self._working(), self._plan, self._running, self._clock())
             self._latest = result
             self._failure = ""
         for told in self._on_pass:
@@ -117,6 +150,16 @@ class Daemon:
         if self._account is not None:
             with self._one_round_at_a_time:
                 self._account(self._clock())
+
+    @property
+    def leads(self) -> bool:
+        """Whether the passes are ours: always, where nobody else could make them."""
+        return self._terms is None or (self._epoch is not None and self._terms.held() == self._epoch)
+
+    @property
+    def epoch(self) -> int | None:
+        """Of the term that we lead in; None while we stand by, or where there is no election."""
+        return self._epoch if self.leads else None
 
     @property
     def clock(self) -> Clock:
@@ -135,6 +178,8 @@ class Daemon:
         """Passes every interval until SIGTERM or SIGINT, which let the running pass finish; SIGHUP reloads."""
         previous = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
         scheduler = self._scheduler()
+        if self._terms is not None:
+            self._terms.on_change(lambda epoch: _at_once(scheduler, PASS) if epoch is not None else None)
         scheduler.start()
         try:
             while self._next_signal() == signal.SIGHUP:
@@ -142,6 +187,7 @@ class Daemon:
         finally:
             for told in self._on_stop:
                 told()
+            self._resign()
             scheduler.shutdown(wait=True)
             for number, handler in previous.items():
                 signal.signal(number, handler)
@@ -157,6 +203,8 @@ class Daemon:
 
     def health(self) -> Health:
         """Whether the daemon does its work, or why not."""
+        if not self.leads:
+            return self._health_of_standby()
         latest, reasons = self._latest, []
         if self._failure:
             reasons.append(f"the last pass failed: {self._failure}")
@@ -168,6 +216,19 @@ class Daemon:
                 reasons.append(f"the last pass was {age_s:.0f} s ago; one is due every {self._plan.interval_s:g} s")
             reasons.extend(latest.problems)
         return Health(ready=not reasons, reasons=tuple(reasons))
+
+    def _health_of_standby(self) -> Health:
+        """A daemon that stands by does its work as long as it can see who leads."""
+        assert self._terms is not None
+        seen, reasons = self._terms.seen(), []
+        if seen.problem:
+            reasons.append(f"cannot see who leads: {seen.problem}")
+        elif self._terms.held() is not None:
+            reasons.append(f"taking over{f'; the last try failed: {self._failure}' if self._failure else ''}")
+        elif seen.term is None:
+            reasons.append("nobody leads yet")
+        told = "" if reasons else f"standing by, {seen.term}"
+        return Health(ready=not reasons, reasons=tuple(reasons), standing_by=told)
 
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(timezone=UTC)
@@ -181,13 +242,52 @@ class Daemon:
 
     def _pass_job(self) -> None:
         try:
-            self.step()
+            if self._follow():
+                self.step()
         except Exception as error:  # a broken pass must not end the daemon
             self.failed_passes += 1
             self._failure = f"{type(error).__name__}: {error}"
             log.exception("the pass failed and changed nothing after the failure; the next one starts afresh")
 
+    def _follow(self) -> bool:
+        """Begin or end a term where the election says so. Whether the next pass is ours."""
+        if self._terms is None:
+            return True
+        epoch = self._terms.held()
+        if epoch != self._epoch:
+            with self._one_at_a_time:
+                self._end_term()
+                if epoch is not None:
+                    self._begin_term(self._terms, epoch)
+        return epoch is not None
+
+    def _begin_term(self, terms: Terms, epoch: int) -> None:
+        self._shell, self._running = terms.begin(epoch, self._clock())
+        self._epoch, self._failure = epoch, ""
+        self.terms_begun += 1
+        log.info("leading as epoch %d, from where the ledger says the last pass ended", epoch)
+
+    def _end_term(self) -> None:
+        if self._epoch is None or self._terms is None:
+            return
+        log.warning("leading no longer (epoch %d): standing by; whoever leads settles what was begun", self._epoch)
+        self._epoch = self._shell = self._latest = None
+        self._running = Running()
+        self._terms.end()
+
+    def _resign(self) -> None:
+        """After the running pass, before all else that takes time: another one waits for it."""
+        if self._terms is not None:
+            with self._one_at_a_time:
+                self._terms.release()
+
+    def _working(self) -> Shell:
+        assert self._shell is not None, "a daemon that stands by makes no pass"
+        return self._shell
+
     def _prune_job(self) -> None:
+        if not self.leads:
+            return
         try:
             if self._prune is not None:
                 self._prune(self._clock())
@@ -196,7 +296,10 @@ class Daemon:
 
     def _account_job(self) -> None:
         try:
-            self.account()
+            if self.leads:
+                self.account()
+            elif self._terms is not None:
+                self._terms.rest()
         except Exception:  # nothing that the accountant meets may end the daemon
             log.exception("the accountant's round failed; the next one is in %s", ACCOUNT_EVERY)
 
@@ -252,6 +355,11 @@ class Daemon:
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         self._signals.put(number)
+
+
+def _at_once(scheduler: BackgroundScheduler, name: str) -> None:
+    """Whoever has just begun to lead waits for no interval."""
+    scheduler.modify_job(name, next_run_time=datetime.now(UTC))  # noqa: TID251 - the scheduler lives on the wall clock
 
 
 def _every(

@@ -7,6 +7,14 @@ PennyweightError
 ├── BillError      a bill could not be read          nothing of it is posted
 ├── ActError       an actuator failed                recorded as a failed outcome, alerted; the next pass decides again
 │   └── StaleActError   the target changed since the decision   recorded as refused; the next pass decides again
+├── ClusterError   a call of Kubernetes failed       an actuator's: as ActError; discovery's: becomes Missing
+│   ├── AwayError        no answer; the call may have worked     read again before anything else is done
+│   ├── ForbiddenError   the role lacks a verb on a resource     told with both; nothing else helps
+│   ├── AbsentError      there is no such object                 the next pass decides again
+│   ├── ConflictError    it changed since it was read            read again, decide again, never again blindly
+│   ├── BlockedError     not now: a disruption budget, a limit   again after ``retry_after_s``
+│   └── NonsenseError    an answer that cannot be understood     as if there had been none
+├── AwsError       a call of AWS failed              an actuator's: as ActError; a price's: as PriceError
 ├── LedgerError    the ledger could not be written   nothing is acted on until it can
 ├── UnbalancedError    two sums of one hour differ   nothing is exported
 ├── UsageError     usage records could not be read   told to who sent them; a polled source is read again next round
@@ -67,11 +75,53 @@ class ActError(PennyweightError):
 class StaleActError(ActError):
     """The target changed between deciding and acting."""
 
-    def __init__(self, *, where: str, expected: int, found: int) -> None:
+    def __init__(self, *, where: str, expected: int, found: int, why: str = "") -> None:
+        """``why``: what is known of who changed it."""
+        known = f" ({why})" if why else ""
         super().__init__(
-            f"did not scale {where}: decided on {expected} replicas, found {found}; "
+            f"did not scale {where}: decided on {expected} replicas, found {found}{known}; "
             "nothing was changed and the next pass decides again"
         )
+
+
+class ClusterError(PennyweightError):
+    """A call of the Kubernetes API failed."""
+
+
+class AwayError(ClusterError):
+    """There was no answer, or not all of it. Whether the call worked is not known."""
+
+
+class ForbiddenError(ClusterError):
+    """Who we are is not known there, or may not do this: the message names verb and resource."""
+
+
+class AbsentError(ClusterError):
+    """There is no such object, or no such kind of object."""
+
+
+class ConflictError(ClusterError):
+    """The object is no longer what was read, or is there already."""
+
+
+class BlockedError(ClusterError):
+    """Not now: a disruption budget forbids an eviction, or the API server has too much to do."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class NonsenseError(ClusterError):
+    """The answer was no JSON, or not what the API promises. Whether the call worked is not known."""
+
+
+class AwsError(PennyweightError):
+    """A call of AWS failed. ``code``: AWS's own word for why, "" when it gave no answer: then it may have worked."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class LedgerError(PennyweightError):

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections import Counter as Tally
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import ceil, inf
 from typing import Protocol
 
 from controller.decide.alerts import AlertStep, abnormal, advance_alerts
+from controller.decide.clock import carried_over
 from controller.decide.memory import remember
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
-from controller.decide.situation import situation_of
+from controller.decide.situation import Situation, situation_of
 from controller.errors import LedgerError, StaleActError
 from controller.estimate.demand.accuracy import accuracy
 from controller.estimate.demand.forecast import forecasts
@@ -44,8 +45,12 @@ from controller.facts.learned import Learned, StateKey
 from controller.facts.missing import Missing
 from controller.facts.passes import Gap, PassRecord, PassResult
 from controller.facts.prices import Prices
-from controller.facts.readings import CounterMark, EngineReading, Observation
+from controller.facts.readings import CounterMark, EngineReading, Observation, by_service
+from controller.facts.safety import Stop
 from controller.facts.slo import Slo
+from controller.safety.kernel import screened, seen_after, settled
+from controller.safety.rules import SafetyRules
+from controller.screening import as_well_as_cut, scene_of, sheltered, weather
 
 log = logging.getLogger("pennyweight")
 
@@ -68,6 +73,10 @@ class Shell(Protocol):
     def prices(self, now: datetime) -> Prices: ...
 
     def pauses(self) -> Mapping[str, Pause]: ...
+
+    def stops(self, now: datetime) -> tuple[Stop, ...]:
+        """What operators stopped, from wherever; also where that cannot be known."""
+        ...
 
     def guards(self) -> Mapping[str, tuple[Guard, ...]]:
         """What budgets hold back now, by service."""
@@ -103,6 +112,7 @@ class Plan:
     interval_s: float
     rate_window_s: float
     cached_token_weight: float = 0.0
+    safety: SafetyRules = field(default_factory=SafetyRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,22 +163,31 @@ class Ahead:
 def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple[PassResult, Running]:
     """One trip round. What cannot be recorded first is not done."""
     began_s = shell.elapsed_s()
+    running = _on_this_clock(plan, running, now)
     observation = shell.observe(now)
     history = history_after(running.history, observation, plan.rate_window_s)
     prices = shell.prices(now)
     estimates = estimate(plan.fleet, observation, history, prices, now, running.queue_history)
     pauses = shell.pauses()
-    ahead = _look_ahead(plan, running, observation, estimates)
-    decisions, services = _decide(
-        plan, running.memory, observation, estimates, prices, pauses, shell.guards(), ahead.outlooks
+    parts = by_service(observation, plan.fleet.services)
+    ahead = _look_ahead(plan, running, parts, estimates)
+    found = weather(running.memory.safety, plan.safety, observation, running.memory.services)
+    situations = tuple(
+        sheltered(one, found)
+        for one in _situations(plan, parts, estimates, prices, pauses, shell.guards(), ahead.outlooks)
     )
-    steps = _alerts(plan, running.memory, estimates, decisions, now)
-    memory = Memory(services=services, alerts={(one.state.service, one.state.name): one.state for one in steps})
+    decided, services = _decide(plan, running.memory, situations)
+    stops = shell.stops(now)
+    scene = scene_of(situations, plan.policies, found, stops, now)
+    decisions, safety = screened(decided, plan.safety, found.memory, scene)
+    steps = _alerts(plan, running.memory, estimates, as_well_as_cut(decisions, decided), now)
+    alerts = {(one.state.service, one.state.name): one.state for one in steps}
+    memory = Memory(services=services, alerts=alerts, safety=safety)
     record = PassRecord(
         at=now,
         mode=plan.mode,
         estimates=estimates,
-        uses=replica_uses(plan.fleet, observation, estimates, running.last_pass_at, now),
+        uses=replica_uses(observation, estimates, running.last_pass_at, now),
         decisions=decisions,
         marks=shell.marks(),
         memory=memory,
@@ -188,9 +207,10 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
         alerts=tuple(memory.alerts.values()),
         sent=tuple(step.message for step in steps if step.message is not None),
         pauses=pauses,
-        problems=problems,
+        problems=(*problems, *(str(one) for one in stops if one.unsure)),
         learned=ahead.learned,
         work_rates=ahead.work_rates,
+        safety=seen_after(memory.safety, plan.safety, decisions, stops, now),
     )
     result = _record_outcomes(shell, result, memory)
     _tell(shell, result)
@@ -205,21 +225,34 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
     )
 
 
-def _look_ahead(plan: Plan, running: Running, observation: Observation, estimates: Estimates) -> Ahead:
+def _on_this_clock(plan: Plan, running: Running, now: datetime) -> Running:
+    """``running`` where the clock was set, or no pass was made for long. What only watching rebuilds begins anew when its
+    times lie ahead."""
+    memory = carried_over(running.memory, running.last_pass_at, plan.interval_s, now)
+    if memory is running.memory:
+        return running
+    if running.last_pass_at is None or now >= running.last_pass_at:
+        return replace(running, memory=memory)
+    log.warning("the clock went back from %s to %s: what is remembered goes back with it", running.last_pass_at, now)
+    return replace(running, memory=memory, history={}, queue_history={}, shown={})
+
+
+def _look_ahead(plan: Plan, running: Running, parts: Mapping[str, Observation], estimates: Estimates) -> Ahead:
+    """``parts``: what was observed, by service."""
     outlooks: dict[str, Outlook] = {}
     lookouts = dict(running.lookouts)
     for name, service in plan.fleet.services.items():
         slo = plan.policies[name].slo if name in plan.policies else Slo()  # its work is accounted for all the same
         outlooks[name], lookouts[name] = looked_ahead(
-            service, slo, observation, estimates.services[name], lookouts.get(name) or Lookout(), plan.interval_s
+            service, slo, parts[name], estimates.services[name], lookouts.get(name) or Lookout(), plan.interval_s
         )
-    shown = _shown(plan, running.shown, lookouts, observation.at)
-    keep = _due(plan, running.kept_at, KEPT_EVERY_S, observation.at)
+    shown = _shown(plan, running.shown, lookouts, estimates.at)
+    keep = _due(plan, running.kept_at, KEPT_EVERY_S, estimates.at)
     return Ahead(
         outlooks=outlooks,
         lookouts=lookouts,
         shown=shown,
-        kept_at={**running.kept_at, **dict.fromkeys(keep, observation.at)},
+        kept_at={**running.kept_at, **dict.fromkeys(keep, estimates.at)},
         kept=_learned(keep, outlooks, shown, _states(keep, lookouts)) if keep else None,
         learned=_learned(tuple(outlooks), outlooks, shown, {}),
         work_rates=work_rates(keep, outlooks, lookouts, plan.cached_token_weight),
@@ -269,32 +302,38 @@ def _learned(
     )
 
 
-def _decide(
+def _situations(
     plan: Plan,
-    memory: Memory,
-    observation: Observation,
+    parts: Mapping[str, Observation],
     estimates: Estimates,
     prices: Prices,
     pauses: Mapping[str, Pause],
     guards: Mapping[str, tuple[Guard, ...]],
     outlooks: Mapping[str, Outlook],
-) -> tuple[tuple[Decision, ...], dict[str, ServiceMemory]]:
-    decisions: list[Decision] = []
-    services = dict(memory.services)
+) -> Iterator[Situation]:
     for name, policy in plan.policies.items():
         pause = pauses.get(name)
         situation = situation_of(
             plan.fleet.services[name],
             policy,
-            observation,
+            parts[name],
             estimates,
             prices,
             mode=plan.mode,
             paused=f"paused by {pause.by} since {pause.since:%Y-%m-%d %H:%M} UTC: {pause.reason}" if pause else "",
             outlook=outlooks[name],
         )
-        situation = replace(situation, guards=guards.get(name, ()))
-        made, services[name] = decide_replicas(situation, policy, services.get(name, ServiceMemory()))
+        yield replace(situation, guards=guards.get(name, ()))
+
+
+def _decide(
+    plan: Plan, memory: Memory, situations: Sequence[Situation]
+) -> tuple[tuple[Decision, ...], dict[str, ServiceMemory]]:
+    decisions: list[Decision] = []
+    services = dict(memory.services)
+    for situation in situations:
+        name = situation.service
+        made, services[name] = decide_replicas(situation, plan.policies[name], services.get(name, ServiceMemory()))
         decisions.extend(made)
     return tuple(decisions), services
 
@@ -318,7 +357,9 @@ def _record_and_act(
     try:
         shell.record_intent(record)
     except LedgerError as error:
-        return (), (f"nothing was acted on: {error}",)
+        # It may be in the ledger all the same, when only the answer was lost: then it has an outcome as well.
+        why = "nothing was acted on: the intent could not be recorded"
+        return tuple(Outcome.of(one, OutcomeKind.REFUSED, why, now) for one in moves), (f"nothing was acted on: {error}",)
     if plan.mode is not Mode.ACT:
         return tuple(Outcome.of(one, OutcomeKind.ADVISED, f"mode is {plan.mode}", now) for one in moves), ()
     outcomes, problems = [], []
@@ -337,11 +378,11 @@ def _record_and_act(
 
 def _remembered(memory: Memory, decisions: Sequence[Decision], outcomes: Sequence[Outcome], now: datetime) -> Memory:
     by_id = {outcome.decision_id: outcome for outcome in outcomes}
-    services = {
-        name: remember(one, [decision for decision in decisions if decision.service == name], by_id, now)
-        for name, one in memory.services.items()
-    }
-    return replace(memory, services=services)
+    made: dict[str, list[Decision]] = {}
+    for decision in decisions:
+        made.setdefault(decision.service, []).append(decision)
+    services = {name: remember(one, made.get(name, ()), by_id, now) for name, one in memory.services.items()}
+    return replace(memory, services=services, safety=settled(memory.safety, decisions, by_id))
 
 
 def _record_outcomes(shell: Shell, result: PassResult, memory: Memory) -> PassResult:

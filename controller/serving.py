@@ -23,6 +23,7 @@ from controller.ledger.accounts.ingest import Intake
 from controller.ledger.accounts.read import AccountReader
 from controller.ledger.accounts.rows import SourceState
 from controller.ledger.accounts.standing import newest_records
+from controller.scalers import Scalers, scalers_of
 from controller.serve.account_metrics import FeedSeen, MoneySeen, PriceAges, account_metrics, money_seen
 from controller.serve.accounts import Accounts
 from controller.serve.allocation import allocation_router
@@ -35,6 +36,7 @@ from controller.serve.server import Server
 from controller.serve.usage_sources import sources_router
 from controller.serve.view import Delivered, Standing
 from controller.settings.load import Settings
+from controller.standby import cached
 from controller.usage.batch import Rules
 from controller.usage.decode import read_usage
 from controller.wiring import Built
@@ -49,16 +51,25 @@ class DaemonView:
         self._daemon = everything.daemon
         self._dispatcher = everything.dispatcher
         self._accountant = everything.accounting.accountant
+        self._aws = everything.aws
 
     def latest(self) -> PassResult | None:
-        """The last pass, with the alerts about money among its own."""
+        """The last pass, with the alerts about money among its own; of a daemon that stands by, none: whoever leads
+        exports its own, and two would be summed up."""
+        if not self._daemon.leads:
+            return None
         found = self._daemon.latest()
         return None if found is None else replace(found, alerts=(*found.alerts, *self._accountant.alerts()))
 
     def standing(self) -> Standing:
-        daemon = self._daemon
+        daemon, health = self._daemon, self._daemon.health()
         return Standing(
-            reasons=daemon.health().reasons,
+            reasons=health.reasons,
+            standing_by=health.standing_by,
+            leads=daemon.leads,
+            epoch=daemon.epoch,
+            terms_begun=daemon.terms_begun,
+            aws_calls=self._aws.calls,
             overruns=daemon.overruns,
             failed_passes=daemon.failed_passes,
             reload_ok=daemon.reload_ok,
@@ -68,6 +79,24 @@ class DaemonView:
                 for name, one in self._dispatcher.counts().items()
             },
         )
+
+
+class LastPass(DaemonView):
+    """The same for people: while this daemon stands by, the last pass as the ledger has it."""
+
+    def __init__(self, everything: Built) -> None:
+        super().__init__(everything)
+        settings = everything.accounting.settings
+        self._recorded = cached(settings.ledger_url, settings.fleet_name, settings.interval_s / 2)
+
+    def latest(self) -> PassResult | None:
+        if self._daemon.leads:
+            return super().latest()
+        try:
+            return self._recorded()
+        except LedgerError as error:
+            log.warning("the last pass cannot be told: %s", error)
+            return None
 
 
 class Money:
@@ -151,12 +180,30 @@ def served_intake(settings: Settings, host: str, port: int) -> Iterator[Server]:
 @contextmanager
 def served(settings: Settings, everything: Built) -> Iterator[Server]:
     """Answer HTTP while the daemon runs."""
-    accounting, clock = everything.accounting, everything.daemon.clock
+    accounting = everything.accounting
     view, money = DaemonView(everything), Money(accounting)
-    exporter = Exporter(view, money.metrics)
+    scaling = scalers_of(
+        everything.daemon, everything.external, lambda: accounting.settings, everything.dispatcher.post
+    )
+    with scaling as scalers, _answering(settings, everything, view, money, scalers) as server:
+        yield server
+
+
+@contextmanager
+def _answering(
+    settings: Settings, everything: Built, view: DaemonView, money: Money, scalers: Scalers
+) -> Iterator[Server]:
+    accounting, clock = everything.accounting, everything.daemon.clock
+
+    def beside() -> Iterator[Metric]:
+        if everything.daemon.leads:
+            yield from money.metrics()
+        yield from scalers.metrics()
+
+    exporter = Exporter(view, beside)
     everything.daemon.on_pass(exporter.observe)
     accounting.accountant.on_round(money.observe)
-    app = create_app(view, exporter)
+    app = create_app(LastPass(everything), exporter)
     accounts = Accounts(reader=accounting.reader, clock=clock, anomalies=accounting.anomalies)
     for router in (allocation_router(accounts), opencost_router(accounts), inference_router(accounts)):
         app.include_router(router)

@@ -4,30 +4,38 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import isnan
+from typing import Self
 
 import numpy as np
 
-from controller.act.actuator import Actuator
+from controller.act.actuator import Actuator, Changing, CountsTargets, Heeding, Warned
+from controller.act.gate import Gate, Stops
 from controller.errors import ActError, LedgerError
 from controller.estimate.demand.history import state_from_history
 from controller.estimate.demand.state import MINUTE_S, DemandState, empty_state
 from controller.estimate.outlook import Lookout
 from controller.estimate.remembered import fitting, lookout_of
 from controller.facts.budgets import Guard
+from controller.facts.changes import Change
 from controller.facts.decisions import Alert, Decision, Memory, Outcome, OutcomeKind, Pause
 from controller.facts.fleet import Fleet, Variant
+from controller.facts.interruptions import Notice
 from controller.facts.missing import Missing
+from controller.facts.money import EPOCH
 from controller.facts.passes import PassRecord, PassResult, Restored
 from controller.facts.prices import Prices
-from controller.facts.readings import CounterMark, Observation, ReplicaState
+from controller.facts.readings import CounterMark, Observation, ReplicaState, Target
+from controller.facts.safety import Stop
+from controller.leader.leadership import Tenure
 from controller.ledger.write import Ledger
 from controller.loop import Running
 from controller.notify.dispatch import Dispatcher
-from controller.observe.fleet_observer import FleetObserver
+from controller.observe.fleet_observer import FleetObserver, Seen
+from controller.observe.interruptions import Interruptions, joined
 from controller.prices.pricing import Pricing
 
 log = logging.getLogger("pennyweight")
@@ -37,6 +45,12 @@ HISTORY = timedelta(days=28)
 
 RELIVE_S = 20.0
 """So long a start may take to make forecasters from minutes: 15 services with 28 days each, once. A guess."""
+
+MOST_OWED = 10_000
+"""Outcomes that wait for a ledger that can be written; what is beyond is settled as unknown at the next start. A guess:
+nothing is acted on meanwhile, so the outcomes of one pass are the usual case."""
+
+NOT_LEADING = "this daemon does not lead any more"
 
 History = Callable[[str, datetime, datetime], Sequence[float]]
 """(service, start, end): requests/s that arrived, minute by minute from ``start`` on; nan where nobody knows."""
@@ -54,18 +68,47 @@ class LiveShell:
         actuators: Mapping[str, Actuator],
         ledger: Ledger,
         dispatcher: Dispatcher,
+        tenure: Tenure,
         guards: Callable[[], Mapping[str, tuple[Guard, ...]]] = dict,
     ) -> None:
-        """``guards``: what budgets hold back now, by service; none when nobody keeps budgets."""
+        """Lives as long as one term of leading, which ``tenure`` tells: what comes after begins with a new one.
+
+        ``guards``: what budgets hold back now, by service; none when nobody keeps budgets. Ledger and dispatcher are
+        others' too, and are not closed with it.
+        """
+        self._interruptions = Interruptions()
+        self._tenure = tenure
         self._guards = guards
         self._fleet = fleet
         self._observer = observer
         self._pricing = pricing
         self._actuators = actuators
         self._ledger = ledger
+        self._gate = Gate(ledger=ledger.stops, lead=tenure.lead)
         self._dispatcher = dispatcher
         self._pauses: Mapping[str, Pause] = {}
         self._said: set[str] = set()
+        self._owed: tuple[Outcome, ...] = ()
+        self._acting: Callable[[], bool] = lambda: True
+        self._at = EPOCH
+        for actuator in actuators.values():
+            if isinstance(actuator, Heeding):
+                actuator.heed(self._may_touch)
+
+    def heeding(self, interruptions: Interruptions) -> Self:
+        """With what is announced about machines; else nobody is listened to. Closed with it."""
+        self._interruptions = interruptions
+        return self
+
+    def acting_while(self, acting: Callable[[], bool]) -> Self:
+        """The actuators' own steps are taken only while ``acting`` says that the mode is act; else in every mode."""
+        self._acting = acting
+        return self
+
+    def stopped_by(self, *places: Stops) -> Self:
+        """Also by what stands outside the ledger, such as a file."""
+        self._gate = Gate(ledger=self._ledger.stops, others=places, lead=self._tenure.lead)
+        return self
 
     def restore(self, now: datetime, history: History) -> Running:
         """Go on where the process before stopped. ``history``: what arrived, by minute, where no forecaster was kept.
@@ -76,7 +119,8 @@ class LiveShell:
         restored = self._ledger.restore()
         self._observer.restore(restored.marks, restored.last_pass_at)
         died = "the daemon died between the intent and its outcome"
-        self._ledger.settle([Outcome.of(decision, OutcomeKind.UNKNOWN, died, now) for decision in restored.unfinished])
+        unknown = [Outcome.of(decision, OutcomeKind.UNKNOWN, died, now) for decision in restored.unfinished]
+        self._ledger.settle(unknown, self._tenure.epoch)
         begun = {(decision.service, decision.variant) for decision in restored.unfinished}
         services = {
             name: replace(
@@ -89,6 +133,7 @@ class LiveShell:
         }
         for decision in restored.unfinished:
             log.warning("the daemon died while acting on %s: taking the replicas as they are now", decision.id)
+        self._resume({(name, key): count for name, one in services.items() for key, count in one.expected.items()}, now)
         return Running(
             memory=replace(restored.memory, services=services),
             last_pass_at=restored.last_pass_at,
@@ -105,27 +150,70 @@ class LiveShell:
         """Let go of everything but the engines, which keep running."""
         for actuator in self._actuators.values():
             actuator.close()
+        self._interruptions.close()
         self._observer.close()
-        self._dispatcher.close()
-        self._ledger.close()
 
     # what a pass asks for
 
     def observe(self, now: datetime) -> Observation:
+        self._at = now
+        notices = self._warned(now)
         replicas = {(variant.service, variant.name): self._replicas(variant, now) for variant in self._fleet.variants()}
         states = (state for some in replicas.values() if not isinstance(some, Missing) for state in some)
         unused_until = {state.url: state.unused_until for state in states if state.unused_until is not None}
         seen = self._observer.observe(now, unused_until)
-        self._tell(seen.problems)
+        problems = (*seen.problems, *self._interruptions.problems(now))
+        self._tell(problems)
+        replicas |= self._counted(seen, now)
         return Observation(
             at=now,
             targets=seen.targets,
             engines=seen.engines,
             gpus=seen.gpus,
-            replicas=replicas,
-            discovery_problems=seen.problems,
+            replicas={key: joined(states, notices) for key, states in replicas.items()},
+            discovery_problems=problems,
             gateway=seen.gateway,
+            heard_ago_s={one.name: one.age_s for one in self._interruptions.seen(now)},
+            changes=dict(self._changes()),
         )
+
+    def _changes(self) -> Iterator[tuple[tuple[str, str], Change]]:
+        """What engines are to be started with instead, where the actuators see that."""
+        for variant in self._fleet.variants():
+            actuator = self._actuators[variant.actuator]
+            change = actuator.change(variant) if isinstance(actuator, Changing) else None
+            if change is not None:
+                yield (variant.service, variant.name), change
+
+    def _may_touch(self, service: str) -> bool:
+        """Whether actuators may take steps of their own now: what holds a decision back at the gate holds these."""
+        return self._acting() and not self._gate.held(service, self._at)
+
+    def _warned(self, now: datetime) -> Mapping[str, Notice]:
+        """What is announced, by node, told to every actuator that drains by itself."""
+        notices = self._interruptions.notices(now)
+        for actuator in self._actuators.values():
+            if isinstance(actuator, Warned):
+                actuator.warn(notices)
+        return notices
+
+    def _resume(self, left: Mapping[tuple[str, str], int], now: datetime) -> None:
+        for name, actuator in self._actuators.items():
+            if isinstance(actuator, CountsTargets):
+                own = {(one.service, one.name) for one in self._fleet.variants() if one.actuator == name}
+                actuator.resume({key: count for key, count in left.items() if key in own}, now)
+
+    def _counted(self, seen: Seen, now: datetime) -> dict[tuple[str, str], tuple[ReplicaState, ...] | Missing]:
+        """The replicas of those actuators that count what discovery finds."""
+        counted: dict[tuple[str, str], tuple[ReplicaState, ...] | Missing] = {}
+        targets = _by_owner(seen.targets)
+        for variant in self._fleet.variants():
+            actuator, key = self._actuators[variant.actuator], (variant.service, variant.name)
+            if isinstance(actuator, CountsTargets):
+                subject = f"targets of {variant.service}/{variant.name}"
+                problems = [problem for problem in seen.problems if problem.what == subject]
+                counted[key] = actuator.counted(variant, targets.get(key, ()), problems, now)
+        return counted
 
     def _tell(self, problems: Iterable[Missing]) -> None:
         """Log what could not be found or read when it begins: in a pass after the other it would hide all else."""
@@ -145,6 +233,9 @@ class LiveShell:
             log.error("pauses could not be read, keeping the last known ones: %s", error)
         return self._pauses
 
+    def stops(self, now: datetime) -> tuple[Stop, ...]:
+        return self._gate.stops(now)
+
     def guards(self) -> Mapping[str, tuple[Guard, ...]]:
         return self._guards()
 
@@ -152,17 +243,29 @@ class LiveShell:
         return self._observer.marks()
 
     def record_intent(self, record: PassRecord) -> None:
-        self._ledger.record_intent(record)
+        if self._tenure.lead() is None:
+            raise LedgerError(f"{NOT_LEADING}; the pass is not recorded")
+        self._ledger.record_intent(record, self._tenure.epoch)
+        self._gate.recorded(record.decisions, record.at)
 
     def act(self, decision: Decision, now: datetime) -> Outcome:
         variant = self._fleet.services[decision.service].variants[decision.variant]
-        return self._actuators[variant.actuator].apply(decision, variant, now)
+        return self._gate.act(decision, variant, self._actuators[variant.actuator], now)
 
     def record_outcomes(self, result: PassResult, memory: Memory) -> None:
-        self._ledger.record_outcomes(result, memory)
+        """With those that an earlier pass could not record: an action without an outcome is one that nobody settled."""
+        everything = replace(result, outcomes=(*self._owed, *result.outcomes))
+        try:
+            self._ledger.record_outcomes(everything, memory, self._tenure.epoch)
+        except LedgerError:
+            self._owed = everything.outcomes[-MOST_OWED:]
+            raise
+        self._owed = ()
 
     def notify(self, alerts: Sequence[Alert]) -> None:
-        self._dispatcher.post(alerts)
+        """Of a daemon that leads no longer, nothing: its successor tells the same."""
+        if self._tenure.lead() is not None:
+            self._dispatcher.post(alerts)
 
     def elapsed_s(self) -> float:
         return time.monotonic()
@@ -185,10 +288,22 @@ class LiveShell:
         return lookouts
 
     def _replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
+        if self._tenure.lead() is None:  # to look at replicas moves each one on in its life
+            return Missing("replicas", NOT_LEADING)
         try:
             return self._actuators[variant.actuator].replicas(variant, now)
         except ActError as error:
             return Missing("replicas", str(error))
+        except Exception as error:  # one broken actuator must not take everybody's pass with it
+            log.exception("the replicas of %s/%s could not be looked at", variant.service, variant.name)
+            return Missing("replicas", f"{type(error).__name__}: {error}")
+
+
+def _by_owner(targets: Iterable[Target]) -> dict[tuple[str, str], list[Target]]:
+    owned: dict[tuple[str, str], list[Target]] = {}
+    for target in targets:
+        owned.setdefault((target.service, target.variant), []).append(target)
+    return owned
 
 
 def _relived(service: str, history: History, last_pass_at: datetime, now: datetime) -> DemandState:

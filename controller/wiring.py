@@ -3,34 +3,47 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from math import nan
 
-from controller.accountant.protocols import Source
+from controller.accountant.protocols import Post, Source
 from controller.accounting import Accounting, Tables, followed, spend_logs
 from controller.act.actuator import Actuator
+from controller.act.aws_asg import AwsAsgActuator
 from controller.act.dry_run import DryRunActuator
+from controller.act.external import ExternalActuator
+from controller.act.gate import stop_file
+from controller.act.kubernetes import KubernetesActuator
 from controller.act.process import ProcessActuator
 from controller.act.systemd import SystemdActuator
 from controller.attribute.charges import Bill
+from controller.aws.clients import Aws
+from controller.aws.groups import GroupBook
 from controller.daemon import Clock, Daemon, utc_now
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
 from controller.errors import ConfigError, PennyweightError, Problem
+from controller.facts.decisions import Alert
+from controller.facts.fleet import Mode
+from controller.kubernetes.cluster import Clusters
+from controller.leader.leadership import Elected, Leadership, Sole, Tenure
 from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
-from controller.loop import Plan
+from controller.loop import Plan, Running
 from controller.notify.channel import Channel
 from controller.notify.dispatch import Dispatcher
 from controller.notify.log import LogChannel
 from controller.notify.slack import SlackChannel
 from controller.observe import nvml_library
+from controller.observe.aws_asg import AwsAsgSource
 from controller.observe.discovery import Discoverer
 from controller.observe.engines import ADAPTERS
 from controller.observe.fleet_observer import FleetObserver
+from controller.observe.interruptions import listening
+from controller.observe.kubernetes import PodDiscovery
 from controller.observe.nvml import NvmlSource
 from controller.observe.prometheus import PrometheusReader
 from controller.observe.scrape import ScrapeLimits, Scraper
@@ -40,12 +53,14 @@ from controller.prices.aws_on_demand import AwsOnDemand
 from controller.prices.aws_spot import AwsSpot
 from controller.prices.bills import cost_explorer, cur, focus
 from controller.prices.book import PriceBook
+from controller.prices.llmd import LlmdCost
 from controller.prices.overrides import Overrides
 from controller.prices.quotes import Quoter
 from controller.prices.source import PriceSource
 from controller.settings.account import UsageSource
 from controller.settings.load import Settings
 from controller.shell import LiveShell
+from controller.terms import Terms, alone, elected
 from controller.usage.access_log import access_log
 from controller.usage.batch import Rules
 from controller.usage.otel import otel_spans
@@ -58,11 +73,13 @@ SOURCES: Mapping[str, Callable[..., object]] = {
     "prometheus": PrometheusReader,
     "discovery": Discoverer,
     "nvml": NvmlSource,
+    "kubernetes": PodDiscovery,
 }
 """Where readings come from."""
 
 PRICES: Mapping[str, Callable[[], PriceSource]] = {
     "overrides": Overrides,
+    "llmd": LlmdCost,
     "book": PriceBook.shipped,
 }
 """Price sources; the first that knows wins."""
@@ -88,7 +105,10 @@ BILLS: Mapping[str, Callable[..., tuple[Bill, ...]]] = {
 """How a bill is read, by who made it: of a provider, or from files."""
 
 ACTUATORS: Mapping[str, Callable[[], Actuator]] = {
+    "aws_asg": AwsAsgActuator,
     "dry_run": DryRunActuator,
+    "external": ExternalActuator,
+    "kubernetes": KubernetesActuator,
     "process": ProcessActuator,
     "systemd": SystemdActuator,
 }
@@ -127,6 +147,7 @@ def plan_of(settings: Settings, policies: Mapping[str, ServicePolicy]) -> Plan:
         interval_s=settings.interval_s,
         rate_window_s=settings.rate_window_s,
         cached_token_weight=settings.account.cached_token_weight,
+        safety=settings.safety,
     )
 
 
@@ -137,6 +158,8 @@ class Built:
     daemon: Daemon
     dispatcher: Dispatcher
     accounting: Accounting
+    external: ExternalActuator
+    aws: Aws
 
 
 @contextmanager
@@ -146,51 +169,125 @@ def built(
     clock: Clock = utc_now,
     actuators: Mapping[str, Actuator] | None = None,
     reload: Callable[[], Settings] | None = None,
+    stands_by: bool = False,
 ) -> Iterator[Built]:
     """The daemon for ``settings``, closed at the end. Raises ConfigError, LedgerError.
 
     actuators   in place of those of the same name: the demo brings its own
     reload      reads the settings again; its ConfigError leaves everything as it is
+    stands_by   as one of several, where the fleet file says how they agree; else the only one, or none
     """
-    available = {name: make() for name, make in ACTUATORS.items()} | dict(actuators or {})
+    external = ExternalActuator(lambda: accounting.settings.mode is Mode.ACT)
+    clusters, aws = Clusters(), Aws()
+    available: dict[str, Actuator] = {external.name: external, **(actuators or {})}
     policies = policies_of(settings)
-    plan = _runnable(plan_of(settings, policies), available, settings)
+    plan = _runnable(plan_of(settings, policies), {*ACTUATORS, *available}, settings)
     ledger = Ledger.open(settings.ledger_url, settings.fleet_name)
     try:
-        ledger.claim()
-        _owned(ledger, settings, clock())
+        electing = settings.electing if stands_by else None
+        leadership = elected(settings, electing, ledger, clock) if electing is not None else alone(ledger, clock)
         dispatcher = Dispatcher({name: CHANNELS[name](settings) for name in settings.channels})
-        accounting = Accounting(settings, policies, TABLES, dispatcher.post)
+        post = _while_leading(leadership, dispatcher.post)
+        accounting = Accounting(settings, policies, _tables(clusters, aws), post)
     except PennyweightError:
         ledger.close()
         raise
-    shell = LiveShell(
-        settings.fleet,
-        observer=_observer(settings),
-        pricing=accounting.pricing,
-        actuators=available,
-        ledger=ledger,
-        dispatcher=dispatcher,
-        guards=accounting.accountant.guards,
-    )
 
-    jobs = _Jobs(settings, available, ledger, accounting, shell, clock, reload)
+    shell = _shells(ledger, dispatcher, accounting, clusters, aws, available, clock)
+    jobs = _Jobs(settings, {*ACTUATORS, *available}, ledger, accounting, clock, reload)
+    terms = Terms(
+        leadership,
+        shell=shell,
+        own=lambda now: _owned(ledger, accounting.settings, now),
+        history=jobs.history,
+        rest=accounting.rest,
+    )
     try:
+        # Alone, all that may be wrong is told at once; of several, whoever leads will find out.
+        only = leadership if isinstance(leadership, Sole) else None
+        begun, running = (None, Running()) if only is None else terms.begin(only.epoch, clock())
         daemon = Daemon(
-            shell,
+            begun,
             plan,
-            shell.restore(clock(), jobs.history),
+            running,
             clock=clock,
-            reload=None if reload is None else jobs.reloaded,
+            reload=None if reload is None else lambda: jobs.reloaded(terms.shell),
             prune=jobs.prune,
             account=accounting.accountant.step,
+            terms=None if only is not None else terms,
         )
         daemon.on_stop(accounting.accountant.stop)
         accounting.watch(daemon.latest)
-        yield Built(daemon=daemon, dispatcher=dispatcher, accounting=accounting)
+        if isinstance(leadership, Elected):
+            leadership.start()
+        yield Built(daemon=daemon, dispatcher=dispatcher, accounting=accounting, external=external, aws=aws)
     finally:
+        leadership.release()
         accounting.close()
-        shell.close()
+        terms.end()
+        clusters.close()
+        dispatcher.close()
+        ledger.close()
+
+
+def _shells(
+    ledger: Ledger,
+    dispatcher: Dispatcher,
+    accounting: Accounting,
+    clusters: Clusters,
+    aws: Aws,
+    available: Mapping[str, Actuator],
+    clock: Clock,
+) -> Callable[[Tenure], LiveShell]:
+    """Makes the shell of a term of leading, by the settings that hold then."""
+
+    def shell(tenure: Tenure) -> LiveShell:
+        now, groups = accounting.settings, GroupBook(aws)
+        asg = AwsAsgActuator(aws, groups)
+        live = LiveShell(
+            now.fleet,
+            observer=_observer(now, clusters, groups),
+            pricing=accounting.pricing,
+            actuators=_actuators({asg.name: asg, **available}, clusters),
+            ledger=ledger,
+            dispatcher=dispatcher,
+            tenure=tenure,
+            guards=accounting.accountant.guards,
+        )
+        live.acting_while(lambda: accounting.settings.mode is Mode.ACT)
+        live.stopped_by(stop_file(lambda: accounting.settings.stop_file))
+        return live.heeding(listening(now.announcers, clock, aws))
+
+    return shell
+
+
+def _tables(clusters: Clusters, aws: Aws) -> Tables:
+    """The accounts see the clusters that everything else sees, and ask AWS as everything else does."""
+    quoters: Mapping[str, Callable[[], Quoter]] = {
+        "aws_on_demand": lambda: AwsOnDemand(clients("pricing", aws)),
+        "aws_spot": lambda: AwsSpot(clients("ec2", aws)),
+    }
+    return replace(TABLES, prices={**PRICES, "llmd": lambda: LlmdCost(clusters)}, quoters={**QUOTERS, **quoters})
+
+
+def _actuators(given: Mapping[str, Actuator], clusters: Clusters) -> dict[str, Actuator]:
+    """New ones for a term, which watch what discovery watches, and those that outlive it."""
+
+    def kubernetes() -> Actuator:
+        return KubernetesActuator(clusters.of)
+
+    makers = {**ACTUATORS, KubernetesActuator.name: kubernetes}
+    return {name: make() for name, make in makers.items() if name not in given} | dict(given)
+
+
+def _while_leading(leadership: Leadership, post: Post) -> Post:
+    """Of a round that goes on when another daemon leads already, nobody is told: that one tells the same."""
+
+    def posted(alerts: Sequence[Alert]) -> None:
+        if leadership.held() is not None:
+            post(alerts)
+
+    return posted
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,24 +295,28 @@ class _Jobs:
     """What a daemon calls beside its passes. ``settings``: those that it started with."""
 
     settings: Settings
-    available: Mapping[str, Actuator]
+    available: Collection[str]
     ledger: Ledger
     accounting: Accounting
-    shell: LiveShell
     clock: Clock
     reload: Callable[[], Settings] | None
 
-    def reloaded(self) -> Plan:
-        """What to go on with, all of it checked before any of it is taken. Raises ConfigError."""
+    def reloaded(self, shell: LiveShell | None) -> Plan:
+        """What to go on with, all of it checked before any of it is taken. Raises ConfigError.
+
+        Without a ``shell`` the daemon stands by: whose the services are it says when it leads.
+        """
         assert self.reload is not None
         fresh = self.reload()
         policies = policies_of(fresh)
         plan = _runnable(plan_of(fresh, policies), self.available, fresh)
         if fresh.fleet_name != self.settings.fleet_name:
             raise ConfigError([Problem(str(fresh.file), 0, 0, "fleet", "a fleet takes another name at a restart")])
-        _owned(self.ledger, fresh, self.clock())
+        if shell is not None:
+            _owned(self.ledger, fresh, self.clock())
         self.accounting.reload(fresh, policies)
-        self.shell.reload(fresh.fleet, self.accounting.pricing)
+        if shell is not None:
+            shell.reload(fresh.fleet, self.accounting.pricing)
         return plan
 
     def prune(self, now: datetime) -> None:
@@ -231,7 +332,7 @@ class _Jobs:
         return [nan if one.arrivals_per_s is None else one.arrivals_per_s for one in minutes]
 
 
-def _runnable(plan: Plan, available: Mapping[str, Actuator], settings: Settings) -> Plan:
+def _runnable(plan: Plan, available: Collection[str], settings: Settings) -> Plan:
     """``plan``, or a ConfigError: the demo's own actuator may be named only in the demo's files."""
     problems = [
         Problem(str(settings.file), 0, 0, f"services.{one.service}.variants.{one.name}.actuator", message)
@@ -259,7 +360,7 @@ def _whose(fleet: str) -> str:
     return f"the running daemon of {told}"
 
 
-def _observer(settings: Settings) -> FleetObserver:
+def _observer(settings: Settings, clusters: Clusters, groups: GroupBook) -> FleetObserver:
     limits = ScrapeLimits(
         deadline_s=settings.scrape_deadline_s,
         target_timeout_s=settings.scrape_target_timeout_s,
@@ -267,4 +368,6 @@ def _observer(settings: Settings) -> FleetObserver:
         max_series=settings.scrape_max_series,
     )
     nvml = NvmlSource(nvml_library.load, socket.gethostname())
-    return FleetObserver(settings.fleet, Scraper(limits), nvml=nvml, deadline_s=settings.scrape_deadline_s)
+    discoverer = Discoverer(groups=AwsAsgSource(groups), pods=PodDiscovery(clusters))
+    deadline_s = settings.scrape_deadline_s
+    return FleetObserver(settings.fleet, Scraper(limits), nvml=nvml, discoverer=discoverer, deadline_s=deadline_s)

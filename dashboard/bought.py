@@ -118,7 +118,7 @@ def _saved(one: Costs) -> Cell:
 def commitment_row(one: CommitmentUse) -> list[Cell]:
     used = one.used_nanousd / one.amortised_nanousd if one.amortised_nanousd else None
     return [
-        Cell(text=one.name or one.id, sub=KINDS[one.kind], kind="pw-tight"),
+        Cell(text=one.id, sub=KINDS[one.kind], kind="pw-tight"),
         Cell(text=money(one.amortised_nanousd), kind="pw-num"),
         Cell(text=percent(used) if used is not None else "-", kind="pw-num"),
         Cell(text=money(one.unused_nanousd), tag="warn" if one.unused_nanousd > 0 else "", kind="pw-num"),

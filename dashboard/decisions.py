@@ -89,6 +89,8 @@ def _row(one: RecordedDecision) -> list[Cell]:
 def _change(made: Decision) -> Cell:
     if made.holds:
         return Cell(text=f"hold at {made.current}", tag="quiet", kind="pw-tight")
+    if made.change:
+        return Cell(text=f"⟳ {made.change}", tag="busy", sub=f"{made.current} replicas", kind="pw-tight")
     arrow, tone = ("▲", "busy") if made.desired > made.current else ("▼", "good")
     removed = f"removes {', '.join(made.victims)}" if made.victims else ""
     return Cell(text=f"{arrow} {made.current} → {made.desired}", tag=tone, sub=removed, kind="pw-tight")

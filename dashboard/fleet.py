@@ -267,7 +267,8 @@ def _decision_cell(one: RecordedDecision | None) -> Cell:
     if one is None:
         return Cell(text="none yet", kind="pw-wide")
     made = one.decision
-    change = f"hold at {made.current}" if made.holds else f"{made.verb} {made.current} → {made.desired}"
+    moved = f"{made.verb} to {made.change}" if made.change else f"{made.verb} {made.current} → {made.desired}"
+    change = f"hold at {made.current}" if made.holds else moved
     return Cell(
         text=f"{change} ({words(made.because)})",
         sub=f"{made.detail}; {short_moment(made.at)} UTC",

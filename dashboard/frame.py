@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
 import streamlit as st
 
 from controller.errors import LedgerError
+from controller.facts.safety import Stop
 from controller.ledger.read import LedgerReader
 from dashboard import look
 from dashboard.clock import Clock, clock
@@ -47,9 +48,20 @@ def framed(title: str, body: Body) -> None:
         st.html(look.when(time.shown))
         if time.warning:
             st.html(look.note("Stale.", time.warning, "warn"))
+        if banner := stopped(reader.stops(), time.now):
+            st.html(banner)
         body(reader, time)
     except LedgerError as error:
         _nothing(f"The ledger could not be read: {error}.")
+
+
+def stopped(stops: Sequence[Stop], now: datetime) -> str:
+    """A loud note for each stop that is on: who, since when, why, and what lifts it. On every page."""
+    return "".join(
+        look.note("STOPPED.", f"{one}. Nothing of it is touched; lifted by: {one.lift}", "bad")
+        for one in stops
+        if one.holds(now)
+    )
 
 
 def ledger_url() -> str:

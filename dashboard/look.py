@@ -48,6 +48,12 @@ h2, h3 {{ font-size: 1.02rem !important; font-weight: 600 !important; padding: .
 .pw-table .pw-wide {{ min-width: 19rem; }}
 .pw-table .pw-mid {{ min-width: 10.5rem; }}
 .pw-table .pw-tight {{ white-space: nowrap; }}
+@media (max-width: 1000px) {{
+  .pw-table th, .pw-table td {{ padding-left: .45rem; padding-right: .45rem; }}
+  .pw-table th, .pw-table th.pw-num, .pw-table .pw-sub {{ white-space: normal; }}
+  .pw-table .pw-wide {{ min-width: 11rem; }}
+  .pw-table .pw-mid {{ min-width: 7rem; }}
+}}
 .pw-table a {{ color: {BLUE}; text-decoration: none; font-weight: 600; }}
 .pw-unknown {{ color: {GAP}; font-style: italic; font-weight: 400; font-size: .95em; border-bottom: 1px dotted {GAP};
   cursor: help; }}

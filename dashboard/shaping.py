@@ -99,7 +99,7 @@ def bands(gaps: Iterable[Gap], start: datetime, end: datetime) -> list[Band]:
 
 def marks(decisions: Iterable[RecordedDecision]) -> list[Mark]:
     """The decisions that moved something, oldest first, each with its full sentence."""
-    moved = [one.decision for one in decisions if not one.decision.holds]
+    moved = [one.decision for one in decisions if one.decision.moves]
     return [Mark(at=one.at, up=one.desired > one.current, sentence=str(one)) for one in reversed(moved)]
 
 

@@ -15,6 +15,7 @@ from controller.observe.engines import ADAPTERS
 from controller.quantities import duration_s, duration_text
 from controller.serve.account_metrics import ACCOUNT_METRICS
 from controller.serve.names import ESTIMATES, OTHERS
+from controller.serve.wanted import EXTERNAL_METRICS
 from controller.settings.shapes import FleetShape
 
 HERE = Path(__file__).parent
@@ -27,7 +28,7 @@ def exported() -> Iterator[str]:
     yield "|---|---|"
     for metric in ESTIMATES:
         yield f"| `{metric.name}` | {metric.help} By service and variant. |"
-    for name, text in (*OTHERS.items(), *ACCOUNT_METRICS.items()):
+    for name, text in (*OTHERS.items(), *EXTERNAL_METRICS.items(), *ACCOUNT_METRICS.items()):
         yield f"| `{name}` | {text} |"
 
 

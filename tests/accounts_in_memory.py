@@ -240,7 +240,6 @@ def _tokens(whole: Tokens, place: int) -> Tokens:
 
 RI = CommitmentUse(
     id="ri-0abc",
-    name="two p5 for a day",
     kind=CommitmentKind.RESERVED_INSTANCE,
     start=MIDNIGHT,
     end=MIDNIGHT + 24 * HOUR,
@@ -251,8 +250,8 @@ RI = CommitmentUse(
     covered_on_demand_nanousd=24 * 11_000_000_000,
     eligible_on_demand_nanousd=24 * 24_765_432_101,
 )
-BLOCK = replace(RI, id="cr-0def", name="block of November", kind=CommitmentKind.CAPACITY_BLOCK)
-PLAN = replace(RI, id="sp-0fff", name="compute plan", kind=CommitmentKind.SAVINGS_PLAN)
+BLOCK = replace(RI, id="cr-0def", kind=CommitmentKind.CAPACITY_BLOCK)
+PLAN = replace(RI, id="sp-0fff", kind=CommitmentKind.SAVINGS_PLAN)
 
 
 def hour_of_seats(start: datetime, scale: int = 1) -> list[SeatRow]:

@@ -188,7 +188,6 @@ def _line(bought: Bought, seat: SeatRow, who: Identity, amounts: tuple[int, ...]
 
 COMMITTED = CommitmentUse(
     id="ri-0abc",
-    name="twelve p5 for a year",
     kind=CommitmentKind.RESERVED_INSTANCE,
     start=datetime(2026, 3, 1, tzinfo=UTC),
     end=datetime(2027, 3, 1, tzinfo=UTC),
@@ -201,7 +200,6 @@ COMMITTED = CommitmentUse(
 )
 LOSING = {
     "id": "cr-0def",
-    "name": "block of November",
     "kind": CommitmentKind.CAPACITY_BLOCK,
     "amortised_nanousd": nanousd(6_000.0),
     "used_nanousd": nanousd(2_400.0),

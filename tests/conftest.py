@@ -31,6 +31,7 @@ from controller.facts.readings import (
     ReplicaState,
     Target,
 )
+from controller.facts.safety import Stop
 from controller.facts.slo import Slo
 from controller.loop import Plan
 
@@ -47,6 +48,7 @@ class World:
     replicas: int = 2
     paused: dict[str, Pause] = field(default_factory=dict)
     guarded: dict[str, tuple[Guard, ...]] = field(default_factory=dict)
+    stopped: tuple[Stop, ...] = ()
     ledger_down: bool = False
     outcomes_down: bool = False
     actuator_breaks: Exception | None = None
@@ -92,6 +94,10 @@ class World:
 
     def pauses(self) -> dict[str, Pause]:
         return self.paused
+
+    def stops(self, now: datetime) -> tuple[Stop, ...]:
+        del now
+        return self.stopped
 
     def guards(self) -> dict[str, tuple[Guard, ...]]:
         return self.guarded

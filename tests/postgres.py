@@ -33,6 +33,8 @@ def postgres_server() -> Iterator[str]:
         socket_folder = str(server.get_postmaster_info().socket_dir)
         with psycopg.connect(host=socket_folder, user="postgres", autocommit=True) as connection:
             connection.execute("ALTER SYSTEM SET fsync = off")  # nobody needs these databases after a power cut
+            connection.execute("ALTER SYSTEM SET autovacuum = off")  # nor long enough to be cleaned
+            connection.execute("ALTER SYSTEM SET max_wal_size = '8GB'")  # no checkpoint in between
             connection.execute("SELECT pg_reload_conf()")
         yield socket_folder
         server.cleanup()

@@ -16,7 +16,10 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 SHARED = {
     "prices": {"source", "resolve", "aws", "listed", "pricing", "quotes"},
-    "act": {"actuator", "life", "probe", "records", "targets"},
+    "act": {
+        *("actuator", "aws_asg_life", "aws_asg_roll", "gate", "life", "probe", "records", "targets"),
+        *(f"kubernetes_{part}" for part in ("count", "keep", "look", "pods", "rollout")),
+    },
     "notify": {"channel", "dispatch"},
     "prices/bills": {"rows"},
     "usage": {

@@ -16,8 +16,9 @@ from controller.facts.missing import Missing
 class Alarm:
     """What was looked at. ``service`` "": it is about the accounts as a whole.
 
-    holds     Missing: cannot be known now, so nothing changes
-    summary   in words, with the numbers
+    holds        Missing: cannot be known now, so nothing changes
+    summary      in words, with the numbers
+    told_since   a process before this one told that it holds, since then: its end is told too. None: nobody did
     """
 
     service: str
@@ -26,6 +27,7 @@ class Alarm:
     summary: str
     do: str
     severity: str = "warning"
+    told_since: datetime | None = None
 
 
 WHOLE = "accounts"
@@ -50,9 +52,9 @@ class Alarms:
     def _one(self, alarm: Alarm, channels: tuple[str, ...], now: datetime) -> Alert | None:
         service = alarm.service or WHOLE
         before = self._states.get((service, alarm.name))
-        if before is None and alarm.holds is not True:
+        if before is None and alarm.holds is not True and alarm.told_since is None:
             return None
-        before = before or AlertState(service=service, name=alarm.name, phase=AlertPhase.INACTIVE, since=now)
+        before = before or _before(alarm, service, now)
         rule = AlertRule(
             name=alarm.name,
             condition=Always(alarm.name),
@@ -63,3 +65,10 @@ class Alarms:
         step = stepped(rule, before, alarm.holds, {}, now, alarm.summary)
         self._states[service, alarm.name] = step.state
         return step.message
+
+
+def _before(alarm: Alarm, service: str, now: datetime) -> AlertState:
+    """What was told of it before this process. What holds still is told again, so that only its end counts."""
+    if alarm.told_since is None or alarm.holds is True:
+        return AlertState(service=service, name=alarm.name, phase=AlertPhase.INACTIVE, since=now)
+    return AlertState(service=service, name=alarm.name, phase=AlertPhase.FIRING, since=alarm.told_since, last_sent=now)

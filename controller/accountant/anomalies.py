@@ -27,6 +27,7 @@ class AnomalyWatch:
         self._reader = reader
         self._store = store
         self._watches: dict[str, Watch] | None = None
+        self._found_open: dict[str, datetime] = {}
 
     @property
     def open(self) -> tuple[Anomaly, ...]:
@@ -49,16 +50,18 @@ class AnomalyWatch:
             changed += news
         self._store.keep_anomalies(changed)
         self._watches = watches
-        return tuple(_alarm(service, watches[service], now) for service in duties.services if service in watches)
+        return tuple(
+            replace(_alarm(service, watches[service], now), told_since=self._found_open.get(service))
+            for service in duties.services
+            if service in watches
+        )
 
     def _begun(self, services: Sequence[str]) -> dict[str, Watch]:
         """Where the process before stopped: an anomaly that is open goes on. Those of other fleets are theirs."""
         mine = {_scope(service): service for service in services}
-        return {
-            mine[one.scope]: Watch(scope=one.scope, last=one.last, open=one)
-            for one in self._store.open_anomalies()
-            if one.scope in mine
-        }
+        kept = [one for one in self._store.open_anomalies() if one.scope in mine]
+        self._found_open = {mine[one.scope]: one.began for one in kept}
+        return {mine[one.scope]: Watch(scope=one.scope, last=one.last, open=one) for one in kept}
 
     def _explained(self, one: Anomaly, like: Sequence[Sequence[datetime]], service: str) -> Anomaly:
         """Against the same hours of the weeks (or days) that its first hour is held against."""

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import TypeVar
 
 from controller.accountant.alarms import Alarm, Alarms
+from controller.accountant.alike import Differing, alike_alarm, of_sums
 from controller.accountant.anomalies import AnomalyWatch
 from controller.accountant.budgets import BudgetsSeen, budgets_seen
 from controller.accountant.protocols import Asked, Books, Duties, Intake, Known, Post, Source
@@ -102,7 +103,9 @@ class Accountant:
         for quoter, offers in duties.asked:
             self._tried(problems, f"prices of {quoter.name}", partial(_ask, quoter, offers, now))
         self._tried(problems, "the history of prices", partial(duties.applied, now))
-        settled = self._tried(problems, "settling hours", lambda: self._settle(now))
+        differing = self._tried(problems, "comparing the fleets", duties.differing)
+        alarms += [alike_alarm(differing)] if differing is not None else []
+        settled = self._tried(problems, "settling hours", lambda: self._settle(differing or {}, now))
         known = self._tried(problems, "how far the accounts are", self._books.known)
         alarms += standing_alarms(duties, known, settled or (), now)
         alarms += self._tried(problems, "prices", lambda: price_alarms(duties, now)) or ()
@@ -143,6 +146,9 @@ class Accountant:
         intake = self._books.intake
         if intake is None:
             return
+        if self._tried(problems, f"usage source {source.name}", lambda: duties.reads(source.name)) is False:
+            self._memory.read_at[source.name], self._memory.failed[source.name] = now, ""  # whoever reads it tells
+            return
         before = len(problems)
         ended = self._tried(problems, f"usage source {source.name}", lambda: self._read(source, intake, duties, now))
         self._memory.failed[source.name] = problems[-1] if len(problems) > before else ""
@@ -166,8 +172,10 @@ class Accountant:
         intake.keep_mark(source.name, quiet if mark.at is None else max(mark.at, quiet), mark.id, now)
         return True
 
-    def _settle(self, now: datetime) -> tuple[str, ...]:
+    def _settle(self, differing: Differing, now: datetime) -> tuple[str, ...]:
         """In words, the hours that could not be settled."""
+        if wrong := of_sums(differing):
+            return (wrong,)
         done = self._books.settler.settle(now)
         if done.corrected:
             self._series.forget()

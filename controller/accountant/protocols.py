@@ -115,9 +115,11 @@ class Books:
 class Duties:
     """What the fleet file and the policies ask for: all that a reload may replace.
 
+    reads               (name) -> whether this daemon reads the source of that name now: of all that name it, one does
     asked               who is asked for prices, and for which offers
     budgets             of the fleet file and of the policies
     applied             (now): the prices in force go into the ledger's history
+    differing           () -> by other fleet on the ledger, the keys of account: of which its file says something else
     unpriced            (now) -> by service, why some of its capacity has no price
     minimums            (now) -> by service, what its minimum of replicas costs, in nanodollars an hour
     unattributed_ratio  more of a service's work without a record is alerted; None: nobody sends records
@@ -126,9 +128,11 @@ class Duties:
 
     services: Sequence[str]
     sources: Sequence[Source] = ()
+    reads: Callable[[str], bool] = field(default=lambda _name: True)
     asked: Sequence[tuple[Asked, Sequence[str]]] = ()
     budgets: Sequence[Budget] = ()
     applied: Callable[[datetime], object] = field(default=lambda _now: None)
+    differing: Callable[[], Mapping[str, Sequence[str]]] = field(default=dict)
     unpriced: Callable[[datetime], Mapping[str, str]] = field(default=lambda _now: {})
     minimums: Callable[[datetime], Mapping[str, int]] = field(default=lambda _now: {})
     settle_after: timedelta = timedelta(hours=2)

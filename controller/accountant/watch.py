@@ -47,7 +47,9 @@ def _unattributed(service: str, limit: float, window: Window, nobody: int, whole
         service=service,
         name="unattributed",
         holds=ratio if isinstance(ratio, Missing) else ratio > limit,
-        summary=f"no usage record explains {share:.1%} of the work of {service} from {hours}; {limit:.1%} is told",
+        summary=f"no usage record explains {share:.1%} of the work of {service} from {hours}; {limit:.1%} may be so"
+        if share > limit
+        else f"{1 - share:.1%} of the work of {service} from {hours} has a usage record",
         do="See which gateway or engine sends no records, or whether its clock is wrong; they count up to 3 days late.",
     )
 
@@ -99,8 +101,9 @@ def standing_alarms(duties: Duties, known: Known | None, problems: Sequence[str]
             service="",
             name="settle_late",
             holds=now >= due,
-            summary=f"hours are settled up to {through:%Y-%m-%d %H:%M} UTC only",
-            do="The log says why; `pennyweight ledger verify` shows what does not add up.",
+            summary=f"hours are settled up to {through:%Y-%m-%d %H:%M} UTC" + (" only" if now >= due else " again"),
+            do="After a stop, half a day is caught up with in each round of five minutes. If it stays where it is, the "
+            "log says why; `pennyweight ledger verify` shows what does not add up.",
         )
     wrong = Alarm(
         service="",

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from controller.facts.changes import Change
 from controller.facts.decisions import Decision, Outcome
 from controller.facts.fleet import Variant
+from controller.facts.interruptions import Notice
 from controller.facts.missing import Missing
-from controller.facts.readings import ReplicaState
+from controller.facts.readings import ReplicaState, Target
 
 
 class Actuator(Protocol):
@@ -28,3 +31,53 @@ class Actuator(Protocol):
 
     def close(self) -> None:
         """Let go. Engines keep running; the next daemon adopts them."""
+
+
+@runtime_checkable
+class CountsTargets(Protocol):
+    """An actuator with nothing of its own to look at: what discovery finds are its replicas."""
+
+    def resume(self, left: Mapping[tuple[str, str], int], now: datetime) -> None:
+        """At the start: how many of each (service, variant) the ledger says that we left; all else is forgotten."""
+
+    def counted(
+        self, variant: Variant, targets: Sequence[Target], problems: Sequence[Missing], now: datetime
+    ) -> tuple[ReplicaState, ...] | Missing:
+        """In place of ``replicas``, which comes before discovery. ``problems``: what discovery could not see."""
+
+
+Acts = Callable[[str], bool]
+"""Whether anything of a service may be touched now: the mode is act, nobody stopped it, and this daemon leads. Read
+anew each time, so it is asked only where there is something to do."""
+
+
+def always(service: str) -> bool:
+    """Nothing speaks against it: for who has nobody to ask."""
+    del service
+    return True
+
+
+@runtime_checkable
+class Heeding(Protocol):
+    """An actuator whose ``replicas`` takes steps of its own. It asks before each; while the answer is no it only looks
+    and tells, and what had begun waits where it is."""
+
+    def heed(self, acts: Acts) -> None:
+        """Ask ``acts`` from now on."""
+
+
+@runtime_checkable
+class Changing(Protocol):
+    """An actuator that can start a variant's engines otherwise: ``apply`` begins it for a decision with a ``change``,
+    and ``replicas`` sees it through or takes it back."""
+
+    def change(self, variant: Variant) -> Change | None:
+        """What its engines are to be started with instead, as of the last ``replicas``; None: as they are."""
+
+
+@runtime_checkable
+class Warned(Protocol):
+    """An actuator that drains by itself what lies on a machine that ends, and tells it as draining from then on."""
+
+    def warn(self, notices: Mapping[str, Notice]) -> None:
+        """What is announced now, by node; before each pass's ``replicas``. What is announced no more is over."""

@@ -14,17 +14,19 @@ import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
+from controller.act.actuator import Acts, always
 from controller.act.probe import ask_all, healthy, idle
 from controller.act.records import ALIVE, PHASES, Record, Records, Stage
 from controller.act.targets import publish
 from controller.errors import ActError, StaleActError
 from controller.facts.decisions import Decision, Outcome, OutcomeKind
 from controller.facts.fleet import Variant
+from controller.facts.interruptions import LOCAL, Notice
 from controller.facts.missing import Missing
 from controller.facts.readings import ReplicaState
 
@@ -33,6 +35,11 @@ log = logging.getLogger(__name__)
 UNSEEN_S = 30.0
 """An intended start that is not found may still appear: a daemon that is killed while it starts a process leaves a
 child that does not carry its name yet. Until then it counts as starting. A guess: on a busy host it took under 1 s."""
+
+
+LAST_STEPS = timedelta(seconds=30)
+"""Before the machine ends, whoever drains is stopped in good order, whatever still runs on it: its last counters are
+read, and its engine ends before the machine does. A guess: two passes at the usual interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +113,17 @@ class LivingActuator:
         self.name = name
         self._runner = runner
         self._searched: set[tuple[str, str]] = set()
+        self._notice: Notice | None = None
+        self._acts: Acts = always
         self._lock = Lock()
+
+    def heed(self, acts: Acts) -> None:
+        """Ask before ``replicas`` sends away or ends anybody."""
+        self._acts = acts
+
+    def warn(self, notices: Mapping[str, Notice]) -> None:
+        """Replicas lie on this machine: when it ends, all of them drain, and nothing more is started on it."""
+        self._notice = notices.get(LOCAL)
 
     def replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
         """What exists, each moved one step on. A failed replica is told once."""
@@ -115,11 +132,14 @@ class LivingActuator:
             found = self._found(runner, variant, now)
             if isinstance(found, Missing):
                 return found
-            records, runs = found
+            records, runs = dict(found[0]), found[1]
             told = {slot for slot, record in records.items() if record.stage is Stage.FAILED}
-            moved = _moved(runner, records, runs, now)
+            if self._notice is not None and self._notice.ends and self._acts(variant.service):
+                records = _leaving_with(self._notice, runner, records, now)
+            touch = _Touch(runner, lambda: self._acts(variant.service))
+            moved = _moved(touch, records, runs, now, _end(self._notice))
             publish(runner.targets_file, moved.values())
-            return tuple(_state(record, now) for slot, record in moved.items() if slot not in told)
+            return tuple(_state(record, now, self._notice) for slot, record in moved.items() if slot not in told)
 
     def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
         """Start or drain as many as the decision says."""
@@ -140,6 +160,7 @@ class LivingActuator:
                 where = f"{decision.service}/{decision.variant}"
                 raise StaleActError(where=where, expected=decision.current, found=len(counted))
             if decision.desired > decision.current:
+                _refuse_ending(self._notice, decision)
                 said = _grow(runner, variant, records, decision, now)
             else:
                 said = _shrink(runner, counted, decision, now)
@@ -186,7 +207,7 @@ def _new(runner: Runner, variant: Variant, slot: int, run: Run, now: datetime) -
     )
 
 
-def _state(record: Record, now: datetime) -> ReplicaState:
+def _state(record: Record, now: datetime, notice: Notice | None) -> ReplicaState:
     return ReplicaState(
         replica=record.replica,
         variant=record.variant,
@@ -195,6 +216,8 @@ def _state(record: Record, now: datetime) -> ReplicaState:
         url=record.url,
         detail=record.detail,
         unused_until=_unused_until(record, now),
+        node=LOCAL,
+        notice=notice,
     )
 
 
@@ -208,8 +231,33 @@ def _unused_until(record: Record, now: datetime) -> datetime | None:
 # --- one step -------------------------------------------------------------------------------------------------------
 
 
-def _moved(runner: Runner, records: Mapping[int, Record], runs: Mapping[int, Run], now: datetime) -> dict[int, Record]:
-    """The records that are left after one step, each already written."""
+@dataclass(frozen=True, slots=True)
+class _Touch:
+    """What ends replicas, while it may: that is asked at the moment of it, and where it may not nothing is ended."""
+
+    runner: Runner
+    acts: Callable[[], bool]
+
+    def stop(self, record: Record) -> bool:
+        """Whether it was asked to end."""
+        may = self.acts()
+        if may:
+            self.runner.stop(record)
+        return may
+
+    def kill(self, record: Record) -> bool:
+        """Whether nothing is left of it."""
+        may = self.acts()
+        if may:
+            self.runner.kill(record)
+        return may
+
+
+def _moved(
+    touch: _Touch, records: Mapping[int, Record], runs: Mapping[int, Run], now: datetime, end: datetime | None
+) -> dict[int, Record]:
+    """The records that are left after one step, each already written. ``end``: of this machine."""
+    runner = touch.runner
     asked = [record for slot, record in records.items() if slot in runs and runs[slot].alive]
     starting = [record for record in asked if record.stage is Stage.STARTING]
     draining = [record for record in asked if record.stage is Stage.DRAINING]
@@ -217,7 +265,8 @@ def _moved(runner: Runner, records: Mapping[int, Record], runs: Mapping[int, Run
     answers |= ask_all(draining, lambda record: idle(record.url))
     left = {}
     for slot, record in records.items():
-        after = _step(runner, record, runs.get(slot), answers.get(slot, False), now)
+        over = record.stage is Stage.DRAINING and end is not None and now >= end - LAST_STEPS
+        after = _step(touch, record, runs.get(slot), answers.get(slot, False) or over, now)
         if after is None:
             runner.records.remove(record)
             continue
@@ -228,7 +277,7 @@ def _moved(runner: Runner, records: Mapping[int, Record], runs: Mapping[int, Run
     return left
 
 
-def _step(runner: Runner, record: Record, run: Run | None, answer: bool, now: datetime) -> Record | None:
+def _step(touch: _Touch, record: Record, run: Run | None, answer: bool, now: datetime) -> Record | None:
     """``record`` one step on; None when nothing is left of it. ``answer``: healthy, or idle, by stage."""
     if run is None and not record.run and _waited_s(record, now) < UNSEEN_S:
         return record
@@ -236,59 +285,59 @@ def _step(runner: Runner, record: Record, run: Run | None, answer: bool, now: da
         return None  # it was intended, and never started; or somebody else ended it and wants it so
     if run.gone and record.stage not in ALIVE:
         return None
-    return STEPS[record.stage](runner, record, run, answer, now)
+    return STEPS[record.stage](touch, record, run, answer, now)
 
 
-def _starting(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record | None:
+def _starting(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record | None:
     if not run.alive:
-        return _ended(runner, record, run, now)
+        return _ended(touch, record, run, now)
     if answer:
         return record.to(Stage.READY, now)
-    if _waited_s(record, now) > runner.timeouts.start_s:
-        runner.kill(record)
-        why = f"not healthy within {runner.timeouts.start_s:g} s"
+    start_s = touch.runner.timeouts.start_s
+    if _waited_s(record, now) > start_s and touch.kill(record):
+        why = f"not healthy within {start_s:g} s"
         return record.to(Stage.FAILED, now, "; ".join(part for part in (why, run.said) if part))
     return record
 
 
-def _ready(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record | None:
+def _ready(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record | None:
     del answer
-    return record if run.alive else _ended(runner, record, run, now)
+    return record if run.alive else _ended(touch, record, run, now)
 
 
-def _ended(runner: Runner, record: Record, run: Run, now: datetime) -> Record | None:
-    runner.kill(record)  # whatever it left behind
+def _ended(touch: _Touch, record: Record, run: Run, now: datetime) -> Record | None:
+    touch.kill(record)  # whatever it left behind; what may not be ended now goes when it is found failed
     return record.to(Stage.FAILED, now, run.said) if run.failed else None
 
 
-def _draining(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record:
+def _draining(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record:
     if answer or not run.alive:
         return record.to(Stage.DRAINED, now)
-    if _waited_s(record, now) > runner.timeouts.drain_s:
-        return record.to(Stage.DRAINED, now, f"requests still ran after {runner.timeouts.drain_s:g} s")
+    drain_s = touch.runner.timeouts.drain_s
+    if _waited_s(record, now) > drain_s:
+        return record.to(Stage.DRAINED, now, f"requests still ran after {drain_s:g} s")
     return record
 
 
-def _drained(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record:
+def _drained(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record:
     del run, answer
-    runner.stop(record)
-    return record.to(Stage.STOPPING, now)
+    return record.to(Stage.STOPPING, now) if touch.stop(record) else record
 
 
-def _stopping(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record:
+def _stopping(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record:
     del run, answer
-    if _waited_s(record, now) > runner.timeouts.stop_s:
-        runner.kill(record)
+    if _waited_s(record, now) > touch.runner.timeouts.stop_s:
+        touch.kill(record)
     return record
 
 
-def _failed(runner: Runner, record: Record, run: Run, answer: bool, now: datetime) -> Record:
+def _failed(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record:
     del run, answer, now
-    runner.kill(record)
+    touch.kill(record)
     return record
 
 
-STEPS: Mapping[Stage, Callable[[Runner, Record, Run, bool, datetime], Record | None]] = {
+STEPS: Mapping[Stage, Callable[[_Touch, Record, Run, bool, datetime], Record | None]] = {
     Stage.STARTING: _starting,
     Stage.READY: _ready,
     Stage.DRAINING: _draining,
@@ -300,6 +349,33 @@ STEPS: Mapping[Stage, Callable[[Runner, Record, Run, bool, datetime], Record | N
 
 def _waited_s(record: Record, now: datetime) -> float:
     return (now - record.since).total_seconds()
+
+
+# --- when the machine ends ------------------------------------------------------------------------------------------
+
+
+def _end(notice: Notice | None) -> datetime | None:
+    return notice.deadline if notice is not None and notice.ends else None
+
+
+def _leaving_with(
+    notice: Notice | None, runner: Runner, records: Mapping[int, Record], now: datetime
+) -> dict[int, Record]:
+    """``records``, those that serve or start on a machine that ends on their way out: each already written."""
+    if notice is None or not notice.ends:
+        return dict(records)
+    end = f" at {notice.deadline:%H:%M:%S} UTC" if notice.deadline is not None else ""
+    left = dict(records)
+    for slot, record in records.items():
+        if record.stage in ALIVE:
+            left[slot] = _sent_away(runner, record, now, f"{notice.kind}: the machine ends{end}")
+    return left
+
+
+def _refuse_ending(notice: Notice | None, decision: Decision) -> None:
+    if notice is not None and notice.ends:
+        where = f"{decision.service}/{decision.variant}"
+        raise ActError(f"{where}: nothing is started here, this machine ends ({notice.kind} notice of {notice.source})")
 
 
 # --- growing and shrinking ------------------------------------------------------------------------------------------
@@ -345,13 +421,18 @@ def _start(runner: Runner, variant: Variant, slot: int, name: str, now: datetime
 def _shrink(runner: Runner, counted: Sequence[Record], decision: Decision, now: datetime) -> str:
     leaving = _leaving(counted, decision.victims)[: decision.current - decision.desired]
     for record in leaving:
-        if record.stage is Stage.STARTING:
-            if record.run:
-                runner.stop(record)  # it has no requests to finish
-            runner.records.write(record.to(Stage.STOPPING, now))
-        else:
-            runner.records.write(record.to(Stage.DRAINING, now))
+        _sent_away(runner, record, now)
     return "removing " + ", ".join(record.replica for record in leaving)
+
+
+def _sent_away(runner: Runner, record: Record, now: datetime, why: str = "") -> Record:
+    """On its way out, already written."""
+    starting = record.stage is Stage.STARTING
+    if starting and record.run:
+        runner.stop(record)  # it has no requests to finish
+    after = record.to(Stage.STOPPING if starting else Stage.DRAINING, now, why)
+    runner.records.write(after)
+    return after
 
 
 def _leaving(counted: Iterable[Record], victims: Sequence[str]) -> list[Record]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from typing import TypeVar
@@ -38,9 +38,9 @@ def healthy(url: str) -> bool:
     return _get(url, most_bytes=0) is not None
 
 
-def idle(url: str) -> bool:
+def idle(url: str, path: str = "/metrics") -> bool:
     """Whether its page of metrics says that nothing runs or waits. False when it does not say."""
-    page = _get(f"{url}/metrics", most_bytes=MOST_BYTES)
+    page = _get(f"{url}{path}", most_bytes=MOST_BYTES)
     return page is not None and nothing_left(page)
 
 
@@ -56,6 +56,15 @@ def ask_all(records: Sequence[Record], question: Callable[[Record], A]) -> dict[
         return {}
     with ThreadPoolExecutor(max_workers=min(PARALLEL, len(records))) as pool:
         return dict(zip([record.slot for record in records], pool.map(question, records), strict=True))
+
+
+def ask_urls(urls: Iterable[str], question: Callable[[str], A]) -> dict[str, A]:
+    """The answers by address, asked side by side."""
+    asked = sorted(set(urls))
+    if not asked:
+        return {}
+    with ThreadPoolExecutor(max_workers=min(PARALLEL, len(asked))) as pool:
+        return dict(zip(asked, pool.map(question, asked), strict=True))
 
 
 def _get(url: str, *, most_bytes: int) -> str | None:

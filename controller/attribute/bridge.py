@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from itertools import combinations
 from math import factorial, prod
 
 DRIVERS = ("price", "volume", "mix", "efficiency")
-_SUBSETS = [frozenset(chosen) for size in range(4) for chosen in combinations(range(4), size)]
-"""Every set of drivers that can have changed before one more does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,64 +73,70 @@ def bridge(last: Mapping[Hashable, PoolUse], this: Mapping[Hashable, PoolUse]) -
     """
     worked = (sum(use.work for use in last.values()), sum(use.work for use in this.values()))
     pools = dict.fromkeys((*last, *this))
-    return sum((_of_pool(last.get(pool, NOTHING), this.get(pool, NOTHING), worked) for pool in pools), Bridge())
+    terms = [_of_pool(last.get(pool, NOTHING), this.get(pool, NOTHING), worked) for pool in pools]
+    return Bridge(**dict(zip(DRIVERS, map(sum, zip(*terms, strict=True)), strict=True))) if terms else Bridge()
 
 
-def _of_pool(last: PoolUse, this: PoolUse, worked: tuple[int, int]) -> Bridge:
+def _of_pool(last: PoolUse, this: PoolUse, worked: tuple[int, int]) -> Sequence[int]:
+    """What each of DRIVERS adds."""
     difference = this.cost_nanousd - last.cost_nanousd
     uses = (last, this)
     there = [use for use in uses if use != NOTHING]
     if not there:
-        return Bridge()
+        return (0, 0, 0, 0)
     if any(use.gpu_us <= 0 for use in there):
-        return Bridge(price=difference)
-    prices = [Fraction(use.cost_nanousd, use.gpu_us) for use in there]
+        return (difference, 0, 0, 0)
+    prices = [(use.cost_nanousd, use.gpu_us) for use in there]
     if all(worked) and all(use.work > 0 for use in there):
-        efficiencies = [Fraction(use.gpu_us, use.work) for use in there]
-        shares = (Fraction(last.work, worked[0]), Fraction(this.work, worked[1]))
-        factors = (_both(prices, uses), (Fraction(worked[0]), Fraction(worked[1])), shares, _both(efficiencies, uses))
+        efficiencies = [(use.gpu_us, use.work) for use in there]
+        shares = ((last.work, worked[0]), (this.work, worked[1]))
+        factors = (_both(prices, uses), ((worked[0], 1), (worked[1], 1)), shares, _both(efficiencies, uses))
     else:
-        hours = (Fraction(last.gpu_us), Fraction(this.gpu_us))
+        hours = ((last.gpu_us, 1), (this.gpu_us, 1))
         factors = (
             (_both(prices, uses), _SAME, _SAME, hours) if all(worked) else (_both(prices, uses), hours, _SAME, _SAME)
         )
     terms, unit = _shapley(factors)
-    return Bridge(**dict(zip(DRIVERS, _rounded(terms, unit, difference), strict=True)))
+    return _rounded(terms, unit, difference)
 
 
-_Change = tuple[Fraction, Fraction]
-_SAME = (Fraction(1), Fraction(1))
+_Ratio = tuple[int, int]
+"""Numerator and denominator, not in lowest terms: whole numbers grow, which costs less than what would shorten them."""
+
+_Change = tuple[_Ratio, _Ratio]
+_Four = tuple[_Change, _Change, _Change, _Change]
+_SAME: _Change = ((1, 1), (1, 1))
 
 
-def _both(values: list[Fraction], uses: tuple[PoolUse, PoolUse]) -> _Change:
+def _both(values: list[_Ratio], uses: tuple[PoolUse, PoolUse]) -> _Change:
     """In both periods: where the pool was absent, as in the other one."""
     return (values[0], values[-1]) if NOTHING not in uses else (values[0], values[0])
 
 
-def _shapley(factors: tuple[_Change, ...]) -> tuple[list[int], int]:
+def _shapley(factors: _Four) -> tuple[list[int], int]:
     """What each factor adds when it goes from its first value to its second, meaned over all orders of change.
 
     In whole numbers of a unit: (terms, units in a nanodollar).
     """
-    unit = prod(before.denominator * after.denominator for before, after in factors)
-    scaled = [(before.numerator * after.denominator, after.numerator * before.denominator) for before, after in factors]
-    value = {
-        changed: prod(pair[place in changed] for place, pair in enumerate(scaled))
-        for changed in (*_SUBSETS, frozenset(range(4)))
-    }
-    terms = [
-        sum(
-            _ORDERS[len(changed)] * (value[changed | {one}] - value[changed])
-            for changed in _SUBSETS
-            if one not in changed
-        )
-        for one in range(4)
+    unit = prod(before[1] * after[1] for before, after in factors)
+    one, two, three, four = ((before[0] * after[1], after[0] * before[1]) for before, after in factors)
+    first = [x * y for y in two for x in one]
+    second = [x * y for y in four for x in three]
+    value = [x * y for y in second for x in first]  # by which factors have changed: bit 0 is the first
+    return [
+        sum(times * (value[after] - value[before]) for before, after, times in steps) for steps in _STEPS
+    ], 24 * unit
+
+
+_STEPS = [
+    [
+        (changed, changed | 1 << one, factorial(changed.bit_count()) * factorial(3 - changed.bit_count()))
+        for changed in range(16)
+        if not changed & 1 << one
     ]
-    return terms, 24 * unit
-
-
-_ORDERS = [factorial(changed) * factorial(3 - changed) for changed in range(4)]
-"""In how many of the 24 orders exactly these of the other three come before."""
+    for one in range(4)
+]
+"""Of each factor, what may have changed before it: then and with it, and in how many of the 24 orders it is so."""
 
 
 def _rounded(terms: list[int], unit: int, total: int) -> list[int]:

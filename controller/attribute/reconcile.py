@@ -201,7 +201,7 @@ def _resource(day: date, name: str) -> _Key:
 
 
 def _offer(day: date, offer: str, spot: bool) -> _Key:
-    return _Key(day, day + DAY, "offer", f"{offer} {'spot' if spot else 'not spot'}")
+    return _Key(day, day + DAY, "offer", f"{offer}{', spot' if spot else ', on demand or committed'}")
 
 
 def _commitment(bill: Bill, name: str) -> _Key:

@@ -48,11 +48,12 @@ KIND_PARTS: Mapping[TokenKind, tuple[Part, ...]] = {
 }
 OF_TOKENS = (TokenKind.INPUT, TokenKind.CACHED_INPUT, TokenKind.OUTPUT)
 OF_WORK = (*OF_TOKENS, TokenKind.UNMEASURED)
-_PLACE = {part: place for place, part in enumerate(PARTS)}
+_PLACES = {kind: tuple(PARTS.index(part) for part in parts) for kind, parts in KIND_PARTS.items()}
+_ON_BASIS = {Basis.USAGE: OF_WORK, Basis.ALLOCATION: tuple(TokenKind)}
 
 
 def kind_nanousd(parts: Sequence[int], kind: TokenKind) -> int:
-    return sum(parts[_PLACE[part]] for part in KIND_PARTS[kind])
+    return sum([parts[place] for place in _PLACES[kind]])
 
 
 Amounts = Mapping[TokenKind, int]
@@ -60,23 +61,21 @@ Amounts = Mapping[TokenKind, int]
 
 
 def by_kind(parts: Sequence[int]) -> dict[TokenKind, int]:
-    return {kind: kind_nanousd(parts, kind) for kind in TokenKind}
+    return {kind: sum([parts[place] for place in places]) for kind, places in _PLACES.items()}
 
 
 def on_basis(amounts: Amounts, basis: Basis) -> int:
     """All of it; or the work alone."""
-    kinds = OF_WORK if basis is Basis.USAGE else tuple(TokenKind)
-    return sum(amounts.get(kind, 0) for kind in kinds)
+    return sum([amounts.get(kind, 0) for kind in _ON_BASIS[basis]])
 
 
 def kind_tokens(tokens: Tokens, kind: TokenKind) -> int:
     """Tokens of a kind; 0 for the kinds that have none."""
-    counts = {
-        TokenKind.INPUT: tokens.uncached,
-        TokenKind.CACHED_INPUT: tokens.cached,
-        TokenKind.OUTPUT: tokens.output,
-    }
-    return counts.get(kind, 0)
+    if kind is TokenKind.INPUT:
+        return tokens.uncached
+    if kind is TokenKind.CACHED_INPUT:
+        return tokens.cached
+    return tokens.output if kind is TokenKind.OUTPUT else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,5 +153,16 @@ def reference(periods: Iterable[Iterable[tuple[Hashable, Amounts, Tokens]]]) -> 
 
 def work_units(service: Hashable, tokens: Tokens, at: Reference) -> int:
     """``tokens`` at constant unit costs, in picodollars: whole numbers fine enough for one token."""
-    total = sum((kind_tokens(tokens, kind) * at.get((service, kind), Fraction(0)) for kind in OF_TOKENS), Fraction(0))
-    return round(total * 1000)
+    amount, unit = 0, 1  # not in lowest terms: shortening a fraction costs more than whole numbers that grow
+    for kind in OF_TOKENS:
+        cost = at.get((service, kind))
+        if cost is not None:
+            amount = amount * cost.denominator + kind_tokens(tokens, kind) * cost.numerator * unit
+            unit *= cost.denominator
+    return _nearest(amount * 1000, unit)
+
+
+def _nearest(amount: int, unit: int) -> int:
+    """As ``round`` has it: of two that are equally near, the even one."""
+    whole, rest = divmod(amount, unit)
+    return whole + (2 * rest > unit or (2 * rest == unit and whole % 2 == 1))

@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from controller.cli.files import settings_of
+from controller.cli.stop import in_file, told
 from controller.cli.tables import status_table
 from controller.daemon import LATE_AFTER_INTERVALS, utc_now
 from controller.decide.explain import briefly, explain
@@ -58,7 +59,7 @@ def _checked_fleet(arguments: argparse.Namespace) -> tuple[Settings | None, list
     if arguments.fleet is None and arguments.paths and not path.exists():
         return None, []
     try:
-        return settings_of(path), []
+        return settings_of(path, works=True), []
     except ConfigError as error:
         return None, list(error.problems)
 
@@ -89,6 +90,8 @@ def status(arguments: argparse.Namespace) -> int:
         if now is None:
             raise PennyweightError("the ledger has no pass yet: start the daemon with `pennyweight run`")
         rows = (*now.services, now.fleet) if now.fleet is not None else now.services
+        for line in told((*reader.stops(), *in_file(settings)), utc_now()):
+            console.print(line, style="bold red", markup=False, highlight=False)
         titles = [_told_pass(one, utc_now()) for one in now.passes]
         console.print(status_table(titles[0], rows))
         for line in titles[1:]:
@@ -138,11 +141,19 @@ def explain_service(arguments: argparse.Namespace) -> int:
             known = ", ".join(reader.services()) or "none yet"
             raise PennyweightError(f"no decision about '{arguments.service}' is recorded; services with one: {known}")
         newest = reader.decisions(arguments.service, start=last.decision.at, limit=MOST_DECISIONS)
-    same_pass = _of_pass(newest, last.decision.at)
+        same_pass = _of_pass(newest, last.decision.at)
+        leaders = {one.decision.id: _leader(reader, one) for one in same_pass}
     told = [one.decision for one in same_pass]
     outcomes = {one.outcome.decision_id: one.outcome for one in same_pass if one.outcome is not None}
-    print(explain(told, outcomes, utc_now()))
+    print(explain(told, outcomes, utc_now(), leaders))
     return 0
+
+
+def _leader(reader: LedgerReader, one: RecordedDecision) -> str:
+    """Which daemon decided, and in which of its terms."""
+    if one.epoch is None:
+        return ""
+    return f"{reader.leader(one.decision.service, one.epoch) or 'a daemon of before'}, epoch {one.epoch}"
 
 
 def _of_pass(recorded: Sequence[RecordedDecision], at: datetime) -> list[RecordedDecision]:

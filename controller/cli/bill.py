@@ -112,7 +112,7 @@ def _in_usd(one: Bill, settings: Settings) -> Bill:
 def _imported(one: Bill, settings: Settings, arguments: argparse.Namespace) -> Iterator[str]:
     """What it says, and what was posted."""
     count = (one.until - one.first).days
-    told = f"{count} days, {len(one.lines):,} charges"
+    told = f"{counted(count, 'day')}, {counted(len(one.lines), 'charge')}"
     yield f"{one.provider} bill of {one.period or 'no full day'} ({one.source}): {told}"
     if count <= 0:
         yield "  No day of it is told in full yet: import it again later."

@@ -55,15 +55,16 @@ def _emulated(files: DemoFiles, *, actuator: EmulatedActuator, clock: Callable[[
 
 def daemon(arguments: argparse.Namespace) -> int:
     """Passes until told to stop."""
-    settings = settings_of(arguments.fleet)
-    with built(settings, reload=lambda: settings_of(arguments.fleet)) as everything, served(settings, everything):
+    settings = settings_of(arguments.fleet, works=True)
+    fresh = built(settings, reload=lambda: settings_of(arguments.fleet, works=True), stands_by=True)
+    with fresh as everything, served(settings, everything):
         everything.daemon.run()
     return 0
 
 
 def ingest(arguments: argparse.Namespace) -> int:
     """Take usage records until told to stop."""
-    settings = settings_of(arguments.fleet)
+    settings = settings_of(arguments.fleet, works=True)
     if not settings.account.tokens:
         message = "nobody may send: expected a token, such as `{name: gateway, env: PENNYWEIGHT_INGEST_TOKEN}`"
         raise ConfigError([Problem(str(settings.file), 0, 0, "account.ingest.tokens", message)])
@@ -82,7 +83,7 @@ def dashboard(arguments: argparse.Namespace) -> int:
 
 def once(arguments: argparse.Namespace) -> int:
     """Two looks at the fleet, a window apart, and one decision."""
-    settings = settings_of(arguments.fleet)
+    settings = settings_of(arguments.fleet, works=True)
     try:
         window_s = duration_s(arguments.window)
     except ValueError as error:

@@ -53,6 +53,16 @@ ABNORMAL = (
         "Look at the replica's log; another try follows by itself.",
         _because(Because.START_FAILED),
     ),
+    Abnormal(
+        Because.BLAST_LIMIT.value,
+        "If so much is meant, raise the limit under `safety:` in the fleet file; if not, `pennyweight stop`.",
+        _because(Because.BLAST_LIMIT),
+    ),
+    Abnormal(
+        Because.STORM.value,
+        "Spot is being taken; other capacity is used where there is any. Where there is none, allow on-demand.",
+        _because(Because.STORM),
+    ),
     Abnormal("slo_out_of_reach", REMEDY, _out_of_reach, OUT_OF_REACH_FOR_S),
 )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from controller.decide.guards import REFUSED
+from controller.decide.changes import SURGE_USD
+from controller.decide.guards import REFUSED, STORM_REFUSED
 from controller.decide.plan import SILENT
 from controller.decide.predictive import (
     AHEAD_S,
@@ -42,17 +43,39 @@ NEXT = {
     Because.NOT_PROVEN_IDLE: "Zero follows once every replica has reported no request for the whole window.",
     Because.INFEASIBLE: "Nothing is changed until the policy's minimum and the fleet file's capacity agree.",
     Because.FOREIGN_CHANGE: "It stands down for a while; find out who else scales this target, or pause the service.",
+    Because.STOPPED: "Nothing is touched until the stop is lifted; deciding goes on.",
+    Because.FROZEN: "It is decided anew when the freeze is over; `safety.freeze` in the fleet file has its times.",
+    Because.SPOT: "The dearer ones, or those at risk, go once the new ones serve; see `capacity_mix.spot`.",
+    Because.STORM: "Spot of the struck domain is used again after half an hour without a loss there, or as long as "
+    "`safety.storm.quiet` says; other ways of buying are used meanwhile.",
+    Because.FLAPPING: "It grows when it must. Wider windows or a spare in the policy end the going back and forth.",
+    Because.ROLLOUT: "New engines come before old ones go, and all goes back where they do not come up; the passes "
+    "that follow tell how far it is.",
+    Because.BLAST_LIMIT: "The rest follows in the next passes as far as the hour's limit lets it. If so much is really "
+    "meant, raise the limit in the fleet file and reload.",
 }
 """What happens next, by reason."""
 
+
+NOBODY: Mapping[str, str] = {}
 
 ADVISED = "Nothing was touched. Do it by hand if you agree, or set `mode: act` and give the variant an actuator."
 """What happens next where it was only said."""
 
 
-def explain(decisions: Sequence[Decision], outcomes: Mapping[str, Outcome], now: datetime) -> str:
-    """The latest decisions of one service, one variant after the other, in full sentences."""
-    return "\n\n".join(_told(decision, outcomes.get(decision.id), now) for decision in decisions)
+def explain(
+    decisions: Sequence[Decision],
+    outcomes: Mapping[str, Outcome],
+    now: datetime,
+    leaders: Mapping[str, str] = NOBODY,
+) -> str:
+    """The latest decisions of one service, one variant after the other, in full sentences.
+
+    leaders   by decision: which daemon made it, where that is known
+    """
+    return "\n\n".join(
+        _told(decision, outcomes.get(decision.id), now, leaders.get(decision.id, "")) for decision in decisions
+    )
 
 
 UNTOLD = (Because.STEADY, Because.OBSERVING, Because.PAUSED)
@@ -74,7 +97,7 @@ def _why(decision: Decision) -> str:
     return f"{decision.because}: {decision.detail}"
 
 
-def _told(decision: Decision, outcome: Outcome | None, now: datetime) -> str:
+def _told(decision: Decision, outcome: Outcome | None, now: datetime, leader: str) -> str:
     ago_s = (now - decision.at).total_seconds()
     lines = [
         f"{decision.service} on {decision.variant}, at {decision.at:%Y-%m-%d %H:%M:%S} UTC ({_ago(ago_s)} ago):",
@@ -83,6 +106,8 @@ def _told(decision: Decision, outcome: Outcome | None, now: datetime) -> str:
         *_numbers(decision),
         f"  Money     {_money(decision)}.",
     ]
+    if leader:
+        lines.append(f"  Leader    {leader}.")
     if outcome is not None:
         lines.append(f"  Outcome   {outcome.kind}: {outcome.detail}.")
     lines.append(f"  Next      {_next(decision, outcome)}")
@@ -95,8 +120,9 @@ def _next(decision: Decision, outcome: Outcome | None) -> str:
     if not advised and CARRIED in decision.numbers and decision.because in AT_REST:
         said = _thresholds(decision.numbers)
         said = f"{NEXT[decision.because]} {said}" if decision.because is Because.LIMIT else said
-    if not advised and REFUSED in decision.numbers and decision.because is not Because.BUDGET:
-        said = f"{said} {NEXT[Because.BUDGET]}"
+    for number, reason in ((REFUSED, Because.BUDGET), (STORM_REFUSED, Because.STORM)):
+        if not advised and number in decision.numbers and decision.because is not reason:
+            said = f"{said} {NEXT[reason]}"
     unfit = any(name.startswith(REACH_NUMBER) for name in decision.numbers)
     return f"{said} {REMEDY}" if unfit else said
 
@@ -131,6 +157,8 @@ def _verb(decision: Decision) -> str:
     count = f"{decision.current} replicas ({', '.join(parts)})"
     if decision.holds:
         return f"hold at {count}"
+    if decision.change:
+        return f"change {count} to {decision.change}"
     victims = f"; first to go: {', '.join(decision.victims)}" if decision.victims else ""
     return f"{decision.verb} from {count} to {decision.desired}{victims}"
 
@@ -151,7 +179,9 @@ def _money(decision: Decision) -> str:
         return f"unknown, {before}"
     if isinstance(after, Missing):
         return f"${before:.2f}/h now; after it unknown, {after}"
-    if decision.holds:
+    if SURGE_USD in decision.numbers:
+        return f"${before:.2f}/h, and ${decision.numbers[SURGE_USD]:.2f}/h more while it lasts"
+    if not decision.moves:
         return f"${before:.2f}/h, unchanged"
     return f"${before:.2f}/h before, ${after:.2f}/h after ({after - before:+.2f})"
 

@@ -18,6 +18,9 @@ from controller.facts.money import nanousd
 REFUSED = "budget_refused_replicas"
 """Among a decision's numbers: what would have been added to the service but for a budget."""
 
+STORM_REFUSED = "storm_refused_replicas"
+"""The same, but for a spot storm."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Growth:
@@ -34,6 +37,11 @@ class Growth:
     refused: int = 0
     held: tuple[tuple[str, Guard], ...] = ()
     everywhere: bool = False
+
+    @property
+    def for_storm(self) -> bool:
+        """Whether no budget held anything back, but a spot storm did."""
+        return bool(self.held) and all(guard.storm for _, guard in self.held)
 
     def told(self) -> str:
         """Which budget held what back, and why; "" when none did."""
@@ -91,13 +99,14 @@ def _under(
     if guard.refuse_growth or variant.name in guard.forbidden_variants:
         return 0
     count = variant.current + gained.get(variant.name, 0)
-    allowed = int(min(wanted, _not_on(guard.forbidden_capacity, variant, policy, count)))
+    forbidden = guard.forbidden_capacity | {bought for name, bought in guard.forbidden_pools if name == variant.name}
+    allowed = int(min(wanted, not_on(forbidden, variant, policy, count)))
     if guard.cap_nanousd_per_hour is not None and allowed:
         allowed = _within(guard.cap_nanousd_per_hour, situation, policy, gained, variant, allowed)
     return allowed
 
 
-def _not_on(forbidden: Collection[CapacityType], variant: VariantSituation, policy: ServicePolicy, count: int) -> float:
+def not_on(forbidden: Collection[CapacityType], variant: VariantSituation, policy: ServicePolicy, count: int) -> float:
     """Places beside the ``count`` that are taken, on capacity that is not forbidden. Infinite when the fleet file does
     not say how the variant is bought: nothing tells that it would be forbidden."""
     if not forbidden or not variant.capacity:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from controller.decide.predictive import all_wishes
 from controller.decide.rules import ReplicaRule, ServicePolicy
-from controller.decide.situation import ReplicaView, Situation
+from controller.decide.situation import ReplicaView, Situation, VariantSituation
 from controller.facts.decisions import (
     Decision,
     Outcome,
@@ -18,6 +18,7 @@ from controller.facts.decisions import (
     ServiceMemory,
 )
 from controller.facts.fleet import Mode
+from controller.facts.interruptions import Stuck, StuckKind
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase
 
@@ -30,6 +31,10 @@ SERVED_LONG_ENOUGH_S = 600.0
 that a replica that crashes again and again is waited for longer each time, and replaced every ten minutes at most.
 Source: Kubernetes, whose back-off for crashing containers starts afresh after ten minutes without a crash."""
 
+MAY_HEAL = frozenset({StuckKind.UNSCHEDULABLE, StuckKind.CAPACITY, StuckKind.QUOTA})
+"""A machine may still come: an autoscaler brings one, or somebody gives one back. An image that cannot be pulled, an
+engine that crashes again and again and a pod that is refused are as they are until a person does something."""
+
 KEPT = timedelta(hours=1)
 """Failures and losses are forgotten after so long, unless the replica still lies there. A guess."""
 
@@ -39,21 +44,47 @@ def noticed(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) 
     now = situation.at
     ready = _ready_since(situation, memory)
     ended = {
-        f"{variant.name}/{replica.name}"
+        f"{variant.name}/{replica.name}": replica
         for variant in situation.variants.values()
         for replica in (*variant.in_phase(Phase.FAILED), *overdue(variant.replicas, policy.replicas, now))
     }
-    fresh = ended - memory.given_up.keys() - memory.lost.keys()
+    untold = tuple(f"{variant.name}/" for variant in situation.variants.values() if not variant.counted)
+    fresh = {
+        name: replica
+        for name, replica in ended.items()
+        if not _known(name, replica, memory, dated=not name.startswith(untold))
+    }
     lost = {name for name in fresh if _served_long_enough(name, memory, now)}
     memory = _foreign(situation, policy, memory, fresh)
+    failed = {name: _rests_from(replica, policy.replicas, now) for name, replica in fresh.items() if name not in lost}
     return replace(
         memory,
-        given_up=_recent({**dict.fromkeys(fresh - lost, now), **memory.given_up}, ended, now),
-        lost=_recent({**dict.fromkeys(lost, now), **memory.lost}, ended, now),
+        given_up=_recent(_as_well_as(memory.given_up, failed), ended, now),
+        lost=_recent({**memory.lost, **dict.fromkeys(lost, now)}, ended, now),
         ready_since=ready,
         live_since=(memory.live_since or now) if _live(situation, policy) else None,
         idle_since=(memory.idle_since or now) if proven_idle(situation) else None,
     )
+
+
+def _known(name: str, replica: ReplicaView, memory: ServiceMemory, *, dated: bool) -> bool:
+    """Whether this very end was counted before. A name that comes back, as a StatefulSet's do, is another replica,
+    where somebody tells since when it is (``dated``)."""
+    times = [past[name] for past in (memory.given_up, memory.lost) if name in past]
+    return bool(times) and (not dated or replica.since <= max(times))
+
+
+def _rests_from(replica: ReplicaView, rule: ReplicaRule, now: datetime) -> datetime:
+    """From when the rest after its failed start counts: what was long in failing rests for as much longer, or the next
+    try would wait as long again while the second choice could serve."""
+    waited_s = _patience_s(replica.stuck, rule) if replica.stuck is not None else 0.0
+    return now + timedelta(seconds=waited_s)
+
+
+def _as_well_as(before: Mapping[str, datetime], failed: Mapping[str, datetime]) -> dict[str, datetime]:
+    """Both: where a name failed again, its failure before stays under another one, because each counts."""
+    renamed = {f"{name} at {at.isoformat()}" if name in failed else name: at for name, at in before.items()}
+    return {**renamed, **failed}
 
 
 def _ready_since(situation: Situation, memory: ServiceMemory) -> dict[str, datetime]:
@@ -73,9 +104,29 @@ def _served_long_enough(name: str, memory: ServiceMemory, now: datetime) -> bool
 
 
 def overdue(replicas: Iterable[ReplicaView], rule: ReplicaRule, now: datetime) -> tuple[ReplicaView, ...]:
-    """Replicas that have been starting for longer than the start deadline: no longer counted as supply."""
+    """Replicas whose start is given up, so that they are no longer counted as supply: starting for longer than the
+    start deadline, or stuck on what does not heal by itself."""
     deadline = timedelta(seconds=rule.start_deadline_s)
-    return tuple(replica for replica in replicas if replica.phase is Phase.STARTING and now - replica.since > deadline)
+    return tuple(
+        replica
+        for replica in replicas
+        if replica.phase is Phase.STARTING and (now - replica.since > deadline or hopeless(replica.stuck, rule, now))
+    )
+
+
+def still_trying(variant: VariantSituation) -> bool:
+    """Whether a start of it is stuck: its platform goes on trying, so another one would only wait beside it. While a
+    stock-out lasts no more than one step is out."""
+    return any(replica.stuck is not None for replica in variant.in_phase(Phase.STARTING))
+
+
+def hopeless(stuck: Stuck | None, rule: ReplicaRule, now: datetime) -> bool:
+    """Whether a start that is stuck so is not waited for any longer."""
+    return stuck is not None and now - stuck.since >= timedelta(seconds=_patience_s(stuck, rule))
+
+
+def _patience_s(stuck: Stuck, rule: ReplicaRule) -> float:
+    return rule.stuck_deadline_s if stuck.kind in MAY_HEAL else 0.0
 
 
 def benched_until(variant: str, memory: ServiceMemory, rule: ReplicaRule) -> datetime | None:
@@ -108,9 +159,9 @@ def remember(
     events, expected = list(memory.scale_events), dict(memory.expected)
     for decision in decisions:
         outcome = outcomes.get(decision.id)
-        if outcome is not None and outcome.kind in (OutcomeKind.FAILED, OutcomeKind.UNKNOWN):
+        if decision.moves and outcome is not None and outcome.kind in (OutcomeKind.FAILED, OutcomeKind.UNKNOWN):
             expected.pop(decision.variant, None)
-        if outcome is None or outcome.kind not in (OutcomeKind.DONE, OutcomeKind.ALREADY):
+        if not decision.moves or outcome is None or outcome.kind not in (OutcomeKind.DONE, OutcomeKind.ALREADY):
             continue
         expected[decision.variant] = decision.desired
         events.append(ScaleEvent(at=now, variant=decision.variant, before=decision.current, after=decision.desired))
@@ -150,8 +201,9 @@ def _recent(ended: Mapping[str, datetime], still: Collection[str], now: datetime
 def _foreign(
     situation: Situation, policy: ServicePolicy, memory: ServiceMemory, fresh: Collection[str]
 ) -> ServiceMemory:
-    """Compare each variant's count with what we left; a difference that no failure explains is somebody else's doing.
+    """Compare each variant's count with what we left; a difference that nothing explains is somebody else's doing.
 
+    What failed may be missing, or replaced by its platform already; what lies on a machine that goes is missing.
     Only in mode act: whoever follows our advice by hand is not an intruder.
     """
     expected, foreign = dict(memory.expected), False
@@ -160,9 +212,10 @@ def _foreign(
             continue
         lost = {replica.name for replica in variant.in_phase(Phase.FAILED)}
         failed = sum(f"{variant.name}/{name}" in fresh for name in lost)
+        going = sum(replica.noticed for replica in variant.in_phase(Phase.DRAINING))
         before = expected.get(variant.name)
-        if situation.mode is Mode.ACT and before is not None and before - failed != variant.current:
-            foreign = True
+        if situation.mode is Mode.ACT and before is not None:
+            foreign = foreign or not before - failed - going <= variant.current <= before
         expected[variant.name] = variant.current
     until = memory.foreign_until
     if foreign:

@@ -72,12 +72,14 @@ def growth_order(
 
     Cheapest next replica first when every price is known: per request/s that it carries when all of ``capacity`` is
     known, else per unit of token load when every variant states one; else the policy's order: an unknown price moves
-    nothing. A benched variant (a start failed lately) comes last.
+    nothing. Spot counts with what losing it costs, and comes after all else where the saving is not worth that. A
+    benched variant (a start failed lately) comes last.
     """
     names = [rule.name for rule in policy.variants] or list(variants)
     allowed = [variants[name] for name in names if name in variants and offers_room(variants[name], policy)]
     units = units_of(allowed, policy, capacity)
-    costs = {variant.name: _next_cost(variant, policy) for variant in allowed}
+    following = {variant.name: next_place(variant, policy) for variant in allowed}
+    costs = {variant.name: _next_cost(variant, policy, following[variant.name]) for variant in allowed}
     prices = {
         name: cost / unit if (unit := units.get(name, 1.0)) > 0 else inf
         for name, cost in costs.items()
@@ -85,7 +87,18 @@ def growth_order(
     }
     if len(prices) == len(costs):
         allowed.sort(key=lambda variant: prices[variant.name])
-    return tuple(sorted(allowed, key=lambda variant: variant.name in benched))
+    shunned = {name for name, place in following.items() if place is not None and place.shunned}
+    return tuple(sorted(allowed, key=lambda variant: (variant.name in benched, variant.name in shunned)))
+
+
+def next_place(variant: VariantSituation, policy: ServicePolicy) -> CapacityPrice | None:
+    """How one more replica would be bought; None: not at all, or nobody says."""
+    left = variant.current
+    for capacity in offers(variant, policy):
+        if capacity.replicas is None or left < capacity.replicas:
+            return capacity
+        left -= capacity.replicas
+    return None
 
 
 def offers_room(variant: VariantSituation, policy: ServicePolicy) -> bool:
@@ -108,11 +121,12 @@ def units_of(
     return {name: load for name, load in loads.items() if load} if all(loads.values()) else {}
 
 
-def _next_cost(variant: VariantSituation, policy: ServicePolicy) -> Number:
+def _next_cost(variant: VariantSituation, policy: ServicePolicy, place: CapacityPrice | None) -> Number:
+    risk = 0.0 if place is None else place.risk_usd_per_replica_hour
     before, after = (usd_per_hour(variant, policy, variant.current + more) for more in (0, 1))
     if isinstance(before, Missing):
         return before
-    return after if isinstance(after, Missing) else after - before
+    return after if isinstance(after, Missing) else after - before + risk
 
 
 def _rule(name: str, policy: ServicePolicy) -> VariantRule | None:

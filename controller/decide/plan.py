@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
-from controller.decide.guards import REFUSED, grown_within
-from controller.decide.memory import benched_until, overdue
+from controller.decide.guards import REFUSED, STORM_REFUSED, grown_within
+from controller.decide.memory import benched_until, overdue, still_trying
 from controller.decide.placement import growth_order, units_of, usd_per_hour
 from controller.decide.reach import numbers as reach_numbers
 from controller.decide.reach import out_of_reach, told
 from controller.decide.rules import ServicePolicy
 from controller.decide.shrink import victims
 from controller.decide.signals import Wish, decisive
-from controller.decide.situation import Situation, VariantSituation
+from controller.decide.situation import ReplicaView, Situation, VariantSituation
 from controller.facts.decisions import Because, Decision, ServiceMemory
 from controller.facts.missing import Missing
 
@@ -34,13 +35,14 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class _Move:
-    """What changes on each variant, and why not more. ``refused``: replicas that a budget does not let be added."""
+    """What changes on each variant, and why not more. ``refused``: replicas that a budget or a storm does not let be
+    added, as a number of the decision."""
 
     gained: Mapping[str, int] = field(default_factory=dict)
     removed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     because: Because | None = None
     note: str = ""
-    refused: int = 0
+    refused: Mapping[str, float] = field(default_factory=dict)
 
 
 def placed(
@@ -50,6 +52,8 @@ def placed(
     move = _Move()
     if more > 0:
         move = _growth(situation, policy, memory, more)
+        if not move.gained and not move.refused:
+            move = _making_room(situation, policy, move)
     elif more < 0:
         move = _removal(situation, policy, verdict, -more)
     return tuple(_decision(situation, policy, verdict, move, variant) for variant in situation.variants.values())
@@ -59,10 +63,10 @@ def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, 
     until = {name: benched_until(name, memory, policy.replicas) for name in situation.variants}
     benched = {name: at for name, at in until.items() if at is not None and at > situation.at}
     order = growth_order(situation.variants, policy, benched, _capacity(situation))
-    awake = tuple(variant for variant in order if variant.name not in benched)
+    trying = {name for name, one in situation.variants.items() if still_trying(one)}
+    awake = tuple(variant for variant in order if variant.name not in benched.keys() | trying)
     if order and not awake:
-        retry = min(benched.values())
-        return _Move(because=Because.START_FAILED, note=f"starts failed; the next try is at {retry:%H:%M:%S} UTC")
+        return _waiting(situation, policy, benched)
     growth = grown_within(situation, policy, awake, more)
     if not growth.gained and not growth.refused:
         return _Move(because=Because.INFEASIBLE, note="no allowed variant has capacity left")
@@ -70,10 +74,34 @@ def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, 
     notes = (_lost_now(situation, memory), growth.told(), out)
     return _Move(
         gained=growth.gained,
-        because=None if growth.gained else Because.BUDGET,
+        because=None if growth.gained else Because.STORM if growth.for_storm else Because.BUDGET,
         note="; ".join(note for note in notes if note),
-        refused=growth.refused,
+        refused={STORM_REFUSED if growth.for_storm else REFUSED: growth.refused} if growth.refused else {},
     )
+
+
+def _waiting(situation: Situation, policy: ServicePolicy, benched: Mapping[str, datetime]) -> _Move:
+    """Why no variant may grow, though there is room: they rest, or the last step still waits for its machines."""
+    if benched:
+        note = f"starts failed; the next try is at {min(benched.values()):%H:%M:%S} UTC"
+        return _Move(because=Because.START_FAILED, note=note)
+    each = situation.variants.values()
+    failed = any(overdue(one.replicas, policy.replicas, situation.at) for one in each)
+    because = Because.START_FAILED if failed else Because.STARTING
+    return _Move(because=because, note="what was started last gets no further yet; no more is put beside it")
+
+
+def _making_room(situation: Situation, policy: ServicePolicy, move: _Move) -> _Move:
+    """Where nothing can grow, what does not start goes, down to the minimum: it waits for what nobody gives."""
+    removed = _given_up(situation, policy, situation.current - policy.replicas.min_replicas)
+    if not removed:
+        return move
+    gone = {name for some in removed.values() for name in some}
+    each = (replica for variant in situation.variants.values() for replica in variant.replicas)
+    stuck = next((one.stuck for one in each if one.name in gone and one.stuck is not None), None)
+    why = f"{stuck.kind}: {stuck.detail}" if stuck is not None else ""
+    note = "; ".join(part for part in (why, move.note) if part)
+    return replace(move, removed=removed, because=Because.START_FAILED, note=note)
 
 
 def _lost_now(situation: Situation, memory: ServiceMemory) -> str:
@@ -93,20 +121,27 @@ def _capacity(situation: Situation) -> dict[str, float]:
 
 
 def _removal(situation: Situation, policy: ServicePolicy, verdict: Verdict, fewer: int) -> _Move:
-    removed: dict[str, tuple[str, ...]] = {}
     if verdict.because is Because.START_FAILED:
-        late = [
-            (variant.name, replica)
-            for variant in situation.variants.values()
-            for replica in overdue(variant.replicas, policy.replicas, situation.at)
-        ][:fewer]
-        chosen = tuple(late)
-    else:
-        variants = situation.variants.values()
-        chosen = victims(variants, fewer, units_of(variants, policy, _capacity(situation)))
+        return _Move(removed=_given_up(situation, policy, fewer))
+    variants = situation.variants.values()
+    return _Move(removed=_by_variant(victims(variants, fewer, units_of(variants, policy, _capacity(situation)))))
+
+
+def _given_up(situation: Situation, policy: ServicePolicy, fewer: int) -> dict[str, tuple[str, ...]]:
+    """``fewer`` of the replicas whose start is given up, or all of them."""
+    late = [
+        (variant.name, replica)
+        for variant in situation.variants.values()
+        for replica in overdue(variant.replicas, policy.replicas, situation.at)
+    ]
+    return _by_variant(late[: max(0, fewer)])
+
+
+def _by_variant(chosen: Iterable[tuple[str, ReplicaView]]) -> dict[str, tuple[str, ...]]:
+    removed: dict[str, tuple[str, ...]] = {}
     for name, replica in chosen:
         removed[name] = (*removed.get(name, ()), replica.name)
-    return _Move(removed=removed)
+    return removed
 
 
 def _decision(
@@ -130,7 +165,7 @@ def _decision(
         signal=decisive(verdict.wishes).signal if verdict.wishes else "",
         numbers=_numbers(situation, verdict)
         | _silent(variant)
-        | ({REFUSED: move.refused} if move.refused else {})
+        | dict(move.refused)
         | (reach_numbers(unfit, policy) if unfit is not None else {}),
         usd_per_hour_before=usd_per_hour(variant, policy, variant.current),
         usd_per_hour_after=usd_per_hour(variant, policy, desired),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 
-from controller.decide.memory import noticed, overdue, proven_idle, recommended
+from controller.decide.changes import with_changes
+from controller.decide.memory import benched_until, noticed, overdue, proven_idle, recommended, still_trying
 from controller.decide.placement import most
 from controller.decide.plan import Verdict, placed
 from controller.decide.predictive import SIGNAL as FORECAST
@@ -13,11 +15,20 @@ from controller.decide.predictive import all_wishes
 from controller.decide.rules import ServicePolicy
 from controller.decide.shrink import safe_count
 from controller.decide.signals import Wish, decisive
-from controller.decide.situation import Situation
+from controller.decide.situation import ReplicaView, Situation
+from controller.decide.spot import (
+    beside_hinted,
+    in_place_of_dearer,
+    spare_beside,
+    starting_on_spot,
+    watched,
+    weighed,
+)
 from controller.decide.windows import spare_until, stabilized, step_limited
 from controller.facts.decisions import Because, Decision, ServiceMemory
 from controller.facts.fleet import Mode
 from controller.facts.missing import Missing
+from controller.facts.readings import Phase
 
 
 def decide_replicas(
@@ -39,14 +50,18 @@ def decide_replicas(
       not_proven_idle       zero is wanted but idleness is not proven
       step_limit            at_most allows no more in this period
       budget                a budget refuses all growth beyond min_replicas, or all that capacity is left for
+      spot                  spot comes beside what may be taken back, or in the place of dearer capacity
       forecast, demand,     otherwise: the forecast decided, or a live signal did
       idle
+      rollout               nothing else goes on, and the fleet file starts the engines otherwise: see changes.py
     """
-    memory = noticed(situation, policy, memory)
+    spot = watched(situation, memory) if policy.spot_allowed else memory.spot
+    memory = replace(noticed(situation, policy, memory), spot=spot)
+    situation = weighed(situation, policy, memory)
     verdict = _verdict(situation, policy, memory)
     if verdict.wishes:
         memory = recommended(memory, _limited(verdict.wanted, policy), policy.replicas, situation.at)
-    return placed(situation, policy, memory, verdict), memory
+    return with_changes(situation, policy, placed(situation, policy, memory, verdict)), memory
 
 
 def _verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> Verdict:
@@ -66,17 +81,71 @@ def _judged_verdict(situation: Situation, policy: ServicePolicy, memory: Service
         why = "; ".join(str(missing) for missing in lost) or "the policy names no target that can be read"
         return Verdict(desired=current, wanted=current, because=Because.BLIND, detail=why)
     wanted = max(wish.wanted for wish in found)
+    beside = beside_hinted(situation, policy, _limited(wanted, policy))
+    if beside and _limited(wanted, policy) <= current < _limited(wanted + beside, policy):
+        return _replaced_before(situation, policy, found, wanted, beside)
+    resting = _resting(situation, policy, memory)
+    spare = max(0, spare_beside(situation, policy, memory, _limited(wanted, policy), resting) - beside)
+    enough = _limited(wanted, policy) <= current
+    wanted += beside + spare
     judged = _Judged(situation, policy, memory, found, lost, wanted, _limited(wanted, policy))
-    late = sum(len(overdue(variant.replicas, rule, situation.at)) for variant in situation.variants.values())
-    if judged.limited > current - late:
-        return _growing(judged, min(judged.limited + late, rule.max_replicas))
+    given_up = [one for each in situation.variants.values() for one in overdue(each.replicas, rule, situation.at)]
+    late, doubtful = len(given_up), _doubtful(situation, given_up)
+    if enough and not late and not doubtful and judged.limited > current:
+        return _spared(judged, spare)
+    if judged.limited > current - late - doubtful:
+        growing = _growing(judged, min(judged.limited + late + doubtful, rule.max_replicas))
+        if not late or growing.desired > current or current <= rule.min_replicas:
+            return growing
     if late and current > rule.min_replicas:
         desired = max(rule.min_replicas, current - late)
-        minutes = rule.start_deadline_s / 60
-        return judged.verdict(desired, Because.START_FAILED, f"{late} not ready after {minutes:g} min: given up")
-    if judged.limited < current:
+        return judged.verdict(desired, Because.START_FAILED, _why_given_up(given_up, judged))
+    if judged.limited < current and not doubtful:
+        coming = starting_on_spot(situation, policy)
+        if coming:
+            return judged.hold(Because.STARTING, f"{judged.decisive}; {coming} starting on spot, then dearer ones go")
         return _shrinking(judged)
+    more = in_place_of_dearer(situation, policy, memory, judged.limited, resting)
+    if more:
+        why = f"{judged.decisive}; {more} on spot, in whose place dearer ones go once they serve"
+        return judged.verdict(current + more, Because.SPOT, why)
     return judged.steady()
+
+
+def _replaced_before(
+    situation: Situation, policy: ServicePolicy, found: tuple[Wish, ...], wanted: int, beside: int
+) -> Verdict:
+    """What may be taken back gets a replacement first."""
+    desired = _limited(max(wanted, situation.current) + beside, policy)
+    detail = f"{beside} may be taken back soon: replaced before, as capacity_mix.spot.prelaunch says"
+    return Verdict(desired=desired, wanted=wanted + beside, because=Because.SPOT, detail=detail, wishes=found)
+
+
+def _spared(judged: _Judged, spare: int) -> Verdict:
+    """As many as are wanted are there: what comes beside them is for the loss of a domain."""
+    growing = _growing(judged, judged.limited)
+    if growing.desired <= judged.situation.current:
+        return growing
+    why = f"{spare} more than that on spot, so that losing one of its failure domains leaves enough"
+    return replace(growing, because=Because.SPOT, detail=f"{growing.detail}; {why}")
+
+
+def _resting(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> tuple[str, ...]:
+    """Variants whose starts fail."""
+    rule, now = policy.replicas, situation.at
+    benched = {name: benched_until(name, memory, rule) for name in situation.variants}
+    return tuple(
+        name
+        for name, one in situation.variants.items()
+        if ((until := benched[name]) is not None and until > now) or still_trying(one)
+    )
+
+
+def _doubtful(situation: Situation, given_up: Sequence[ReplicaView]) -> int:
+    """Starting replicas that a spot storm may take: cover is counted without them, and none of it goes before they are
+    ready or given up."""
+    starting = (one for each in situation.variants.values() for one in each.in_phase(Phase.STARTING))
+    return sum(one.doubtful for one in starting if one not in given_up)
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +296,15 @@ def _idle_long_enough(judged: _Judged) -> bool:
 
 def _unread(situation: Situation) -> str:
     return f"only {situation.signals.read_replicas} of {situation.ready} ready replicas could be read"
+
+
+def _why_given_up(given_up: Sequence[ReplicaView], judged: _Judged) -> str:
+    """Of those that are stuck, what keeps the first; else that they were too slow."""
+    told = next((one.stuck for one in given_up if one.stuck is not None), None)
+    if told is None:
+        return f"{len(given_up)} not ready after {judged.policy.replicas.start_deadline_s / 60:g} min: given up"
+    detail = f" ({told.detail})" if told.detail else ""
+    return f"{len(given_up)} cannot start: {told.kind} since {told.since:%H:%M:%S} UTC{detail}; given up"
 
 
 def _step(judged: _Judged) -> str:

@@ -24,6 +24,10 @@ DEFAULT_HEADROOM_RATIO = 0.15
 DEFAULT_START_DEADLINE_S = 600.0
 """A cold 235B mixture of experts needs close to 600 s (Baidu); an 8B with cold caches 294 s (Tensorfuse, 2025-09)."""
 
+DEFAULT_STUCK_DEADLINE_S = 360.0
+"""How long a start may wait for a machine before another way is tried. A guess: longer than a node autoscaler takes to
+bring a machine with GPUs and their drivers (one or two minutes without), and shorter than the start deadline."""
+
 DEFAULT_FORECAST_QUANTILE = 0.95
 """A guess that the contest confirms (BENCHMARKS.md): one start-up in twenty meets more than it was ordered for."""
 
@@ -34,6 +38,13 @@ DEFAULT_SPARE_S = 600.0
 """What noise takes back and forth is the last replica. A guess: in a model without single requests, over two days of
 ServeGen and one of Azure at start-ups of 75 to 480 s, ten and fifteen minutes did best; simulated, a day of ServeGen
 and one of Azure got cheaper by 4 and 1 % at equal attainment, another of ServeGen no cheaper (docs/decisions/0006)."""
+
+DEFAULT_SPOT_SAVING_RATIO = 0.15
+"""A guess: what a loss costs beside money, requests that miss their SLO while cover starts, is in no price. Spot of
+GPUs is listed 50 to 70 % below on demand: this shuns it only where it is lost ten times an hour, or nearly as dear."""
+
+DEFAULT_SPOT_QUIET_S = 1800.0
+"""As long as a storm counts (safety/rules.py), which is longer than a failing launch takes: else the two alternate."""
 
 DEFAULT_FOREIGN_HOLD_S = 600.0
 """How long to stand down after somebody else's change. A guess: long enough for a person to say `pause`."""
@@ -125,7 +136,10 @@ class ForecastRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaRule:
-    """How many replicas. Limits count the whole service, over all its variants."""
+    """How many replicas. Limits count the whole service, over all its variants.
+
+    stuck_deadline_s   for a start that waits for a machine; what does not heal by itself is given up at once
+    """
 
     min_replicas: int
     max_replicas: int
@@ -136,6 +150,7 @@ class ReplicaRule:
     forecast: ForecastRule = ForecastRule()
     tolerance_ratio: float = DEFAULT_TOLERANCE_RATIO
     start_deadline_s: float = DEFAULT_START_DEADLINE_S
+    stuck_deadline_s: float = DEFAULT_STUCK_DEADLINE_S
     foreign_hold_s: float = DEFAULT_FOREIGN_HOLD_S
 
 
@@ -146,6 +161,24 @@ class VariantRule:
     name: str
     capacity_types: tuple[CapacityType, ...] | None = None
     token_load_per_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpotRule:
+    """When spot is worth its risk.
+
+    min_saving_ratio      it is taken first only where it saves so much of the on-demand price, losses included
+    quiet_s               it takes the place of dearer capacity only after so long without a loss
+    min_placement_score   nor while AWS gives its chance a lower score; None: never asked
+    prelaunch             spot that may be taken back gets a replacement before it is
+    spare                 so much more spot is kept that the rest carries what is wanted when one domain of it goes
+    """
+
+    min_saving_ratio: float = DEFAULT_SPOT_SAVING_RATIO
+    quiet_s: float = DEFAULT_SPOT_QUIET_S
+    min_placement_score: int | None = None
+    prelaunch: bool = False
+    spare: bool = True
 
 
 class Condition(Protocol):
@@ -187,5 +220,6 @@ class ServicePolicy:
     replicas: ReplicaRule
     variants: tuple[VariantRule, ...] = ()
     spot_allowed: bool = False
+    spot: SpotRule = SpotRule()
     alerts: tuple[AlertRule, ...] = ()
     budget: Budget | None = None

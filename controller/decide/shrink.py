@@ -52,7 +52,8 @@ def victims(
 ) -> tuple[tuple[str, ReplicaView], ...]:
     """The ``count`` replicas to remove, first to go first, as (variant, replica).
 
-    Order: with a spot notice, then still starting (they serve nobody), then dearest, then least loaded, then youngest.
+    Order: with a spot notice, then with a hint that one may come, then still starting (they serve nobody; first who
+    gets no further), then dearest, then least loaded, then youngest.
     A replica that could not be read counts as the most loaded, one without a price as the cheapest.
 
     units   what a replica of each variant is worth, as placement.units_of has it: the dearest is dear by this
@@ -63,13 +64,15 @@ def victims(
     return tuple(sorted(candidates, key=lambda pair: _order(pair[1], units.get(pair[0], 1.0)))[:count])
 
 
-def _order(replica: ReplicaView, unit: float) -> tuple[bool, bool, float, float, float, str]:
+def _order(replica: ReplicaView, unit: float) -> tuple[bool, bool, bool, bool, float, float, float, str]:
     usd_per_hour = 0.0 if isinstance(replica.usd_per_hour, Missing) else replica.usd_per_hour
     price = usd_per_hour / unit if unit > 0 else inf
     load = float("inf") if isinstance(replica.running, Missing) else replica.running
     return (
         not replica.noticed,
+        not replica.hinted,
         replica.phase is not Phase.STARTING,
+        replica.phase is not Phase.STARTING or replica.stuck is None,
         -price,
         load,
         -replica.since.timestamp(),

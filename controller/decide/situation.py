@@ -8,9 +8,11 @@ from datetime import datetime
 
 from controller.decide.rules import ServicePolicy
 from controller.facts.budgets import Guard
+from controller.facts.changes import Change
 from controller.facts.demand import Outlook
 from controller.facts.estimates import Estimate, Estimates
 from controller.facts.fleet import Capacity, CapacityType, Mode, Service, Variant
+from controller.facts.interruptions import Stuck
 from controller.facts.missing import Missing, first_missing, known, mapped
 from controller.facts.prices import Prices
 from controller.facts.readings import Observation, Phase, ReplicaState
@@ -30,17 +32,33 @@ class ReplicaView:
     usd_per_hour: Number
     noticed: bool = False
     """A spot interruption notice has arrived for it."""
+    stuck: Stuck | None = None
+    """Why its start gets no further."""
+    hinted: bool = False
+    """Its machine may be taken back: nothing ends for that, but it is the first to go."""
+    spot_domain: str | None = None
+    """Of a replica on spot, its failure domain, "" when that is not known; None: it is not on spot, or nobody says."""
+    doubtful: bool = False
+    """It starts on spot that a storm takes: no supply before it is ready."""
     silent: bool = False
     """It counts as ready because nobody knows better: no actuator tells, and it could not be read."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapacityPrice:
-    """One way of buying replicas of a variant, in the fleet file's order. ``replicas`` None: no bound known."""
+    """One way of buying replicas of a variant, in the fleet file's order. ``replicas`` None: no bound known.
+
+    risk_usd_per_replica_hour   what losing it costs on top, see spot.py
+    shunned                     the risk is not worth the saving: taken last
+    placement_score             how likely it is to be had, 1 to 10; None: not asked
+    """
 
     type: CapacityType
     usd_per_replica_hour: Number
     replicas: int | None = None
+    risk_usd_per_replica_hour: float = 0.0
+    shunned: bool = False
+    placement_score: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +69,8 @@ class VariantSituation:
     replicas: tuple[ReplicaView, ...]
     capacity: tuple[CapacityPrice, ...] = ()
     counted: bool = True
+    change: Change | None = None
+    """What its engines are to be started with instead."""
 
     def in_phase(self, *phases: Phase) -> tuple[ReplicaView, ...]:
         return tuple(replica for replica in self.replicas if replica.phase in phases)
@@ -133,11 +153,8 @@ def situation_of(
     outlook: Outlook | Missing = NO_OUTLOOK,
 ) -> Situation:
     """What this pass knows that matters for deciding about ``service``."""
-    costs = {
-        (cost.variant, cost.replica): cost.usd_per_hour for cost in estimates.costs if cost.service == service.name
-    }
     variants = {
-        name: _variant(variant, observation, estimates, prices, costs)
+        name: _variant(variant, observation, estimates, prices)
         for name, variant in service.variants.items()
         if not policy.variants or name in {rule.name for rule in policy.variants}
     }
@@ -185,16 +202,16 @@ def _variant(
     observation: Observation,
     estimates: Estimates,
     prices: Prices,
-    costs: Mapping[tuple[str, str], Number],
 ) -> VariantSituation:
     states = observation.replicas.get((variant.service, variant.name), Missing("replicas", "not asked for"))
     counted = not isinstance(states, Missing)
     rows = states if not isinstance(states, Missing) else tuple(_target_states(variant, observation))
     return VariantSituation(
         name=variant.name,
-        replicas=tuple(_view(variant, state, estimates, costs) for state in rows),
+        replicas=tuple(_view(variant, state, estimates) for state in rows),
         capacity=tuple(_capacity(variant, capacity, prices) for capacity in variant.capacity),
         counted=counted,
+        change=observation.changes.get((variant.service, variant.name)),
     )
 
 
@@ -209,18 +226,21 @@ def _target_states(variant: Variant, observation: Observation) -> Iterator[Repli
             )
 
 
-def _view(
-    variant: Variant, state: ReplicaState, estimates: Estimates, costs: Mapping[tuple[str, str], Number]
-) -> ReplicaView:
-    seen = estimates.replicas.get((variant.service, variant.name, state.replica))
+def _view(variant: Variant, state: ReplicaState, estimates: Estimates) -> ReplicaView:
+    load = estimates.loads.get((variant.service, variant.name, state.replica))
     return ReplicaView(
         name=state.replica,
         phase=state.phase,
         since=state.since,
-        running=seen.running if seen is not None else Missing("running", "the replica was not read"),
-        usd_per_hour=costs.get((variant.name, state.replica), Missing("usd_per_hour", "the replica has no cost row")),
+        running=load.running if load is not None else Missing("running", "the replica was not read"),
+        usd_per_hour=load.usd_per_hour
+        if load is not None
+        else Missing("usd_per_hour", "the replica is in no estimate"),
         noticed=state.notice is not None and state.notice.ends,
-        silent=state.phase is Phase.READY and seen is not None and not seen.replicas_ready,
+        hinted=state.notice is not None and not state.notice.ends,
+        spot_domain=state.domain if state.capacity_type is CapacityType.SPOT else None,
+        stuck=state.stuck,
+        silent=state.phase is Phase.READY and load is not None and not load.ready,
     )
 
 
@@ -229,5 +249,6 @@ def _capacity(variant: Variant, capacity: Capacity, prices: Prices) -> CapacityP
     return CapacityPrice(
         type=capacity.type,
         replicas=capacity.replicas,
+        placement_score=None if isinstance(price, Missing) else price.placement_score,
         usd_per_replica_hour=mapped(price, lambda known_: known_.usd_per_gpu_hour * variant.gpus_per_replica),
     )

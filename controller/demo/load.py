@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -64,7 +64,7 @@ class LoadGenerator:
         self._wanted = 0
         self._outstanding: Counter[str] = Counter()
         self._received = Received()
-        self._records: list[UsageRecord] = []
+        self._records: deque[UsageRecord] = deque()  # filled by one thread, emptied by another
         self._random = Random(1)
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
@@ -79,8 +79,7 @@ class LoadGenerator:
 
     def take_records(self) -> list[UsageRecord]:
         """The records since the last call. Requests that nobody labelled have none."""
-        taken, self._records = self._records, []
-        return taken
+        return [self._records.popleft() for _ in range(len(self._records))]
 
     @property
     def in_flight(self) -> int:

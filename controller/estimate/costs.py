@@ -13,6 +13,7 @@ from controller.facts.estimates import Number, ReplicaCost
 from controller.facts.fleet import Capacity, CapacityType, Fleet, Variant
 from controller.facts.missing import Missing, mapped
 from controller.facts.prices import UNKNOWN_RATES, Price, Prices
+from controller.facts.readings import Machine
 
 
 def replica_costs(fleet: Fleet, seats: Sequence[Seat], prices: Prices) -> tuple[ReplicaCost, ...]:
@@ -66,7 +67,7 @@ def _variant_costs(variant: Variant, seats: Sequence[Seat], prices: Prices) -> I
     places = _places(variant, [seat.bought for seat in seats if seat.bought is not None])
     for seat in sorted(seats, key=lambda one: one.replica):
         bought = seat.bought or next(places, (None, False))[0]
-        yield _cost(variant, seat.replica, bought, prices, node=seat.node)
+        yield _cost(variant, seat.replica, bought, prices, node=seat.node, machine=seat.machine)
     for bought, _ in takewhile(lambda place: place[1], places):
         yield _cost(variant, "", bought, prices)
 
@@ -99,9 +100,11 @@ def _cost(
     *,
     gpus: int | None = None,
     node: str = "",
+    machine: Machine | None = None,
 ) -> ReplicaCost:
     """``gpus``: as many as a replica has, unless it is told."""
-    price, paid = _price(variant, bought, prices), variant.gpus_per_replica if gpus is None else gpus
+    price = _other_machine(variant, bought, machine) or _price(variant, bought, prices)
+    paid = variant.gpus_per_replica if gpus is None else gpus
     return ReplicaCost(
         service=variant.service,
         variant=variant.name,
@@ -112,6 +115,25 @@ def _cost(
         gpus=paid,
         node=node,
     )
+
+
+def _other_machine(variant: Variant, bought: CapacityType | None, machine: Machine | None) -> Missing | None:
+    """Why an offer's price is not the price of what the replica lies on; None where it is, or nobody can tell.
+
+    A price that the user wrote himself holds for whatever machine it is.
+    """
+    kind = bought or CapacityType.ON_DEMAND
+    offers = [
+        one.offer
+        for one in variant.capacity
+        if one.type is kind and one.offer and one.usd_per_gpu_hour is None and not one.dated_usd
+    ]
+    if machine is None or not offers or any(machine.is_sold_as(offer) for offer in offers):
+        return None
+    found = machine.offer or machine.type
+    why = f"it runs on {found}" if found else "its node does not say which machine it is"
+    listed = " or ".join(offers)
+    return Missing(f"{kind} price of {variant.service}/{variant.name}", f"{why}, and the fleet file prices {listed}")
 
 
 def _price(variant: Variant, bought: CapacityType | None, prices: Prices) -> Price | Missing:

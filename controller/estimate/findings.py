@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from controller.facts.accounts import STRANDED
-from controller.facts.estimates import Estimate, Finding, FindingKind, ReplicaCost
+from controller.facts.estimates import Estimate, Finding, FindingKind, ReplicaCost, ReplicaLoad
 from controller.facts.fleet import Fleet
 from controller.facts.missing import Missing
 
@@ -39,7 +39,7 @@ def findings_of(
     fleet: Fleet,
     services: Mapping[str, Estimate],
     variants: Mapping[tuple[str, str], Estimate],
-    replicas: Mapping[tuple[str, str, str], Estimate],
+    replicas: Iterable[ReplicaLoad],
     costs: Sequence[ReplicaCost],
     queue_history: Mapping[str, QueueHistory],
 ) -> tuple[Finding, ...]:
@@ -49,8 +49,8 @@ def findings_of(
         found += [*_wrong_peak(seen), *_mfu(seen), *_kv_cache(seen)]
     for name in fleet.services:
         found += _persistent_queue(services[name], queue_history.get(name, ()))
-    for seen in replicas.values():
-        found += _stuck(seen)
+    for one in replicas:
+        found += _stuck(one)
     return (*found, *_price_unknown(costs))
 
 
@@ -131,7 +131,7 @@ def _persistent_queue(seen: Estimate, history: QueueHistory) -> Iterator[Finding
         )
 
 
-def _stuck(seen: Estimate) -> Iterator[Finding]:
+def _stuck(seen: ReplicaLoad) -> Iterator[Finding]:
     running = seen.running
     if isinstance(running, Missing) or running <= 0 or seen.window_s < STUCK_WINDOW_S:
         return
@@ -162,7 +162,9 @@ def _price_unknown(costs: Iterable[ReplicaCost]) -> Iterator[Finding]:
         )
 
 
-def _finding(kind: FindingKind, seen: Estimate, what: str, do: str, numbers: Mapping[str, float]) -> Finding:
+def _finding(
+    kind: FindingKind, seen: Estimate | ReplicaLoad, what: str, do: str, numbers: Mapping[str, float]
+) -> Finding:
     return Finding(
         kind=kind,
         service=seen.service,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import TypeVar
@@ -10,14 +10,17 @@ from typing import TypeVar
 from controller.estimate.costs import replica_costs
 from controller.estimate.findings import QueueHistory, findings_of
 from controller.estimate.gpus import gpu_use, readings_of
-from controller.estimate.rollup import Scope, Seen, rolled_up, seen_of
+from controller.estimate.rollup import Finished, Scope, Seen, finished_in, load_of, rolled_up, seen_of
 from controller.estimate.seats import Seat, seats_of
-from controller.facts.estimates import Estimate, Estimates, ReplicaCost
+from controller.facts.estimates import Estimate, Estimates, ReplicaCost, ReplicaLoad
 from controller.facts.fleet import Fleet
 from controller.facts.prices import Prices
 from controller.facts.readings import EngineReading, Observation
 
 T = TypeVar("T")
+
+VARIANT = 2
+"""How many names a variant has: its service's and its own."""
 
 
 def estimate(
@@ -41,16 +44,34 @@ def estimate(
         name: scopes.service(name, [variants[name, variant] for variant in service.variants])
         for name, service in fleet.services.items()
     }
-    replicas = {seat.key: scopes.one_replica(seat) for seat in seats}
+    loads = {seat.key: scopes.load(seat) for seat in seats}
     return Estimates(
         at=now,
         fleet=scopes.whole(services),
         services=services,
         variants=variants,
-        replicas=replicas,
+        replicas=_Replicas({seat.key: seat for seat in seats}, scopes.one_replica),
+        loads=loads,
         costs=costs,
-        findings=findings_of(fleet, services, variants, replicas, costs, queue_history),
+        findings=findings_of(fleet, services, variants, loads.values(), costs, queue_history),
     )
+
+
+class _Replicas(Mapping[tuple[str, str, str], Estimate]):
+    """Every replica's estimate, each made when somebody asks for it: people look at a few, and a pass at none."""
+
+    def __init__(self, seats: Mapping[tuple[str, str, str], Seat], make: Callable[[Seat], Estimate]) -> None:
+        self._seats = seats
+        self._make = make
+
+    def __getitem__(self, key: tuple[str, str, str]) -> Estimate:
+        return self._make(self._seats[key])
+
+    def __iter__(self) -> Iterator[tuple[str, str, str]]:
+        return iter(self._seats)
+
+    def __len__(self) -> int:
+        return len(self._seats)
 
 
 class _Scopes:
@@ -63,7 +84,12 @@ class _Scopes:
         self._now = now
         self._seats = _grouped(seats, lambda seat: seat.key)
         self._costs = _grouped(costs, lambda cost: (cost.service, cost.variant, cost.replica))
-        self._seen = {id(seat): seen_of(seat) for seat in seats}
+        self._seen = {seat.key: seen_of(seat) for seat in seats}
+        self._finished: dict[tuple[str, ...], list[Finished]] = {}
+        for names in [names for names in self._seats if len(names) == VARIANT]:
+            finished = finished_in(self._seen_of(names))
+            for level in range(VARIANT + 1):
+                self._finished.setdefault(names[:level], []).append(finished)
 
     def whole(self, services: Mapping[str, Estimate]) -> Estimate:
         if len(services) == 1:  # the same replicas: the same numbers
@@ -79,25 +105,32 @@ class _Scopes:
         return self._roll((service, variant))
 
     def one_replica(self, seat: Seat) -> Estimate:
-        siblings = len(self._seats[seat.key[:2]])
+        siblings = len(self._seats[seat.key[:VARIANT]])
         return self._roll(seat.key, siblings)
+
+    def load(self, seat: Seat) -> ReplicaLoad:
+        return load_of(seat, self._seen[seat.key], self._costs[seat.key][0].usd_per_hour)
 
     def _roll(self, names: tuple[str, ...], siblings: int = 0) -> Estimate:
         seats = self._seats.get(names, [])
-        seen: list[Seen] = [one for seat in seats if (one := self._seen[id(seat)]) is not None]
+        seen = self._seen_of(names)
         service, variant, replica = (*names, "", "", "")[:3]
         return rolled_up(
             Scope(
                 at=self._now,
                 seats=seats,
                 seen=seen,
+                finished=[finished_in(seen)] if replica else self._finished.get(names, []),
                 costs=self._costs.get(names, []),
-                gpu=gpu_use(readings_of(self._observation, seats, siblings)),
+                gpu=gpu_use(readings_of(self._observation, [seat.key for seat in seats], siblings)),
                 service=service,
                 variant=variant,
                 replica=replica,
             )
         )
+
+    def _seen_of(self, names: tuple[str, ...]) -> list[Seen]:
+        return [one for seat in self._seats.get(names, ()) if (one := self._seen[seat.key]) is not None]
 
 
 def _grouped(items: Iterable[T], key: Callable[[T], tuple[str, str, str]]) -> dict[tuple[str, ...], list[T]]:

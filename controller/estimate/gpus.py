@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import fsum
 
-from controller.estimate.seats import Seat
 from controller.facts.estimates import Number
 from controller.facts.missing import Missing, first_missing, known
 from controller.facts.readings import GpuReading, Observation
@@ -38,22 +37,24 @@ def gpu_use(readings: Readings) -> GpuUse:
     )
 
 
-def readings_of(observation: Observation, seats: Sequence[Seat], siblings: int = 0) -> Readings:
-    """The readings of the GPUs behind ``seats``: whole variants, or one replica among ``siblings`` of its variant.
+def readings_of(observation: Observation, replicas: Sequence[tuple[str, str, str]], siblings: int = 0) -> Readings:
+    """The readings of the GPUs behind ``replicas``, each by service, variant and name: whole variants, or one replica
+    among ``siblings`` of its variant.
 
     A GPU that two variants share is taken once. One replica's GPUs are those whose pod has its name, or all of the
     variant's when it is the only one; anything else would be a guess.
     """
     found: dict[tuple[str, str], GpuReading] = {}
-    for key in dict.fromkeys((seat.variant.service, seat.variant.name) for seat in seats):
+    for key in dict.fromkeys((service, variant) for service, variant, _ in replicas):
         readings = observation.gpus.get(key, Missing("gpus", f"no GPU readings are configured for {'/'.join(key)}"))
         if isinstance(readings, Missing):
             return readings
         found.update({(one.host, one.gpu_id): one for one in readings})
     if siblings > 1:
-        found = {key: one for key, one in found.items() if one.pod == seats[0].replica}
+        replica = replicas[0][-1]
+        found = {key: one for key, one in found.items() if one.pod == replica}
         if not found:
-            return Missing("gpus", f"no GPU reading names the pod {seats[0].replica}")
+            return Missing("gpus", f"no GPU reading names the pod {replica}")
     return tuple(found.values()) if found else Missing("gpus", "no GPU was found")
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from controller.estimate.windows import Window, merge
 from controller.facts.fleet import CapacityType, Fleet, Model, Variant
 from controller.facts.missing import Missing
-from controller.facts.readings import EngineReading, Observation, Phase, ReplicaState, Target
+from controller.facts.readings import EngineReading, Machine, Observation, Phase, ReplicaState, Target
 
 PHASES = {phase.value: phase for phase in Phase}
 
@@ -18,8 +18,9 @@ class Seat:
     """One replica, as far as anybody knows it.
 
     url      where it is read; "" when discovery does not name it
-    bought   how, when its target says so
-    node     the machine it is on, when its target says so
+    bought   how, when its target or its actuator says so
+    node     the machine it is on, when its target or its actuator says so
+    machine  what that machine is, where discovery says so
     window   its engine's rate window, or why there is none
     ready    it serves: the actuator says so, or, where no actuator knows, it could be read and no label says else
     """
@@ -33,6 +34,7 @@ class Seat:
     window: Window | Missing
     ready: bool
     node: str = ""
+    machine: Machine | None = None
 
     @property
     def key(self) -> tuple[str, str, str]:
@@ -98,11 +100,21 @@ def _seat(
         replica=state.replica if state is not None else target.replica if target is not None else "",
         url=target.url if target is not None else "",
         phase=phase,
-        bought=target.capacity_type if target is not None else _bought_before(state, history),
+        bought=_bought(state, target, history),
         window=window,
         ready=phase is Phase.READY and (state is not None or isinstance(window, Window)),
-        node=target.labels.get("node", "") if target is not None else "",
+        node=(target.labels.get("node", "") if target is not None else "") or (state.node if state is not None else ""),
+        machine=target.machine if target is not None else None,
     )
+
+
+def _bought(
+    state: ReplicaState | None, target: Target | None, history: Mapping[str, Sequence[EngineReading]]
+) -> CapacityType | None:
+    """As its target says, else its actuator, else as it was."""
+    told = target.capacity_type if target is not None else None
+    told = told or (state.capacity_type if state is not None else None)
+    return told or (_bought_before(state, history) if target is None else None)
 
 
 def _bought_before(state: ReplicaState | None, history: Mapping[str, Sequence[EngineReading]]) -> CapacityType | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from controller.estimate.histograms import mean
 from controller.estimate.windows import Window
 from controller.facts.estimates import Number
 from controller.facts.missing import Missing, first_missing
@@ -40,8 +39,8 @@ def traffic_of(window: Window) -> Traffic:
         computed_prompt=_computed(prompt, cached),
         output=window.rate(Counter.OUTPUT_TOKENS),
         requests=window.rate(Counter.REQUESTS),
-        mean_prompt=mean("mean_prompt_tokens", window.histogram(Distribution.PROMPT_LENGTH_TOKENS)),
-        mean_output=mean("mean_output_tokens", window.histogram(Distribution.OUTPUT_LENGTH_TOKENS)),
+        mean_prompt=window.mean(Distribution.PROMPT_LENGTH_TOKENS),
+        mean_output=window.mean(Distribution.OUTPUT_LENGTH_TOKENS),
     )
 
 

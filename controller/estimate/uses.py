@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tally
 from dataclasses import replace
 from datetime import datetime
 
 from controller.estimate.gpus import energy_j, readings_of
-from controller.estimate.seats import Seat, seats_of
 from controller.facts.accounts import STRANDED
-from controller.facts.estimates import Estimate, Estimates, ReplicaCost
-from controller.facts.fleet import Fleet
+from controller.facts.estimates import Estimates, ReplicaCost, ReplicaLoad
 from controller.facts.missing import Missing
 from controller.facts.passes import ReplicaUse
 from controller.facts.prices import FourRates
@@ -23,7 +22,6 @@ NOBODYS = {
 
 
 def replica_uses(
-    fleet: Fleet,
     observation: Observation,
     estimates: Estimates,
     last_pass_at: datetime | None,
@@ -37,17 +35,13 @@ def replica_uses(
     """
     if last_pass_at is None or last_pass_at >= now:
         return ()
-    seats = {seat.key: seat for seat in seats_of(fleet, observation, {})}
-    siblings: dict[tuple[str, ...], int] = {}
-    for key in seats:
-        siblings[key[:2]] = siblings.get(key[:2], 0) + 1
+    siblings = Tally(key[:2] for key in estimates.loads)
     uses = []
     for cost in estimates.costs:
         key = (cost.service, cost.variant, cost.replica)
         if cost.replica not in NOBODYS:
-            energy = energy_j(readings_of(observation, [seats[key]], siblings[key[:2]]))
-            seen = estimates.replicas[key]
-            uses.append(_use(cost, seats[key], seen, observation, energy, last_pass_at, now))
+            energy = energy_j(readings_of(observation, [key], siblings[key[:2]]))
+            uses.append(_use(cost, estimates.loads[key], observation, energy, last_pass_at, now))
         else:
             uses.append(_unused(cost, last_pass_at, now))
     return tuple(uses)
@@ -55,14 +49,13 @@ def replica_uses(
 
 def _use(
     cost: ReplicaCost,
-    seat: Seat,
-    seen: Estimate,
+    load: ReplicaLoad,
     observation: Observation,
     energy: float | None,
     start: datetime,
     end: datetime,
 ) -> ReplicaUse:
-    said = observation.engines.get(seat.url)
+    said = observation.engines.get(load.url)
     reading = said if isinstance(said, EngineReading) else None
     use = ReplicaUse(
         service=cost.service,
@@ -71,18 +64,18 @@ def _use(
         capacity_type=cost.capacity_type,
         start=start,
         end=end,
-        phase=seat.phase,
+        phase=load.phase,
         gpus=cost.gpus,
         node=cost.node,
         counts=dict(reading.counters) if reading is not None else {},
         prefill_s=_seconds(reading, Distribution.PREFILL_TIME_S),
         decode_s=_seconds(reading, Distribution.DECODE_TIME_S),
-        running=_or_none(seen.running),
-        queue_depth=_or_none(seen.queue_depth),
-        kv_cache_ratio=_or_none(seen.kv_cache_ratio),
-        mfu_ratio=_or_none(seen.mfu_ratio),
+        running=_or_none(load.running),
+        queue_depth=_or_none(load.queue_depth),
+        kv_cache_ratio=_or_none(load.kv_cache_ratio),
+        mfu_ratio=_or_none(load.mfu_ratio),
         energy_j=energy,
-        missing=seat.window.why if isinstance(seat.window, Missing) else "",
+        missing=load.unread,
     )
     return _paid(use, cost.rates)
 

@@ -18,6 +18,7 @@ class Window:
     """What one replica did over ``window_s`` seconds ending at ``at``.
 
     counted_s   by counter: the seconds over which its increase was seen, which may be part of the window
+    finished    by distribution: what each reading saw finish, still to be added up
     """
 
     at: datetime
@@ -25,7 +26,7 @@ class Window:
     gauges: Mapping[Gauge, float]
     counters: Mapping[Counter, float]
     counted_s: Mapping[Counter, float]
-    histograms: Mapping[Distribution, Histogram]
+    finished: Mapping[Distribution, Sequence[Histogram]]
     missing: Mapping[Signal, Missing]
 
     def gauge(self, signal: Gauge) -> float | Missing:
@@ -39,7 +40,16 @@ class Window:
         return self.counters[signal] / self.counted_s[signal] if signal in self.counters else self._why(signal)
 
     def histogram(self, signal: Distribution) -> Histogram | Missing:
-        return self.histograms[signal] if signal in self.histograms else self._why(signal)
+        return merge_histograms(self.finished[signal]) if signal in self.finished else self._why(signal)
+
+    def mean(self, signal: Distribution) -> float | Missing:
+        """Sum of the observed values / their number."""
+        if signal not in self.finished:
+            return Missing(f"mean_{signal.value}", self._why(signal).why)
+        parts = self.finished[signal]
+        count = sum(one.count for one in parts)
+        nothing = Missing(f"mean_{signal.value}", "nothing finished in this window")
+        return fsum(one.total for one in parts) / count if count > 0 else nothing
 
     def _why(self, signal: Signal) -> Missing:
         return self.missing.get(signal, Missing(signal.value, "the engine does not export it"))
@@ -64,7 +74,7 @@ def history_after(
 
 
 def merge(readings: Sequence[EngineReading]) -> Window:
-    """The readings of one replica as one window: increases and histograms added up, gauges of the newest.
+    """The readings of one replica as one window: increases added up, histograms side by side, gauges of the newest.
 
     A counter or histogram is missing only when no reading that spans time has it. A gauge is missing when the newest
     reading lacks it: an older level would pass for the present one. The order of ``readings`` does not matter.
@@ -90,7 +100,7 @@ def merge(readings: Sequence[EngineReading]) -> Window:
         gauges=newest.gauges,
         counters={counter: fsum(values) for counter, values in increases.items()},
         counted_s={counter: fsum(values) for counter, values in seconds.items()},
-        histograms={name: merge_histograms(parts) for name, parts in finished.items()},
+        finished=finished,
         missing=newest.missing,
     )
 
@@ -103,6 +113,6 @@ def _alone(one: EngineReading, newest: EngineReading) -> Window:
         gauges=newest.gauges,
         counters=one.counters,
         counted_s=dict.fromkeys(one.counters, one.window_s),
-        histograms=one.histograms,
+        finished={name: (histogram,) for name, histogram in one.histograms.items()},
         missing=newest.missing,
     )

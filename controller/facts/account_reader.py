@@ -136,7 +136,6 @@ class CommitmentUse:
     unused_nanousd: int
     covered_on_demand_nanousd: int | None
     eligible_on_demand_nanousd: int | None
-    name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

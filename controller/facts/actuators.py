@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,3 +58,98 @@ class SystemdOptions:
     start_timeout_s: float = 600.0
     drain_timeout_s: float = 60.0
     user: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineTemplate:
+    """What the engine's container is to be started with. What is left out stays as the target has it.
+
+    container   its name; "": the first one
+    args        all of them, in the place of those that are there; None: as they are
+    env         variables to set; others stay
+    image       "": as it is
+    """
+
+    container: str = ""
+    args: tuple[str, ...] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesOptions:
+    """Engines as the pods of a Deployment, a StatefulSet or a LeaderWorkerSet.
+
+    kind              "Deployment", "StatefulSet" or "LeaderWorkerSet"
+    context           of the kubeconfig; "": the daemon's own cluster, or the current context
+    scaled_by         "pennyweight" writes spec.replicas; "scaler": an HPA or ScaledObject that reads our metrics does,
+                      and the actuator only looks
+    port, port_name   of the engine, to ask whether it still runs requests; neither: its first port
+    path              of its metrics
+    start_timeout_s   of a changed template: from one pod's being ready to the next, before it is taken back
+    drain_timeout_s   for running requests to end
+    template          what its engine is to be started with; None: as the target says
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    context: str = ""
+    scaled_by: str = "pennyweight"
+    port: int | None = None
+    port_name: str = ""
+    path: str = "/metrics"
+    start_timeout_s: float = 600.0
+    drain_timeout_s: float = 120.0
+    template: EngineTemplate | None = None
+
+
+class Through(StrEnum):
+    """Who asks for a count that we do not carry out ourselves. One of them a variant: a target has one writer."""
+
+    KEDA = "keda"  # KEDA, over gRPC
+    HPA = "hpa"  # an HPA, at the external-metrics API
+    PROMETHEUS = "prometheus"  # whoever reads /metrics, by way of a Prometheus server
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExternalOptions:
+    """Engines that somebody else starts and stops, who asks us how many there shall be.
+
+    namespace            of the target; "": not said
+    followed_within_s    from our answer to as many targets: later it is not expected any more
+    """
+
+    through: Through = Through.KEDA
+    namespace: str = ""
+    followed_within_s: float = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsAsgOptions:
+    """Engines as the instances of an EC2 Auto Scaling group, one replica an instance.
+
+    group, tags       the group's name; or tags that it alone has
+    region            "": the one that boto3 finds for itself
+    url               of an engine; "{private_ip}", "{private_dns}", "{public_ip}" and "{instance_id}" are filled in
+    targets_file      absolute; the Prometheus file_sd file that the actuator writes
+    launch_hook       the lifecycle hook that waits until an engine is healthy; "": none of ours
+    terminate_hook    the one that waits until an engine is drained; "": none of ours
+    protect           ready instances are protected from being scaled in by the group itself
+    start_timeout_s   from the launch to the first healthy answer
+    drain_timeout_s   for running requests to end
+    reserved          some of its capacity is paid for beforehand: what is not spot may be that
+    """
+
+    group: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    region: str = ""
+    url: str = "http://{private_ip}:8000"
+    health_path: str = "/health"
+    targets_file: str = ""
+    launch_hook: str = ""
+    terminate_hook: str = ""
+    protect: bool = True
+    start_timeout_s: float = 900.0
+    drain_timeout_s: float = 120.0
+    reserved: bool = False

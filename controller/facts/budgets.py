@@ -202,9 +202,10 @@ class BudgetNews:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """What a budget holds back in one service. It bounds growth alone: nothing is removed for it, and minimums stand.
+    """What a budget, or a spot storm, holds back in one service. It bounds growth alone: nothing is removed for it, and
+    minimums stand.
 
-    forbidden_…            growth beyond the minimum may not use them
+    forbidden_…            growth beyond the minimum may not use them; pools: (variant, how it is bought)
     cap_nanousd_per_hour   growth stops where the service would cost more; None: no such bound
     """
 
@@ -215,6 +216,8 @@ class Guard:
     forbidden_variants: frozenset[str] = frozenset()
     forbidden_capacity: frozenset[CapacityType] = frozenset()
     cap_nanousd_per_hour: int | None = None
+    forbidden_pools: frozenset[tuple[str, CapacityType]] = frozenset()
+    storm: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from controller.facts.missing import Missing
+from controller.facts.safety import SafetyMemory
 
 
 class Because(StrEnum):
@@ -30,6 +31,13 @@ class Because(StrEnum):
     NOT_PROVEN_IDLE = "not_proven_idle"  # zero is allowed, but idleness is not proven
     INFEASIBLE = "infeasible"  # no count satisfies the policy: hold and alert
     FOREIGN_CHANGE = "foreign_change"  # somebody else changed the target: stand down for a while
+    STOPPED = "stopped"  # an operator stopped the service, or everything: decided all the same, and not done
+    FROZEN = "frozen"  # the fleet file froze this direction at this time
+    SPOT = "spot"  # spot comes beside dearer capacity, which goes once it serves; or beside spot that is at risk
+    STORM = "storm"  # spot is being taken: no more of it there, and launches are limited
+    FLAPPING = "flapping"  # it went back and forth: nothing goes for a while
+    ROLLOUT = "rollout"  # the fleet file starts its engines otherwise: they are replaced, or why they are not yet
+    BLAST_LIMIT = "blast_limit"  # as much as may move in one pass or hour, in the whole fleet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +51,8 @@ class Decision:
     numbers          every number used, by name
     usd_per_hour_*   the variant's cost before and after
     victims          replicas to remove, first to go first; empty when growing or holding
+    change           what its engines are to be started with instead, in short; "" when they stay as they are. It never
+                     comes with another count
     """
 
     id: str
@@ -60,22 +70,31 @@ class Decision:
     usd_per_hour_before: float | Missing
     usd_per_hour_after: float | Missing
     victims: tuple[str, ...] = ()
+    change: str = ""
+
+    @property
+    def moves(self) -> bool:
+        """Whether the count changes."""
+        return self.desired != self.current
 
     @property
     def holds(self) -> bool:
-        return self.desired == self.current
+        """Whether there is nothing to do."""
+        return not self.moves and not self.change
 
     @property
     def verb(self) -> str:
-        """ "hold", "scale up" or "scale down"."""
-        if self.holds:
-            return "hold"
+        """ "hold", "scale up", "scale down" or "change"."""
+        if not self.moves:
+            return "change" if self.change else "hold"
         return "scale up" if self.desired > self.current else "scale down"
 
     def __str__(self) -> str:
         where = f"{self.service}/{self.variant}"
         if self.holds:
             return f"{where}: hold at {self.current} ({self.because}): {self.detail}"
+        if self.change:
+            return f"{where}: change {self.current} to {self.change} ({self.because}): {self.detail}{self._money()}"
         return f"{where}: {self.verb} {self.current} -> {self.desired} ({self.because}): {self.detail}{self._money()}"
 
     def _money(self) -> str:
@@ -139,16 +158,34 @@ class ScaleEvent:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SpotRecord:
+    """How often spot of one variant was lost in one failure domain. Both counts fade.
+
+    replica_h   hours that replicas served there
+    losses      of them
+    at          up to when it is counted
+    lost_at     when one was lost last; None: none yet
+    """
+
+    replica_h: float = 0.0
+    losses: float = 0.0
+    at: datetime
+    lost_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceMemory:
     """What one service's next decision needs from the past. Kept in the ledger, so that a restart changes nothing.
     Replicas are named "variant/replica".
 
     live_since        since when every required signal has been live without a break; None while one is missing
     idle_since        since when the service is proven idle (no running, no waiting, no new request); None otherwise
-    given_up          starts that failed: missed the deadline, or ended before or soon after they were ready -> when
+    given_up          starts that failed: missed the deadline, got no further, or ended before or soon after they were
+                      ready -> when; what was long in failing counts from as much later, for its variant rests longer
     lost              replicas that had served and then ended by themselves -> when
     ready_since       the ready replicas -> since when
     foreign_until     stand down until then after somebody else's change
+    spot              how often spot is lost, by (variant, domain)
     """
 
     recommendations: tuple[Recommendation, ...] = ()
@@ -160,6 +197,7 @@ class ServiceMemory:
     ready_since: Mapping[str, datetime] = field(default_factory=dict)
     expected: Mapping[str, int] = field(default_factory=dict)
     foreign_until: datetime | None = None
+    spot: Mapping[tuple[str, str], SpotRecord] = field(default_factory=dict)
 
 
 class AlertPhase(StrEnum):
@@ -215,7 +253,8 @@ class Pause:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """Everything the next pass must remember, by service and by (service, alert)."""
+    """Everything the next pass must remember, by service and by (service, alert), and of the whole fleet."""
 
     services: Mapping[str, ServiceMemory] = field(default_factory=dict)
     alerts: Mapping[tuple[str, str], AlertState] = field(default_factory=dict)
+    safety: SafetyMemory = field(default_factory=SafetyMemory)

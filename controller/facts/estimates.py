@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from enum import StrEnum
 
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
 from controller.facts.prices import UNKNOWN_RATES, FourRates
+from controller.facts.readings import Phase
 
 Number = float | Missing
 
@@ -82,6 +83,33 @@ class Estimate:
         }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplicaLoad:
+    """What a pass needs to know of every single replica; ``Estimate`` tells people the rest.
+
+    url        where it is read; "" when discovery does not name it
+    ready      it serves
+    window_s   0 when the replica did not answer
+    unread     why it did not; "" when it did
+    """
+
+    service: str
+    variant: str
+    replica: str
+    url: str
+    phase: Phase
+    ready: bool
+    unread: str
+    window_s: float
+    prompt_tokens_per_s: Number
+    output_tokens_per_s: Number
+    running: Number
+    queue_depth: Number
+    kv_cache_ratio: Number
+    mfu_ratio: Number
+    usd_per_hour: Number
+
+
 class FindingKind(StrEnum):
     """What a finding is about."""
 
@@ -131,7 +159,10 @@ class ReplicaCost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimates:
-    """One pass's estimates at every level, its findings, and each replica's cost."""
+    """One pass's estimates at every level, its findings, and each replica's cost.
+
+    replicas   each is worked out when somebody asks for it
+    """
 
     at: datetime
     fleet: Estimate
@@ -140,3 +171,4 @@ class Estimates:
     replicas: Mapping[tuple[str, str, str], Estimate]
     costs: tuple[ReplicaCost, ...]
     findings: tuple[Finding, ...]
+    loads: Mapping[tuple[str, str, str], ReplicaLoad] = field(default_factory=dict)

@@ -137,8 +137,48 @@ class LocalNvml:
     indices: tuple[int, ...] = ()
 
 
-Discovery = StaticTargets | FileSd | HttpSd | PrometheusServer
-GpuDiscovery = StaticTargets | FileSd | HttpSd | PrometheusServer | LocalNvml
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesPods:
+    """Pods of a cluster, as they are watched.
+
+    namespace         "": the daemon's own, or the context's
+    selector          label selector, as kubectl takes it; "" with ``kind`` and ``name``: the pods of that target
+    port, port_name   where the metrics are; neither: the pod's first port
+    context           of the kubeconfig; "": the daemon's own cluster, or the current context
+    model             what the pods are to serve; one whose llm-d labels name another is told of. "": not looked at
+    cost_unit         what llm-d's variant-cost is in: "usd_per_replica_hour" or "usd_per_gpu_hour"; "": it is no price
+    """
+
+    namespace: str = ""
+    selector: str = ""
+    kind: str = ""
+    name: str = ""
+    port: int | None = None
+    port_name: str = ""
+    path: str = "/metrics"
+    scheme: str = "http"
+    context: str = ""
+    model: str = ""
+    cost_unit: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AwsAsgInstances:
+    """Instances of an EC2 Auto Scaling group.
+
+    group, tags   its name; or tags that it alone has
+    region        "": the one that boto3 finds for itself
+    url           where the metrics are; "{private_ip}" and so on are filled in, see ``AwsAsgOptions``
+    """
+
+    group: str = ""
+    tags: tuple[tuple[str, str], ...] = ()
+    region: str = ""
+    url: str = "http://{private_ip}:8000"
+
+
+Discovery = StaticTargets | FileSd | HttpSd | PrometheusServer | KubernetesPods | AwsAsgInstances
+GpuDiscovery = StaticTargets | FileSd | HttpSd | PrometheusServer | LocalNvml | KubernetesPods | AwsAsgInstances
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

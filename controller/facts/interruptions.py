@@ -12,7 +12,7 @@ class NoticeKind(StrEnum):
 
     SPOT = "spot"  # a spot instance is taken back
     RESERVATION = "reservation"  # so is an instance of a capacity reservation
-    MAINTENANCE = "maintenance"  # the provider, or whoever drains the node, needs the machine
+    MAINTENANCE = "maintenance"  # the provider, its group, or whoever drains the node, ends the machine
     STOPPED = "stopped"  # it is going down, or gone
     REBALANCE = "rebalance"  # a hint that it may be taken back: nothing ends for it alone
 
@@ -20,12 +20,15 @@ class NoticeKind(StrEnum):
 ENDING = frozenset(NoticeKind) - {NoticeKind.REBALANCE}
 """Those that end the machine: what runs there is no supply any more."""
 
+LOCAL = "localhost"
+"""The machine that the daemon itself runs on, as a node: engines that it starts as processes or units lie there."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notice:
     """An announcement about one machine.
 
-    node       as ``ReplicaState.node`` names it
+    node       as ``ReplicaState.node`` or ``ReplicaState.instance`` names it
     at         when it was made
     deadline   when the machine ends; None: not said
     source     who said so, e.g. "sqs", "imds", "kubernetes"
@@ -41,6 +44,25 @@ class Notice:
     def ends(self) -> bool:
         """Whether the machine goes for sure."""
         return self.kind in ENDING
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcers:
+    """Who is listened to.
+
+    queue                the URL or the name of the SQS queue that EventBridge's events go to; "": none
+    region               of the queue; "": as its URL says, or AWS's own settings
+    metadata             the daemon runs on an EC2 instance, whose own metadata is asked
+    maintenance_lead_s   maintenance is announced days ahead and counts from so long before it
+    """
+
+    queue: str = ""
+    region: str = ""
+    metadata: bool = False
+    maintenance_lead_s: float = 1800.0
+
+
+NOBODY = Announcers()
 
 
 class StuckKind(StrEnum):

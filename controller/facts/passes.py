@@ -12,6 +12,7 @@ from controller.facts.estimates import Estimates
 from controller.facts.fleet import CapacityType, Mode
 from controller.facts.learned import Learned
 from controller.facts.readings import Counter, CounterMark, Observation, Phase
+from controller.facts.safety import SafetySeen
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,3 +110,5 @@ class PassResult:
     """What was learned and forecast when it was last worked out; None before the first time."""
     work_rates: tuple[WorkRate, ...] = ()
     """What a token takes of the variants whose turn it is, every few minutes: the ledger keeps those that moved."""
+    safety: SafetySeen = field(default_factory=SafetySeen)
+    """What the safety kernel holds back, and why."""

@@ -71,6 +71,7 @@ class Price:
     currency                          in which it was quoted; the amounts here are USD all the same
     valid_from, valid_until           when it holds; None: not said, or still does
     fetched_at                        when the source was asked; None: it is not one that is asked
+    placement_score                   how likely such capacity is to be had, 1 to 10; None: nobody says
     """
 
     usd_per_gpu_hour: float
@@ -84,6 +85,7 @@ class Price:
     valid_from: datetime | None = None
     valid_until: datetime | None = None
     fetched_at: datetime | None = None
+    placement_score: int | None = None
 
     def __post_init__(self) -> None:
         for usd in (self.usd_per_gpu_hour, self.list_usd_per_gpu_hour, self.contracted_usd_per_gpu_hour):

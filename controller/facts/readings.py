@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from math import inf
+from typing import TypeVar
 
+from controller.facts.changes import Change
 from controller.facts.fleet import CapacityType, EngineKind
 from controller.facts.interruptions import Notice, Stuck
 from controller.facts.missing import Missing
+
+T = TypeVar("T")
 
 
 class Gauge(StrEnum):
@@ -94,10 +98,27 @@ class Phase(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """What a replica lies on, as its cluster says.
+
+    type    the provider's instance type; "" where the cluster does not know it
+    offer   "provider/region/instance_type"; "" while one of them is not known
+    """
+
+    type: str
+    offer: str = ""
+
+    def is_sold_as(self, offer: str) -> bool:
+        """Whether ``offer`` is this machine."""
+        return self.offer == offer if self.offer else bool(self.type) and self.type == offer.rpartition("/")[2]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """One address to read a replica at. ``url`` has no path unless metrics are elsewhere than /metrics.
 
-    labels   from service discovery; ``capacity_type``, ``phase`` and ``node`` are understood
+    labels   from service discovery; ``capacity_type``, ``phase``, ``node``, ``instance_type`` and ``offer`` are
+             understood
     """
 
     service: str
@@ -110,6 +131,13 @@ class Target:
     def capacity_type(self) -> CapacityType | None:
         label = self.labels.get("capacity_type")
         return CapacityType(label) if label in set(CapacityType) else None
+
+    @property
+    def machine(self) -> Machine | None:
+        """None where discovery says nothing of machines."""
+        if "instance_type" not in self.labels:
+            return None
+        return Machine(type=self.labels["instance_type"], offer=self.labels.get("offer", ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +223,9 @@ class ReplicaState:
 
     unused_until    nobody had been sent to it by then; None when that is not known
     capacity_type   how its machine is bought; None when that is not known
-    node            the machine it lies on, as notices name it; "" when that is not known, or there is none yet
+    node            the machine it lies on, as discovery's label ``node`` names it; "" when that is not known, or there
+                    is none yet
+    instance        its provider's id of that machine, where it has another name: notices name it by either
     domain          what may fail at once with others, e.g. "us-east-1a/p5.48xlarge"; "" when that is not known
     stuck           why its start gets no further; None when it does, or nobody says
     notice          what was announced about its machine
@@ -210,6 +240,7 @@ class ReplicaState:
     unused_until: datetime | None = None
     capacity_type: CapacityType | None = None
     node: str = ""
+    instance: str = ""
     domain: str = ""
     stuck: Stuck | None = None
     notice: Notice | None = None
@@ -222,8 +253,10 @@ class Observation:
     targets    every replica that discovery names
     engines    by target url: its reading, or why there is none
     gpus       by (service, variant): readings of the GPUs behind it, or why there are none
+    heard_ago_s   seconds since whoever announces that machines end was heard, by source
     gateway    by service, where one is named: requests that wait outside the engines
     replicas   by (service, variant): what its actuator knows; Missing when it cannot (then the targets are the count)
+    changes    by (service, variant): what its engines are to be started with instead, where they are to
     """
 
     at: datetime
@@ -233,3 +266,35 @@ class Observation:
     replicas: Mapping[tuple[str, str], tuple[ReplicaState, ...] | Missing]
     discovery_problems: tuple[Missing, ...] = ()
     gateway: Mapping[str, float | Missing] = field(default_factory=dict)
+    heard_ago_s: Mapping[str, float] = field(default_factory=dict)
+    changes: Mapping[tuple[str, str], Change] = field(default_factory=dict)
+
+
+def by_service(observation: Observation, services: Iterable[str]) -> dict[str, Observation]:
+    """What concerns each of ``services``, as an observation of its own: whoever looks at them one after the other goes
+    through everything once, not once for each."""
+    targets: dict[str, list[Target]] = {name: [] for name in services}
+    for target in observation.targets:
+        targets.setdefault(target.service, []).append(target)
+    gpus, replicas = _of_service(observation.gpus), _of_service(observation.replicas)
+    changes = _of_service(observation.changes)
+    engines, gateway = observation.engines, observation.gateway
+    return {
+        name: replace(
+            observation,
+            targets=tuple(some),
+            engines={target.url: engines[target.url] for target in some if target.url in engines},
+            gpus=gpus.get(name, {}),
+            replicas=replicas.get(name, {}),
+            changes=changes.get(name, {}),
+            gateway={name: gateway[name]} if name in gateway else {},
+        )
+        for name, some in targets.items()
+    }
+
+
+def _of_service(found: Mapping[tuple[str, str], T]) -> dict[str, dict[tuple[str, str], T]]:
+    parts: dict[str, dict[tuple[str, str], T]] = {}
+    for key, value in found.items():
+        parts.setdefault(key[0], {})[key] = value
+    return parts

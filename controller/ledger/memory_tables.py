@@ -10,7 +10,7 @@ from controller.ledger.tables import Base, UtcDateTime
 
 
 class ServiceMemoryRow(Base, table=True):
-    """What one service's next decision needs from the past; its lists are in the six tables below."""
+    """What one service's next decision needs from the past; its lists are in the tables below."""
 
     __tablename__ = "service_memory"
     service: str = Field(primary_key=True)
@@ -75,3 +75,16 @@ class ExpectedReplicasRow(Base, table=True):
     service: str = Field(primary_key=True)
     variant: str = Field(primary_key=True)
     replicas: int
+
+
+class SpotRecordRow(Base, table=True):
+    """How often spot of a variant was lost in one failure domain."""
+
+    __tablename__ = "spot_record"
+    service: str = Field(primary_key=True)
+    variant: str = Field(primary_key=True)
+    domain: str = Field(primary_key=True)
+    replica_hours: float
+    losses: float
+    at: datetime = Field(sa_type=UtcDateTime)
+    lost_at: datetime | None = Field(default=None, sa_type=UtcDateTime)

@@ -16,6 +16,11 @@ from controller.ledger.migrations import (
     m0006_accounted,
     m0007_billed,
     m0008_shared,
+    m0009_stopped,
+    m0010_led,
+    m0011_alike,
+    m0012_risked,
+    m0013_changed,
 )
 
 Migration = tuple[str, ...]
@@ -29,6 +34,11 @@ MIGRATIONS: tuple[Migration, ...] = (
     m0006_accounted.STATEMENTS,
     m0007_billed.STATEMENTS,
     m0008_shared.STATEMENTS,
+    m0009_stopped.STATEMENTS,
+    m0010_led.STATEMENTS,
+    m0011_alike.STATEMENTS,
+    m0012_risked.STATEMENTS,
+    m0013_changed.STATEMENTS,
 )
 """Version n is made by the n-th entry."""
 

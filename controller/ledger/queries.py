@@ -25,11 +25,15 @@ from controller.ledger.tables import (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedDecision:
-    """A decision with the mode it was made in, and what became of it: None when it holds, or when nobody knows yet."""
+    """A decision with the mode it was made in, and what became of it: None when it holds, or when nobody knows yet.
+
+    epoch   of the term it was made in; None where the ledger knows of none
+    """
 
     decision: Decision
     mode: Mode
     outcome: Outcome | None
+    epoch: int | None = None
 
 
 def rows_of(connection: Connection, row: type[Base], *where: ColumnElement[bool]) -> list[RowMapping]:
@@ -68,6 +72,7 @@ def recorded_decisions(
             decision=remembered.decision(row, numbers[row["id"]], victims[row["id"]]),
             mode=Mode(row["mode"]),
             outcome=next((remembered.outcome(one) for one in outcomes[row["id"]]), None),
+            epoch=row["epoch"],
         )
         for row in rows
     )

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Connection, Float, RowMapping, func, select
+from sqlalchemy import ColumnElement, Connection, Float, RowMapping, func, or_, select
 from sqlalchemy import cast as sql_cast
 
 from controller.errors import LedgerError
@@ -15,7 +15,8 @@ from controller.facts.decisions import AlertPhase, AlertState, Pause
 from controller.facts.demand import Forecast
 from controller.facts.fleet import CapacityType
 from controller.facts.passes import Gap
-from controller.ledger import learning, remembered
+from controller.facts.safety import Stop
+from controller.ledger import learning, remembered, safety
 from controller.ledger.demand import demand_minutes
 from controller.ledger.engine import ledger_errors, reader_engine, shown
 from controller.ledger.fleets import owners, watching
@@ -42,6 +43,7 @@ from controller.ledger.tables import (
     ForecastAccuracyRow,
     ForecastRow,
     GapRow,
+    LeadershipRow,
     ReplicaMinuteRow,
     ServiceMinuteRow,
     table,
@@ -146,7 +148,7 @@ class LedgerReader:
         columns = table(DecisionRow).c
         where = between(columns.at, start, end) + _matching({columns.service: service})
         if moves_only:
-            where.append(columns.replicas_desired != columns.replicas_current)
+            where.append(or_(columns.replicas_desired != columns.replicas_current, columns.change != ""))
         with self._reading() as connection:
             return recorded_decisions(connection, *where, limit=limit)
 
@@ -157,6 +159,14 @@ class LedgerReader:
         with self._reading() as connection:
             made = recorded_decisions(connection, columns.service == service, columns.at == newest)
         return next((one for one in made if not one.decision.holds), made[0] if made else None)
+
+    def leader(self, service: str, epoch: int) -> str:
+        """Who led the fleet of ``service`` in that term; "" when it was forgotten."""
+        terms = table(LeadershipRow).c
+        with self._reading() as connection:
+            fleet = owners(connection).get(service, "")
+            holder = select(terms.holder).where(terms.fleet == fleet, terms.epoch == epoch)
+            return connection.scalar(holder) or ""
 
     def cost(self, start: datetime, end: datetime, by: Sequence[CostKey] = ("service",)) -> tuple[Cost, ...]:
         """Money and tokens of whole minutes, grouped and sorted by ``by``; () sums up everything."""
@@ -200,6 +210,11 @@ class LedgerReader:
         """The pauses that are on, by service."""
         with self._reading() as connection:
             return open_pauses(connection)
+
+    def stops(self) -> tuple[Stop, ...]:
+        """Those that nobody lifted, of all fleets, and those that the last passes found elsewhere."""
+        with self._reading() as connection:
+            return (*safety.open_stops(connection), *safety.stops_elsewhere(connection))
 
     def demand_history(self, service: str, start: datetime, end: datetime) -> tuple[DemandMinute, ...]:
         """What arrived, every minute from that of ``start`` on: one that nobody saw is there, unknown, with its why."""

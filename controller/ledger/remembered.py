@@ -21,6 +21,7 @@ from controller.facts.decisions import (
     Recommendation,
     ScaleEvent,
     ServiceMemory,
+    SpotRecord,
 )
 from controller.facts.missing import Missing
 from controller.facts.readings import CounterMark
@@ -32,6 +33,7 @@ from controller.ledger.memory_tables import (
     RecommendationRow,
     ScaleEventRow,
     ServiceMemoryRow,
+    SpotRecordRow,
 )
 from controller.ledger.rollup import Row
 from controller.ledger.tables import AlertStateRow, Base
@@ -44,6 +46,7 @@ MEMORY_TABLES: tuple[type[Base], ...] = (
     LostReplicaRow,
     ReadyReplicaRow,
     ExpectedReplicasRow,
+    SpotRecordRow,
     AlertStateRow,
 )
 """The tables that hold nothing but the newest Memory."""
@@ -80,6 +83,7 @@ def memory_rows(memory: Memory) -> dict[type[Base], list[Row]]:
         rows[ExpectedReplicasRow] += [
             {"service": service, "variant": variant, "replicas": count} for variant, count in one.expected.items()
         ]
+        rows[SpotRecordRow] += [_spot_row(service, key, record) for key, record in one.spot.items()]
     rows[AlertStateRow] = [_alert_state_row(state) for state in memory.alerts.values()]
     return rows
 
@@ -102,6 +106,7 @@ def memory_of(rows: Mapping[type[Base], Sequence[RowMapping]]) -> Memory:
             ready_since={row["replica"]: row["since"] for row in lists[ReadyReplicaRow][name]},
             expected={row["variant"]: row["replicas"] for row in lists[ExpectedReplicasRow][name]},
             foreign_until=one["foreign_until"],
+            spot={(row["variant"], row["domain"]): _spot_record(row) for row in lists[SpotRecordRow][name]},
         )
     states = [alert_state(row) for row in rows[AlertStateRow]]
     return Memory(services=services, alerts={(state.service, state.name): state for state in states})
@@ -116,6 +121,23 @@ def _by_service(rows: Iterable[RowMapping]) -> defaultdict[str, list[RowMapping]
 
 def _scale_event(row: RowMapping) -> ScaleEvent:
     return ScaleEvent(at=row["at"], variant=row["variant"], before=row["replicas_before"], after=row["replicas_after"])
+
+
+def _spot_row(service: str, key: tuple[str, str], record: SpotRecord) -> Row:
+    variant, domain = key
+    return {
+        "service": service,
+        "variant": variant,
+        "domain": domain,
+        "replica_hours": record.replica_h,
+        "losses": record.losses,
+        "at": record.at,
+        "lost_at": record.lost_at,
+    }
+
+
+def _spot_record(row: RowMapping) -> SpotRecord:
+    return SpotRecord(replica_h=row["replica_hours"], losses=row["losses"], at=row["at"], lost_at=row["lost_at"])
 
 
 def _alert_state_row(state: AlertState) -> Row:
@@ -168,6 +190,7 @@ def decision_row(decision: Decision, mode: str) -> Row:
         "because": decision.because.value,
         "detail": decision.detail,
         "signal": decision.signal,
+        "change": decision.change,
     }
     for name in COSTS:
         cost = getattr(decision, name)
@@ -210,6 +233,7 @@ def decision(row: RowMapping, numbers: Sequence[RowMapping], victims: Sequence[R
         usd_per_hour_before=_cost(row, "usd_per_hour_before"),
         usd_per_hour_after=_cost(row, "usd_per_hour_after"),
         victims=tuple(one["replica"] for one in victims),
+        change=row["change"],
     )
 
 

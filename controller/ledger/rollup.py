@@ -101,6 +101,8 @@ def shares(total: int, weights: Sequence[int]) -> list[int]:
 
     as ``facts.money`` accrues. Without any weight everything is the last piece's.
     """
+    if len(weights) == 1:
+        return [total]
     whole = sum(weights)
     if whole == 0:
         return [0] * (len(weights) - 1) + [total]
@@ -118,6 +120,8 @@ def count_shares(count: float, weights: Sequence[int]) -> list[float]:
 
     Whole counts below 2^53 are exact as floats, and so are their sums.
     """
+    if len(weights) == 1:
+        return [float(count)]
     parts = [float(part) for part in shares(floor(count), weights)]
     parts[-1] += count - floor(count)
     return parts

@@ -205,6 +205,15 @@ class FleetServiceRow(Base, table=True):
     since: datetime = Field(sa_type=UtcDateTime)
 
 
+class FleetAccountRow(Base, table=True):
+    """What a fleet file says of the accounts, a digest a key: fleets on one ledger should say the same."""
+
+    __tablename__ = "fleet_account"
+    fleet: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    digest: str
+
+
 class FleetCapacityRow(Base, table=True):
     """How capacity is bought, as its fleet file says: one daemon settles the hours of all fleets."""
 
@@ -216,8 +225,19 @@ class FleetCapacityRow(Base, table=True):
     commitment: str
 
 
+class LeadershipRow(Base, table=True):
+    """A term of one fleet: which daemon led it from when on."""
+
+    __tablename__ = "leadership"
+    fleet: str = Field(primary_key=True)
+    epoch: int = Field(primary_key=True, sa_type=BigInteger)
+    holder: str
+    since: datetime | None = Field(default=None, sa_type=UtcDateTime)
+
+
 class DecisionRow(Base, table=True):
-    """One decision. An unknown cost is NULL, the columns beside it say what is missing and why."""
+    """One decision. An unknown cost is NULL, the columns beside it say what is missing and why; ``epoch``: of the term
+    that it was made in, NULL where nobody else could lead."""
 
     __tablename__ = "decision"
     id: str = Field(primary_key=True)
@@ -238,6 +258,8 @@ class DecisionRow(Base, table=True):
     usd_per_hour_after: float | None = None
     usd_per_hour_after_missing: str | None = Field(default=None, sa_type=Prose)
     usd_per_hour_after_why: str | None = Field(default=None, sa_type=Prose)
+    epoch: int | None = Field(default=None, sa_type=BigInteger)
+    change: str = ""
 
 
 class DecisionNumberRow(Base, table=True):
@@ -259,11 +281,12 @@ class DecisionVictimRow(Base, table=True):
 
 
 class ActionRow(Base, table=True):
-    """The intent of a decision that does not hold: written before anything is touched."""
+    """The intent of a decision that does not hold: written before anything is touched. ``epoch`` as the decision's."""
 
     __tablename__ = "action"
     decision_id: str = Field(primary_key=True)
     at: datetime = Field(sa_type=UtcDateTime)
+    epoch: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class OutcomeRow(Base, table=True):

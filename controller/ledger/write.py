@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 from math import isfinite
 from typing import Self
 
-from sqlalchemy import Connection, Delete, ScalarSelect, delete, func, insert, select, update
+from sqlalchemy import Connection, delete, func, insert, select, update
 
 from controller.facts.decisions import Memory, Outcome, Pause
 from controller.facts.fleet import Fleet
+from controller.facts.leadership import Term
 from controller.facts.learned import Learned
 from controller.facts.passes import Gap, PassRecord, PassResult, Restored
-from controller.ledger import fleets, learning, remembered, rollup
+from controller.facts.safety import Stop
+from controller.ledger import fleets, leadership, learning, remembered, rollup, safety
 from controller.ledger.accounts.rates import add_rates
 from controller.ledger.accounts.retention import Keep, prune
 from controller.ledger.claim import Claim, claimed, is_claimed
 from controller.ledger.engine import ledger_errors, shown, writer_engine
+from controller.ledger.forgetting import learned_before, rows_before
 from controller.ledger.migrate import migrate
 from controller.ledger.queries import open_pauses, recorded_decisions, rows_of
 from controller.ledger.tables import (
@@ -85,6 +89,7 @@ class Ledger:
         self._engine = writer_engine(url)
         self._unrecorded: tuple[datetime, datetime] | None = None
         self._claim: Claim | None = None
+        self._remembered: Mapping[type[Base], Sequence[rollup.Row]] = {}
 
     def __repr__(self) -> str:
         return f"Ledger({self._where!r})"
@@ -106,6 +111,30 @@ class Ledger:
         with ledger_errors("claim the ledger", self._where, "nothing is decided or acted on without it"):
             self._claim = claimed(self._engine, self._where, self._fleet)
 
+    def join(self) -> None:
+        """Be one of several processes that stand for election for this fleet. LedgerError when one works that does
+        not: it would not know of any election."""
+        with ledger_errors("claim the ledger", self._where, "nothing is decided or acted on without it"):
+            self._claim = claimed(self._engine, self._where, self._fleet, shared=True)
+
+    def newest_term(self) -> Term | None:
+        """Who leads this fleet, or did last; None before the first."""
+        with self._writing("read who leads", "nobody begins to lead until it can be read") as connection:
+            return leadership.newest_term(connection, self._fleet)
+
+    def enter(self, term: Term) -> None:
+        """Record that ``term`` has begun: what earlier ones write is refused from now on. LedgerError when a later one
+        has begun already."""
+        with self._writing("record who leads", "nobody leads who is not recorded") as connection:
+            leadership.enter(connection, self._fleet, term)
+        self._unrecorded, self._remembered = None, {}
+
+    def enter_next(self, holder: str, at: datetime) -> Term:
+        """The same with the next free epoch, for whoever is alone by a lock."""
+        with self._writing("record who leads", "nobody leads who is not recorded") as connection:
+            self._remembered = {}
+            return leadership.enter_next(connection, self._fleet, Term(epoch=0, holder=holder, since=at))
+
     def own(self, fleet: Fleet, now: datetime) -> Mapping[str, str]:
         """Be the fleet of these services, and of no others. Where a running daemon has one of them nothing changes:
         those are in the answer, each with the name of the fleet that has it."""
@@ -114,6 +143,7 @@ class Ledger:
             return is_claimed(self._engine, other)
 
         with self._writing("take the services", "nothing is decided or acted on without it") as connection:
+            self._remembered = {}
             return fleets.own(connection, self._fleet, fleet, now, runs)
 
     def close(self) -> None:
@@ -122,40 +152,48 @@ class Ledger:
             self._claim = None
         self._engine.dispose()
 
-    def record_intent(self, record: PassRecord) -> None:
-        """All that is known before acting, in one transaction. The same pass recorded again changes nothing."""
+    def record_intent(self, record: PassRecord, epoch: int | None = None) -> None:
+        """All that is known before acting, in one transaction. The same pass recorded again changes nothing.
+
+        epoch   of the term in which it was decided; refused when a later term has begun. None: nobody else could lead
+        """
         try:
             with self._writing("record the pass", "nothing is acted on until it can be recorded") as connection:
-                self._record_intent(connection, record)
+                leadership.check(connection, self._fleet, epoch)
+                self._record_intent(connection, record, epoch)
         except BaseException:
             first = self._unrecorded[0] if self._unrecorded else record.at
             self._unrecorded = (first, record.at)
             raise
         self._unrecorded = None
 
-    def record_outcomes(self, result: PassResult, memory: Memory) -> None:
+    def record_outcomes(self, result: PassResult, memory: Memory, epoch: int | None = None) -> None:
         """All that is known after acting, in one transaction: outcomes, alerts, what a token takes, and the memory that
         the next pass needs.
 
-        Doing it twice is doing it once. A pass whose intent was never recorded acted on nothing.
+        Doing it twice is doing it once. A pass whose intent was never recorded acted on nothing. ``epoch`` as above:
+        the memory of a daemon that leads no longer must not take the place of its successor's.
         """
         with self._writing("record the outcomes", "they will be recorded as unknown after a restart") as connection:
+            leadership.check(connection, self._fleet, epoch)
             _record_outcomes(connection, result.outcomes)
             _finish_pass(connection, result, self._fleet)
             events = [remembered.alert_event_row(alert) for alert in result.sent]
             upsert(connection, AlertEventRow, events, {})
             add_rates(connection, result.work_rates)
-            _replace_memory(connection, memory, self._fleet)
+            self._replace_memory(connection, memory)
 
-    def settle(self, outcomes: Sequence[Outcome]) -> None:
-        """Record what became of actions of an earlier process (``Restored.unfinished``)."""
+    def settle(self, outcomes: Sequence[Outcome], epoch: int | None = None) -> None:
+        """Record what became of actions of an earlier process (``Restored.unfinished``). ``epoch`` as above."""
         with self._writing(
             "record the outcomes", "they stay unfinished and are settled at the next start"
         ) as connection:
+            leadership.check(connection, self._fleet, epoch)
             _record_outcomes(connection, outcomes)
 
     def restore(self) -> Restored:
         """What the daemon needs to go on where it stopped."""
+        self._remembered = {}  # another process may have written since
         with self._writing("restore the last pass", "the daemon cannot start without it") as connection:
             memory = {
                 row: rows_of(connection, row, fleets.ours(table(row).c.service, self._fleet))
@@ -166,7 +204,7 @@ class Ledger:
             begun = (decided.id.in_(unfinished), fleets.ours(decided.service, self._fleet))
             marks = rows_of(connection, CounterMarkRow, table(CounterMarkRow).c.fleet == self._fleet)
             return Restored(
-                memory=remembered.memory_of(memory),
+                memory=replace(remembered.memory_of(memory), safety=safety.read_memory(connection, self._fleet)),
                 marks=tuple(remembered.mark(row) for row in marks),
                 last_pass_at=_last_pass_at(connection, self._fleet),
                 unfinished=tuple(one.decision for one in recorded_decisions(connection, *begun)),
@@ -192,6 +230,21 @@ class Ledger:
         with self._writing("read the pauses", "nothing is decided until they can be read") as connection:
             return open_pauses(connection)
 
+    def stop(self, stop: Stop) -> None:
+        """Stop a service, or everything. A stop of the same that is already on ends where this one begins."""
+        with self._writing("note the stop", "NOTHING is stopped; touch the stop file instead") as connection:
+            safety.add_stop(connection, stop, self._fleet)
+
+    def lift(self, service: str, at: datetime, by: str) -> bool:
+        """End the stop of ``service`` (EVERYTHING: that of the fleet); False when there was none."""
+        with self._writing("lift the stop", "it stays stopped; try again") as connection:
+            return safety.lift_stop(connection, service, self._fleet, at, by)
+
+    def stops(self) -> tuple[Stop, ...]:
+        """Those that nobody lifted; some may have ended by themselves."""
+        with self._writing("read the stops", "nothing is acted on until they can be read") as connection:
+            return safety.open_stops(connection, self._fleet)
+
     def prune(self, now: datetime, minutes_s: float, decisions_s: float, accounts: Keep = ACCOUNTS) -> int:
         """Forget what is older; return how many rows went.
 
@@ -206,18 +259,22 @@ class Ledger:
         minutes, decisions = now - timedelta(seconds=minutes_s), now - timedelta(seconds=decisions_s)
         with self._writing("forget old rows", "the ledger grows until it can; nothing else is affected") as connection:
             forgetting = [
-                *_forget(minutes, decisions),
-                *_forget_learned(max(minutes, now - learning.KEEP_LEARNED), decisions),
+                *rows_before(minutes, decisions),
+                *learned_before(max(minutes, now - learning.KEEP_LEARNED), decisions),
             ]
             gone = sum(connection.execute(one).rowcount for one in forgetting)
         return gone + prune(self._engine, now, accounts)
 
     @contextmanager
     def _writing(self, what: str, then: str) -> Iterator[Connection]:
-        with ledger_errors(what, self._where, then), self._engine.begin() as connection:
-            yield connection
+        try:
+            with ledger_errors(what, self._where, then), self._engine.begin() as connection:
+                yield connection
+        except BaseException:
+            self._remembered = {}  # what of it was written nobody knows
+            raise
 
-    def _record_intent(self, connection: Connection, record: PassRecord) -> None:
+    def _record_intent(self, connection: Connection, record: PassRecord, epoch: int | None) -> None:
         last_at = _last_pass_at(connection, self._fleet)
         row = {
             "at": record.at,
@@ -230,14 +287,30 @@ class Ledger:
         if not insert_new(connection, PassRow, row):
             return
         _add_minutes(connection, record, self._fleet)
-        _add_decisions(connection, record)
+        _add_decisions(connection, record, epoch)
         marks = [{"fleet": self._fleet, **remembered.mark_row(mark)} for mark in record.marks if isfinite(mark.value)]
         upsert(connection, CounterMarkRow, marks, MARK_MERGE)
-        _replace_memory(connection, record.memory, self._fleet)
+        self._replace_memory(connection, record.memory)
         _add_gaps(connection, (*record.gaps, *self._gap(last_at, record.at)), self._fleet)
         if record.learned is not None:
             for into, rows in learning.learned_rows(record.at, record.learned).items():
                 upsert(connection, into, rows, LEARNED_MERGE[into])
+
+    def _replace_memory(self, connection: Connection, memory: Memory) -> None:
+        """Of this fleet's services; what others remember of theirs stays. What this process wrote last still stands, so
+        only tables that differ from it are written: most are the same from pass to pass."""
+        safety.replace_memory(connection, memory.safety, self._fleet)
+        owners = fleets.owners(connection)
+        alone = set(owners.values()) <= {self._fleet}
+        rows: dict[type[Base], list[rollup.Row]] = {
+            row: [one for one in some if alone or owners.get(one["service"]) == self._fleet]
+            for row, some in remembered.memory_rows(memory).items()
+        }
+        for row, some in rows.items():
+            if self._remembered.get(row) != some:
+                connection.execute(delete(table(row)).where(fleets.ours(table(row).c.service, self._fleet)))
+                _insert(connection, row, some)
+        self._remembered = rows
 
     def _gap(self, last_at: datetime | None, now: datetime) -> tuple[Gap, ...]:
         """What passes saw while the ledger could not be written is lost; the gap that it leaves is named."""
@@ -259,12 +332,13 @@ def _add_minutes(connection: Connection, record: PassRecord, fleet: str) -> None
     upsert(connection, ServiceMinuteRow, scopes, SERVICE_MINUTE_MERGE)
 
 
-def _add_decisions(connection: Connection, record: PassRecord) -> None:
+def _add_decisions(connection: Connection, record: PassRecord, epoch: int | None) -> None:
     made = record.decisions
-    _insert(connection, DecisionRow, [remembered.decision_row(one, record.mode.value) for one in made])
+    decided = [remembered.decision_row(one, record.mode.value) | {"epoch": epoch} for one in made]
+    _insert(connection, DecisionRow, decided)
     _insert(connection, DecisionNumberRow, [row for one in made for row in remembered.number_rows(one)])
     _insert(connection, DecisionVictimRow, [row for one in made for row in remembered.victim_rows(one)])
-    intents = [{"decision_id": one.id, "at": one.at} for one in made if not one.holds]
+    intents = [{"decision_id": one.id, "at": one.at, "epoch": epoch} for one in made if not one.holds]
     _insert(connection, ActionRow, intents)
 
 
@@ -293,15 +367,6 @@ def _finish_pass(connection: Connection, result: PassResult, fleet: str) -> None
     upsert(connection, PassProblemRow, problems, {"problem": replaced})
 
 
-def _replace_memory(connection: Connection, memory: Memory, fleet: str) -> None:
-    """Of this fleet's services; what others remember of theirs stays."""
-    owners = fleets.owners(connection)
-    mine = None if set(owners.values()) <= {fleet} else {one for one, owner in owners.items() if owner == fleet}
-    for row, rows in remembered.memory_rows(memory).items():
-        connection.execute(delete(table(row)).where(fleets.ours(table(row).c.service, fleet)))
-        _insert(connection, row, [one for one in rows if mine is None or one["service"] in mine])
-
-
 def _insert(connection: Connection, into: type[Base], rows: Sequence[rollup.Row]) -> None:
     if rows:
         connection.execute(insert(table(into)), rows)
@@ -311,40 +376,3 @@ def _resume(connection: Connection, service: str, at: datetime, by: str) -> bool
     pauses = table(PauseRow)
     on = (pauses.c.service == service) & pauses.c.resumed_at.is_(None)
     return connection.execute(update(pauses).where(on).values(resumed_at=at, resumed_by=by)).rowcount > 0
-
-
-def _older(row: type[Base], column: str, than: datetime) -> Delete:
-    return delete(table(row)).where(table(row).c[column] < than)
-
-
-def _forget_learned(shown: datetime, states: datetime) -> list[Delete]:
-    """``shown``: what only people look at; ``states``: what the estimators need, as long as their service lives."""
-    return [
-        _older(ForecastRow, "slot", shown),
-        _older(ForecastAccuracyRow, "hour", shown),
-        _older(CapacityRow, "hour", shown),
-        _older(LearnedStateRow, "at", states).where(table(LearnedStateRow).c.kind != "profile"),
-    ]
-
-
-def _last_of_fleet() -> ScalarSelect[datetime]:
-    """Of the fleet of the pass that is asked about."""
-    passes, same = table(PassRow).c, table(PassRow).alias().c
-    return select(func.max(same.at)).where(same.fleet == passes.fleet).correlate(table(PassRow)).scalar_subquery()
-
-
-def _forget(minutes: datetime, decisions: datetime) -> list[Delete]:
-    done = select(table(OutcomeRow).c.decision_id)
-    intended = select(table(ActionRow).c.decision_id)
-    decided = table(DecisionRow).c
-    return [
-        _older(ReplicaMinuteRow, "minute", minutes),
-        _older(ServiceMinuteRow, "minute", minutes),
-        _older(PassProblemRow, "at", minutes),
-        _older(PassRow, "at", minutes).where(table(PassRow).c.at < _last_of_fleet()),
-        _older(GapRow, "ended_at", minutes),
-        _older(CounterMarkRow, "at", minutes),
-        _older(DecisionRow, "at", decisions).where(decided.id.in_(done) | decided.id.not_in(intended)),
-        _older(AlertEventRow, "at", decisions),
-        _older(PauseRow, "resumed_at", decisions),
-    ]

@@ -1,4 +1,5 @@
-"""Where the replicas and GPU exporters are: the fleet file's addresses, Prometheus ``file_sd`` files, HTTP discovery.
+"""Where the replicas and GPU exporters are: the fleet file's addresses, Prometheus ``file_sd`` files, HTTP discovery,
+watched pods.
 
 Formats: https://prometheus.io/docs/prometheus/latest/configuration/configuration/#file_sd_config and
 https://prometheus.io/docs/prometheus/latest/http_sd/. A source that cannot be read keeps what it said last and the
@@ -14,12 +15,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import aiohttp
 import yaml
 
-from controller.facts.fleet import Discovery, FileSd, GpuDiscovery, HttpSd, StaticTargets, Variant
+from controller.facts.fleet import (
+    AwsAsgInstances,
+    Discovery,
+    FileSd,
+    GpuDiscovery,
+    HttpSd,
+    KubernetesPods,
+    StaticTargets,
+    Variant,
+)
 from controller.facts.missing import Missing
 from controller.facts.readings import Target
 
@@ -31,6 +42,7 @@ MAX_BODY_BYTES = 16 * 1024 * 1024
 
 FILE_SD_SUFFIXES = {".json", ".yml", ".yaml"}
 METRICS_PATH = "/metrics"
+GPU_EXPORTERS = "GPU exporters"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,11 +94,40 @@ class _Listing:
         return f"lists no targets now; it listed {self.had} before"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovered:
+    """What one source names, and what is wrong with it."""
+
+    addresses: tuple[Address, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class Pods(Protocol):
+    """Pods of clusters as addresses."""
+
+    def engines(self, source: KubernetesPods, variant: Variant) -> Discovered:
+        """The variant's replicas."""
+
+    def exporters(self, source: KubernetesPods, variant: Variant) -> Discovered:
+        """The exporters of its GPUs. After ``engines``, which tells where those are."""
+
+
+class Groups(Protocol):
+    """Instances of Auto Scaling groups as addresses."""
+
+    def instances(self, source: AwsAsgInstances, now: datetime) -> Discovered:
+        """Those that run engines, or exporters of GPUs."""
+
+
 class Discoverer:
     """Turns a variant's discovery into targets. Not for use by several threads at once."""
 
-    def __init__(self, timeout_s: float = HTTP_TIMEOUT_S) -> None:
+    def __init__(
+        self, timeout_s: float = HTTP_TIMEOUT_S, *, pods: Pods | None = None, groups: Groups | None = None
+    ) -> None:
         self._timeout_s = timeout_s
+        self._pods = pods
+        self._groups = groups
         self._files: dict[str, _Listing] = {}
         self._matched: dict[str, frozenset[str]] = {}
         self._http: dict[str, _Listing] = {}
@@ -98,7 +139,7 @@ class Discoverer:
 
     def gpu_targets(self, variant: Variant, now: datetime) -> tuple[tuple[Target, ...], tuple[Missing, ...]]:
         """The variant's GPU exporters, and what is wrong with the sources that name them."""
-        return self._resolve(variant, variant.gpu_discovery, "GPU exporters", now)
+        return self._resolve(variant, variant.gpu_discovery, GPU_EXPORTERS, now)
 
     def refresh(self, variants: Iterable[Variant], now: datetime) -> None:
         """Ask every HTTP discovery of ``variants`` that is due, all at once, within one time-out."""
@@ -119,9 +160,23 @@ class Discoverer:
                     self._add(self._read(pattern, problems), addresses, problems)
             elif isinstance(source, HttpSd):
                 self._add({without_secrets(source.url): self._http[source.url]}, addresses, problems)
+            elif isinstance(source, KubernetesPods | AwsAsgInstances):
+                found = self._of_platform(source, variant, what, now)
+                addresses += found.addresses
+                problems += found.problems
         targets, clashes = named(variant, addresses)
         subject = f"{what} of {variant.service}/{variant.name}"
         return targets, tuple(Missing(subject, why) for why in (*problems, *clashes))
+
+    def _of_platform(
+        self, source: KubernetesPods | AwsAsgInstances, variant: Variant, what: str, now: datetime
+    ) -> Discovered:
+        if isinstance(source, AwsAsgInstances):
+            return self._groups.instances(source, now) if self._groups is not None else Discovered()
+        if self._pods is None:
+            return Discovered()
+        look = self._pods.exporters if what == GPU_EXPORTERS else self._pods.engines
+        return look(source, variant)
 
     def _add(self, listings: Mapping[str, _Listing], addresses: list[Address], problems: list[str]) -> None:
         for name, listing in listings.items():

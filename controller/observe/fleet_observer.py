@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field, replace
@@ -294,13 +294,30 @@ class FleetObserver:
 
 
 def own_gpus(gpus: tuple[GpuReading, ...], targets: Sequence[Target]) -> GpuReadings:
-    """The GPUs of the targets' pods, where both sides name pods; all of them where they do not."""
-    pods = {target.labels.get("pod") or target.replica for target in targets}
-    own = tuple(gpu for gpu in gpus if gpu.pod in pods)
+    """The GPUs of the targets' pods, where both sides name pods; all of them where they do not.
+
+    Pods of two namespaces may have one name: where both sides name the namespace, it has to be the same.
+    """
+    spaces: dict[str, set[str]] = {}
+    for target in targets:
+        for pod in _pods_of(target):
+            spaces.setdefault(pod, set()).add(target.labels.get("namespace", ""))
+    own = tuple(gpu for gpu in gpus if _is_in(gpu.namespace, spaces.get(gpu.pod)))
     named_pods = any(target.labels.get("pod") for target in targets)
     if own or not named_pods or not any(gpu.pod for gpu in gpus):
         return own or gpus
-    return Missing("gpus", f"{len(gpus)} GPUs were read, and none belongs to one of this variant's {len(pods)} pods")
+    return Missing("gpus", f"{len(gpus)} GPUs were read, and none belongs to one of this variant's {len(spaces)} pods")
+
+
+def _is_in(namespace: str, spaces: Collection[str] | None) -> bool:
+    """Among the namespaces of the pods of its name. None: there is no such pod; "": nobody says where it is."""
+    return spaces is not None and (not namespace or namespace in spaces or "" in spaces)
+
+
+def _pods_of(target: Target) -> tuple[str, ...]:
+    """All pods of the replica: of a group every one has GPUs, and its leader alone is read."""
+    group = target.labels.get("pods")
+    return tuple(group.split(",")) if group else (target.labels.get("pod") or target.replica,)
 
 
 def _unchanged(newest: EngineReading) -> EngineReading:

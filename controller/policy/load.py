@@ -15,6 +15,7 @@ from controller.decide.rules import (
     ForecastRule,
     ReplicaRule,
     ServicePolicy,
+    SpotRule,
     Step,
     Targets,
     VariantRule,
@@ -162,6 +163,13 @@ def _policy(shape: PolicyShape, source: str) -> ServicePolicy:
             for name, variant in shape.variants.items()
         ),
         spot_allowed=shape.capacity_mix.spot.allow,
+        spot=SpotRule(
+            min_saving_ratio=shape.capacity_mix.spot.min_saving,
+            quiet_s=shape.capacity_mix.spot.quiet,
+            min_placement_score=shape.capacity_mix.spot.min_placement_score,
+            prelaunch=shape.capacity_mix.spot.prelaunch,
+            spare=shape.capacity_mix.spot.spare,
+        ),
         alerts=tuple(_alert(alert) for alert in shape.alerts),
         budget=None if shape.budget is None else shape.budget.budget(shape.service, {Dimension.SERVICE: shape.service}),
     )
@@ -190,6 +198,7 @@ def _replica_rule(shape: ScalingShape) -> ReplicaRule:
         forecast=ForecastRule(quantile=shape.forecast.quantile, drain_s=shape.forecast.drain),
         tolerance_ratio=shape.tolerance,
         start_deadline_s=shape.start_deadline,
+        stuck_deadline_s=shape.stuck_deadline,
         foreign_hold_s=shape.foreign_hold,
     )
 

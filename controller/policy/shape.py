@@ -176,6 +176,10 @@ class ScalingShape(Shape):
     start_deadline: Period = Field(
         default=rules.DEFAULT_START_DEADLINE_S, description="a replica not ready by then is given up and removed"
     )
+    stuck_deadline: Period = Field(
+        default=rules.DEFAULT_STUCK_DEADLINE_S,
+        description="a start that waits for a machine (no room, no capacity, no quota) is given up after so long",
+    )
     foreign_hold: Wait = Field(
         default=rules.DEFAULT_FOREIGN_HOLD_S, description="how long to stand down after somebody else's change"
     )
@@ -205,6 +209,23 @@ class SpotShape(Shape):
     """Interruptible capacity."""
 
     allow: StrictBool = Field(default=False, description="whether spot capacity may be bought")
+    min_saving: Annotated[RatioValue, Field(ge=0, lt=1)] = Field(
+        default=rules.DEFAULT_SPOT_SAVING_RATIO,
+        description="it is bought before on-demand only where it saves so much, the cost of its losses included",
+    )
+    quiet: Wait = Field(
+        default=rules.DEFAULT_SPOT_QUIET_S,
+        description="it takes the place of on-demand replicas only after so long without a loss",
+    )
+    min_placement_score: Annotated[int, Field(strict=True, ge=1, le=10)] | None = Field(
+        default=None, description="nor while AWS's placement score is lower; left out: not asked"
+    )
+    prelaunch: StrictBool = Field(
+        default=False, description="a replacement starts, within budgets, when a replica may be taken back soon"
+    )
+    spare: StrictBool = Field(
+        default=True, description="more spot than is wanted, so that losing one failure domain of it leaves enough"
+    )
 
 
 class CapacityMixShape(Shape):

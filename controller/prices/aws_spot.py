@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from controller.errors import PriceError
@@ -13,6 +13,10 @@ from controller.prices.aws import Client, Clients, asked, instance, pages
 from controller.prices.aws_on_demand import nano_of
 
 SOLD_AS = "Linux/UNIX"
+
+SCORE_EVERY = timedelta(hours=6)
+"""Between two questions for one offer's placement score. A guess: AWS limits the configurations that may be asked for
+in 24 hours, and a score tells of the moment only."""
 
 
 class AwsSpot:
@@ -28,6 +32,7 @@ class AwsSpot:
     def __init__(self, clients: Clients) -> None:
         self._clients = clients
         self._gpus: dict[str, int | None] = {}
+        self._scores: dict[str, tuple[datetime, int | None]] = {}
 
     def fetch(self, offer: str, since: datetime, now: datetime) -> Sequence[Quote]:
         """Every price of every zone that held between ``since`` and ``now``. Raises PriceError."""
@@ -43,10 +48,31 @@ class AwsSpot:
         )
         rows = [row for page in answers for row in page.get("SpotPriceHistory", ()) if _ours(row, kind)]
         gpus = self._count(client, kind) if rows else None
+        self._rate(client, offer, now)
         quotes = tuple(self._quotes(offer, rows, gpus, now))
         if not quotes:
             raise PriceError(f"AWS names no spot price of {offer}")
         return quotes
+
+    def score(self, offer: str) -> int | None:
+        """The placement score of its region as last asked; None where AWS gave none."""
+        return self._scores[offer][1] if offer in self._scores else None
+
+    def _rate(self, client: Client, offer: str, now: datetime) -> None:
+        """Asked every SCORE_EVERY, whatever becomes of it: AWS limits how much may be asked in 24 hours."""
+        region, kind = instance(offer)
+        asked_at, _ = self._scores.get(offer, (None, None))
+        if asked_at is not None and now - asked_at < SCORE_EVERY:
+            return
+        try:
+            answer = asked(
+                client.get_spot_placement_scores, InstanceTypes=[kind], TargetCapacity=1, RegionNames=[region]
+            )
+        except PriceError:
+            self._scores[offer] = (now, None)
+            return
+        found = [row.get("Score") for row in answer.get("SpotPlacementScores", ()) if row.get("Region") == region]
+        self._scores[offer] = (now, max((one for one in found if isinstance(one, int)), default=None))
 
     def _quotes(
         self, offer: str, rows: Sequence[Mapping[str, Any]], gpus: int | None, now: datetime

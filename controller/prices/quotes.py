@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from controller.errors import PriceError
 from controller.facts.fleet import Capacity, CapacityType, Variant
@@ -53,6 +53,14 @@ class Quoter(Protocol):
     def capacity_type(self) -> CapacityType: ...
 
     def fetch(self, offer: str, since: datetime, now: datetime) -> Sequence[Quote]: ...
+
+
+@runtime_checkable
+class Scores(Protocol):
+    """A quoter that also learns how likely capacity is to be had."""
+
+    def score(self, offer: str) -> int | None:
+        """1 to 10, as last heard; None: not heard."""
 
 
 class QuoteStore(Protocol):
@@ -162,6 +170,7 @@ class Quotes:
             currency=chosen.currency,
             valid_from=chosen.effective_at,
             fetched_at=chosen.fetched_at,
+            placement_score=self._quoter.score(chosen.offer) if isinstance(self._quoter, Scores) else None,
         )
 
     def _fresh(self, offer: str, now: datetime) -> Sequence[Quote] | Missing:

@@ -36,6 +36,6 @@ def _ask(sources: Sequence[PriceSource], capacity: Capacity, variant: Variant, n
             answer = Missing("price", str(error))
         if isinstance(answer, Price):
             return answer
-        said.append(f"{source.name}: {answer.why}")
+        said += [f"{source.name}: {answer.why}"] if answer.why else []  # "": it was not meant
     where = f"{capacity.type} price of {variant.service}/{variant.name}"
     return Missing(where, "; ".join(said) or "no price source is configured")

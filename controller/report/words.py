@@ -194,7 +194,7 @@ def _parts(report: Report) -> Section:
 def _commitments(report: Report) -> Section:
     rows = tuple(
         (
-            one.name or one.id,
+            one.id,
             usd(one.amortised_nanousd),
             usd(one.unused_nanousd),
             _ratio(one.used_nanousd, one.amortised_nanousd),

@@ -298,7 +298,6 @@ def _budget(one: BudgetState) -> BudgetTold:
 def _commitment(one: CommitmentUse) -> CommitmentTold:
     return CommitmentTold(
         id=one.id,
-        name=one.name,
         kind=str(one.kind),
         offer=one.offer,
         amortised_nanousd=str(one.amortised_nanousd),

@@ -131,7 +131,6 @@ class CommitmentTold(BaseModel):
     """``amortised`` = ``used`` + ``unused``. Null: some on-demand price is unknown."""
 
     id: str
-    name: str
     kind: str
     offer: str
     amortised_nanousd: Digits

@@ -25,14 +25,20 @@ def create_app(view: View, exporter: Exporter) -> FastAPI:
     """All endpoints. Nothing here changes anything, so everything is GET."""
     app = FastAPI(title="Pennyweight", docs_url=None, redoc_url=None, description="Read-only view of the last pass.")
 
+    @app.get("/livez", summary="The same as /healthz")
     @app.get("/healthz", summary="Is the process alive?")
     def healthz() -> dict[str, str]:
         return {"status": "alive"}
 
     @app.get("/readyz", summary="Does it do its work? 503 says why not.")
     def readyz() -> JSONResponse:
-        reasons = view.standing().reasons
-        return JSONResponse({"ready": not reasons, "reasons": list(reasons)}, status_code=503 if reasons else 200)
+        standing = view.standing()
+        told: dict[str, Any] = {"ready": not standing.reasons, "reasons": list(standing.reasons)}
+        told |= {"standing_by": standing.standing_by} if standing.standing_by else {}
+        latest = view.latest()
+        stops = () if latest is None else latest.safety.stops
+        told |= {"stopped": [str(one) for one in stops]} if stops else {}  # stopped is not broken: it is as ordered
+        return JSONResponse(told, status_code=503 if standing.reasons else 200)
 
     @app.get("/metrics", summary="Prometheus text format", response_class=Response)
     def metrics() -> Response:
@@ -70,6 +76,11 @@ def _add_pass(app: FastAPI, view: View) -> None:
         latest = _latest(view)
         told = [plain(one) | {"sentence": str(one)} for one in latest.decisions]
         return {"at": plain(latest.at), "decisions": told, "outcomes": plain(latest.outcomes)}
+
+    @app.get("/api/v1/safety", summary="What the safety kernel holds back: stops, storms, flapping, moves of the hour")
+    def safety() -> Any:
+        latest = _latest(view)
+        return {"at": plain(latest.at), "safety": plain(latest.safety)}
 
     @app.get("/api/v1/findings", summary="What is worth doing, with its numbers")
     def findings() -> Any:
@@ -113,7 +124,7 @@ def _levels(latest: PassResult, service: str) -> dict[str, Any]:
     return {
         "service": plain(estimates.services[service]),
         "variants": {name: plain(one) for (owner, name), one in estimates.variants.items() if owner == service},
-        "replicas": [plain(one) for (owner, _, _), one in estimates.replicas.items() if owner == service],
+        "replicas": [plain(estimates.replicas[key]) for key in estimates.replicas if key[0] == service],
         "costs": [plain(one) for one in estimates.costs if one.service == service],
         "decisions": [str(one) for one in latest.decisions if one.service == service],
         "paused": plain(latest.pauses.get(service)),

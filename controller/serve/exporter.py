@@ -89,8 +89,13 @@ def _about_daemon(standing: Standing) -> Iterator[Metric]:
     yield _gauge("pennyweight_build_info", ("version",), {(_version(),): 1})
     yield _gauge("pennyweight_ready", (), {(): not standing.reasons})
     yield _gauge("pennyweight_config_last_reload_successful", (), {(): standing.reload_ok})
+    yield _gauge("pennyweight_leading", (), {(): standing.leads})
+    yield _gauge("pennyweight_leader_epoch", (), {} if standing.epoch is None else {(): standing.epoch})
+    yield _counter("pennyweight_leader_terms_total", (), {(): standing.terms_begun})
     yield _counter("pennyweight_passes_overrun_total", (), {(): standing.overruns})
     yield _counter("pennyweight_passes_failed_total", (), {(): standing.failed_passes})
+    calls = {(operation,): count for operation, count in standing.aws_calls.items()}
+    yield _counter("pennyweight_aws_calls_total", ("operation",), calls)
     sent = {
         (channel, result): count
         for channel, one in standing.delivered.items()
@@ -106,11 +111,38 @@ def _about_pass(latest: PassResult) -> Iterator[Metric]:
     yield _gauge("pennyweight_replicas_desired", ("service", "variant"), desired)
     paused = {(name,): float(name in latest.pauses) for name in latest.estimates.services}
     yield _gauge("pennyweight_service_paused", ("service",), paused)
+    yield from _safety(latest)
     findings = Counter((one.service, one.variant, one.kind.value) for one in latest.estimates.findings)
     yield _gauge("pennyweight_findings", ("service", "variant", "kind"), findings)
     firing = {(one.service, one.name): 1.0 for one in latest.alerts if one.phase is AlertPhase.FIRING}
     yield _gauge("pennyweight_alerts_firing", ("service", "alert"), firing)
+    heard = {(source,): age_s for source, age_s in latest.observation.heard_ago_s.items()}
+    yield _gauge("pennyweight_interruption_source_age_seconds", ("source",), heard)
+    yield _gauge("pennyweight_replicas_noticed", ("service", "variant", "kind"), _noticed(latest))
     yield from _targets(latest)
+
+
+def _noticed(latest: PassResult) -> Counter[tuple[str, str, str]]:
+    return Counter(
+        (*key, state.notice.kind.value)
+        for key, states in latest.observation.replicas.items()
+        if not isinstance(states, Missing)
+        for state in states
+        if state.notice is not None
+    )
+
+
+def _safety(latest: PassResult) -> Iterator[Metric]:
+    """What the safety kernel holds back."""
+    seen = latest.safety
+    stopped = {(name,): 0.0 for name in ("", *latest.estimates.services)} | {(one.service,): 1.0 for one in seen.stops}
+    yield _gauge("pennyweight_stopped", ("service",), stopped)
+    yield _gauge("pennyweight_storm", ("domain",), {(one.domain,): 1.0 for one in seen.storms})
+    yield _gauge("pennyweight_flap_ratio", ("service",), {(name,): one for name, one in seen.flap_ratios.items()})
+    flapping = {(name,): float(name in seen.damped) for name in seen.flap_ratios}
+    yield _gauge("pennyweight_flapping", ("service",), flapping)
+    moved = {(direction,): float(replicas) for direction, replicas in seen.moved.items()}
+    yield _gauge("pennyweight_moved_replicas", ("direction",), moved)
 
 
 def _targets(latest: PassResult) -> Iterator[Metric]:

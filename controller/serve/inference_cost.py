@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from fractions import Fraction
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 
@@ -92,55 +92,6 @@ class TimeseriesAnswer(BaseModel):
     data: InferenceSets
 
 
-WindowAsked = Annotated[str, Query(description="As of /allocation.")]
-BasisAsked = Annotated[str, Query(description="allocation: idle and overhead included; usage: the work alone.")]
-AggregateAsked = Annotated[
-    str, Query(description=f"Joined by commas: {', '.join((*NAMES, *PROPERTIES))}. Without it, the first four.")
-]
-FilterAsked = Annotated[str, Query(description='Joined by +: modelName:"llama",namespace:"chat"')]
-IdleAsked = Annotated[str, Query(description="false leaves idle out of the allocation basis.")]
-
-
-def inference_router(accounts: Accounts) -> APIRouter:
-    """Two endpoints that only read."""
-    router = APIRouter(prefix="/inferenceCost", responses=REFUSALS)
-
-    @router.get("/total", summary="What models cost, and their tokens", response_model=TotalAnswer)
-    def total(
-        window: WindowAsked = "",
-        costBasis: BasisAsked = "allocation",  # noqa: N803 - OpenCost's name
-        aggregate: AggregateAsked = "",
-        accumulate: Annotated[str, Query(description="Taken and not needed: it is one set.")] = "",
-        filter: FilterAsked = "",  # noqa: A002 - OpenCost's name
-        idle: IdleAsked = "true",
-    ) -> Any:
-        def answer() -> TotalAnswer:
-            asked = _asked(accounts, window, costBasis, aggregate, filter, idle)
-            return TotalAnswer(data=_sets(accounts, asked, None)[0])
-
-        return answered(answer)
-
-    @router.get("/timeseries", summary="The same by hour, day or week", response_model=TimeseriesAnswer)
-    def timeseries(
-        window: WindowAsked = "",
-        costBasis: BasisAsked = "allocation",  # noqa: N803 - OpenCost's name
-        aggregate: AggregateAsked = "",
-        accumulate: Annotated[str, Query(description="hour, day (without it) or week")] = "",
-        filter: FilterAsked = "",  # noqa: A002 - OpenCost's name
-        idle: IdleAsked = "true",
-    ) -> Any:
-        def answer() -> TimeseriesAnswer:
-            asked = _asked(accounts, window, costBasis, aggregate, filter, idle)
-            if accumulate not in STEPS:
-                raise ValueError(f"accumulate is '{accumulate[:80]}'; expected hour, day or week")
-            step = step_of(STEPS[accumulate], asked.window)
-            return TimeseriesAnswer(data=InferenceSets(inference_cost_sets=_sets(accounts, asked, step)))
-
-        return answered(answer)
-
-    return router
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Asked:
     window: Window
@@ -150,18 +101,78 @@ class _Asked:
     with_idle: bool
 
 
-def _asked(accounts: Accounts, window: str, basis: str, aggregate: str, only: str, idle: str) -> _Asked:
-    if basis not in set(Basis):
-        raise ValueError(f"costBasis is '{basis[:80]}'; expected allocation or usage")
-    if idle not in ("true", "false", ""):
-        raise ValueError(f"idle is '{idle[:80]}'; expected true or false")
-    return _Asked(
-        window=window_of(window, accounts.clock()),
-        basis=Basis(basis),
-        names=tuple(dict.fromkeys(_property(name) for name in _words(aggregate))) or tuple(NAMES.values()),
-        only=_conditions(only),
-        with_idle=idle != "false",
-    )
+class _Question:
+    """What both endpoints are asked, as it stands in the URL. FastAPI makes one from the query."""
+
+    def __init__(
+        self,
+        window: Annotated[str, Query(description="As of /allocation.")] = "",
+        costBasis: Annotated[  # noqa: N803 - OpenCost's name
+            str, Query(description="allocation: idle and overhead included; usage: the work alone.")
+        ] = "allocation",
+        aggregate: Annotated[
+            str, Query(description=f"Joined by commas: {', '.join((*NAMES, *PROPERTIES))}. Without it, the first four.")
+        ] = "",
+        filter: Annotated[  # noqa: A002 - OpenCost's name
+            str, Query(description='Joined by +: modelName:"llama",namespace:"chat"')
+        ] = "",
+        idle: Annotated[str, Query(description="false leaves idle out of the allocation basis.")] = "true",
+    ) -> None:
+        self._window, self._basis, self._aggregate, self._filter, self._idle = (
+            window,
+            costBasis,
+            aggregate,
+            filter,
+            idle,
+        )
+
+    def asked(self, now: datetime) -> _Asked:
+        """Raises ValueError, which says what was expected."""
+        if self._basis not in set(Basis):
+            raise ValueError(f"costBasis is '{self._basis[:80]}'; expected allocation or usage")
+        if self._idle not in ("true", "false", ""):
+            raise ValueError(f"idle is '{self._idle[:80]}'; expected true or false")
+        return _Asked(
+            window=window_of(self._window, now),
+            basis=Basis(self._basis),
+            names=tuple(dict.fromkeys(_property(name) for name in _words(self._aggregate))) or tuple(NAMES.values()),
+            only=_conditions(self._filter),
+            with_idle=self._idle != "false",
+        )
+
+
+QuestionAsked = Annotated[_Question, Depends()]
+
+
+def inference_router(accounts: Accounts) -> APIRouter:
+    """Two endpoints that only read."""
+    router = APIRouter(prefix="/inferenceCost", responses=REFUSALS)
+
+    @router.get("/total", summary="What models cost, and their tokens", response_model=TotalAnswer)
+    def total(
+        question: QuestionAsked,
+        accumulate: Annotated[str, Query(description="Taken and not needed: it is one set.")] = "",
+    ) -> Any:
+        def answer() -> TotalAnswer:
+            return TotalAnswer(data=_sets(accounts, question.asked(accounts.clock()), None)[0])
+
+        return answered(answer)
+
+    @router.get("/timeseries", summary="The same by hour, day or week", response_model=TimeseriesAnswer)
+    def timeseries(
+        question: QuestionAsked,
+        accumulate: Annotated[str, Query(description="hour, day (without it) or week")] = "",
+    ) -> Any:
+        def answer() -> TimeseriesAnswer:
+            asked = question.asked(accounts.clock())
+            if accumulate not in STEPS:
+                raise ValueError(f"accumulate is '{accumulate[:80]}'; expected hour, day or week")
+            step = step_of(STEPS[accumulate], asked.window)
+            return TimeseriesAnswer(data=InferenceSets(inference_cost_sets=_sets(accounts, asked, step)))
+
+        return answered(answer)
+
+    return router
 
 
 def _words(text: str) -> Iterable[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
@@ -29,6 +29,13 @@ class Standing:
     reload_ok: bool
     reloaded_at: datetime | None
     delivered: Mapping[str, Delivered]
+    leads: bool = True
+    epoch: int | None = None
+    terms_begun: int = 0
+    standing_by: str = ""
+    """Who leads instead, where this daemon stands by."""
+    aws_calls: Mapping[str, int] = field(default_factory=dict)
+    """By operation, as IAM writes it."""
 
 
 class View(Protocol):

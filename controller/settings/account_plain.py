@@ -34,7 +34,7 @@ def account_mistakes_in(document: Document, around: Around) -> list[Problem]:
 
 
 def _secrets(account: Mapping[str, Any], around: Around) -> Iterator[Told]:
-    """A rehearsal reads nobody's records, so it needs no secret."""
+    """Only who reads the records needs the secrets."""
     for index, token in _listed(mapping(account.get("ingest")).get("tokens")):
         yield from _unset(around, token, "env", "the sender's token", ("ingest", "tokens", index))
     for index, source in _listed(account.get("sources")):
@@ -44,7 +44,7 @@ def _secrets(account: Mapping[str, Any], around: Around) -> Iterator[Told]:
 
 def _unset(around: Around, block: Mapping[str, Any], key: str, what: str, place: Place) -> Iterator[Told]:
     name = block.get(key)
-    if around.measured and isinstance(name, str) and name and not around.environ.get(name):
+    if around.works and isinstance(name, str) and name and not around.environ.get(name):
         yield Told((*place, key), f"the environment variable {name} is not set; it holds {what}")
 
 

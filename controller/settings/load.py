@@ -13,8 +13,10 @@ from controller.documents import Document, load_yaml, validate
 from controller.errors import ConfigError
 from controller.facts.actuators import DryRunOptions, ProcessOptions, SystemdOptions
 from controller.facts.commitments import Commitment
+from controller.facts.doors import Door
 from controller.facts.fleet import (
     Capacity,
+    CapacityType,
     Discovery,
     FileSd,
     Fleet,
@@ -30,9 +32,17 @@ from controller.facts.fleet import (
     StaticTargets,
     Variant,
 )
+from controller.facts.interruptions import NOBODY, Announcers
+from controller.facts.leadership import Electing
 from controller.quantities import EditorSchema
+from controller.safety.rules import SafetyRules
 from controller.settings.account import Account, FinanceNames, account_of, amortised_usd_per_gpu_hour, finance_of
 from controller.settings.account_plain import account_mistakes_in
+from controller.settings.aws import asg_mistakes_in
+from controller.settings.aws_shapes import AwsAsgShape
+from controller.settings.kubernetes import exporters_of, kubernetes_mistakes_in, kubernetes_of, pods_of
+from controller.settings.kubernetes_shapes import KubernetesShape
+from controller.settings.leader_shapes import electing_of
 from controller.settings.plain import (
     LEDGER_VARIABLE,
     MODE_VARIABLE,
@@ -44,8 +54,9 @@ from controller.settings.plain import (
     step_of,
     targets_file,
 )
+from controller.settings.scaler_shapes import ExternalShape
+from controller.settings.scalers import external_of, keda_door, metrics_door, scaler_mistakes_in
 from controller.settings.shapes import (
-    ActuatorShape,
     CapacityShape,
     FleetShape,
     GpuScrapeShape,
@@ -84,6 +95,13 @@ class Settings:
     account: Account
     finance: FinanceNames
     fleet_name: str = ""
+    safety: SafetyRules = field(default_factory=SafetyRules)
+    stop_file: Path | None = None
+    keda: Door | None = None
+    external_metrics: Door | None = None
+    wva_names: bool = False
+    electing: Electing | None = None
+    announcers: Announcers = NOBODY
 
     @property
     def services(self) -> Mapping[str, tuple[str, ...]]:
@@ -105,17 +123,27 @@ class Seen:
 
 
 def load_settings(
-    path: Path, environ: Mapping[str, str], *, offers: Collection[str] | None = None, measured: bool = True
+    path: Path,
+    environ: Mapping[str, str],
+    *,
+    offers: Collection[str] | None = None,
+    measured: bool = True,
+    works: bool = True,
 ) -> Settings:
     """Read fleet.yaml. Relative paths in it start at its folder. Raises ConfigError with every problem.
 
     offers     names of the price book; None: any name will do
     measured   a variant needs `scrape` or an actuator that tells where its engines are; a rehearsal needs neither
+    works      the secrets that the file names must be in `environ`, and its certificates there
     """
     document = load_yaml(path)
-    around = Around(folder=path.resolve().parent, environ=environ, offers=offers, measured=measured)
+    here = path.resolve().parent
+    around = Around(folder=here, environ=environ, offers=offers, measured=measured, works=works and measured)
     shape, problems = validate(FleetShape, document)
     problems += [*mistakes_in(document, around), *account_mistakes_in(document, around)]
+    problems += scaler_mistakes_in(document, around)
+    problems += kubernetes_mistakes_in(document)
+    problems += asg_mistakes_in(document)
     if shape is None or problems:
         raise ConfigError(problems)
     return _settings(path, shape, document, around)
@@ -146,10 +174,15 @@ def _settings(path: Path, shape: FleetShape, document: Document, around: Around)
         rate_window_s=shape.rate_window,
         ledger_url=_ledger(environ.get(LEDGER_VARIABLE) or shape.ledger, around.folder),
         fleet_name=shape.fleet,
+        electing=electing_of(shape.leader),
+        announcers=shape.interruptions.announcers,
         policy_files=policy_files(document, around.folder),
         fleet=_Builder(around.folder, account.commitments).fleet(shape),
         host=shape.serve.host,
         port=shape.serve.port,
+        keda=keda_door(shape.serve.keda, environ, around.folder),
+        external_metrics=metrics_door(shape.serve.external_metrics, around.folder),
+        wva_names=shape.serve.wva_names,
         keep_minutes_s=shape.retention.minutes,
         keep_decisions_s=shape.retention.decisions,
         scrape_deadline_s=shape.scrape_limits.deadline,
@@ -159,6 +192,8 @@ def _settings(path: Path, shape: FleetShape, document: Document, around: Around)
         slack_webhook_url=environ.get(slack.webhook_url_env) if slack is not None else None,
         keep_usage_s=shape.retention.usage,
         keep_hours_s=shape.retention.hours,
+        safety=shape.safety.rules,
+        stop_file=shape.safety.stop_path(around.folder),
         account=account,
         finance=finance_of(shape.finance),
     )
@@ -198,8 +233,11 @@ class _Builder:
 
     def _variant(self, service: str, name: str, shape: VariantShape, served: ServiceShape) -> Variant:
         model = served.model if isinstance(served.model, str) else served.model.name
-        actuator, options, targets = self._actuator((service, name), shape.actuator, model)
+        actuator, options, targets = self._actuator((service, name), shape, model)
         discovery = self._discovery(shape.scrape) if shape.scrape is not None else ()
+        if not discovery or (shape.scrape is not None and shape.scrape.kubernetes is not None):
+            pods = shape.scrape.kubernetes if shape.scrape is not None else None
+            discovery = (*discovery, *pods_of(pods, options, model))
         if targets and not discovery:
             discovery = (FileSd(patterns=(glob.escape(targets),)),)
         return Variant(
@@ -230,6 +268,8 @@ class _Builder:
         found += [HttpSd(url=one.url, refresh_s=one.refresh) for one in shape.http_sd]
         if shape.prometheus is not None:
             found.append(PrometheusServer(url=shape.prometheus.url, selector=shape.prometheus.selector))
+        if shape.aws_asg is not None:
+            found.append(shape.aws_asg.discovery)
         return tuple(found)
 
     def _gpu_discovery(self, shape: GpuScrapeShape | None) -> tuple[GpuDiscovery, ...]:
@@ -237,15 +277,23 @@ class _Builder:
             return ()
         indices = shape.nvml if isinstance(shape.nvml, tuple) else ()
         local = (LocalNvml(indices=indices),) if shape.nvml is not False else ()
-        return (*self._discovery(shape), *local)
+        pods = (exporters_of(shape.kubernetes),) if shape.kubernetes is not None else ()
+        return (*self._discovery(shape), *local, *pods)
 
-    def _actuator(self, variant: tuple[str, str], shape: ActuatorShape, model: str) -> tuple[str, object, str]:
+    def _actuator(self, variant: tuple[str, str], shape: VariantShape, model: str) -> tuple[str, object, str]:
         """The actuator's name, its options, and the targets file that it writes."""
-        kind, block = shape.chosen
-        if not isinstance(block, ProcessShape | SystemdShape):
+        kind, block = shape.actuator.chosen
+        if isinstance(block, ExternalShape):
+            return kind, external_of(block), ""
+        if isinstance(block, KubernetesShape):
+            return kind, kubernetes_of(block), ""
+        if not isinstance(block, ProcessShape | SystemdShape | AwsAsgShape):
             return kind, DryRunOptions(), ""
         directory = self._absolute(block.directory)
         targets = targets_file(directory, *variant)
+        if isinstance(block, AwsAsgShape):
+            reserved = any(one.type is CapacityType.RESERVED for one in shape.capacity)
+            return kind, block.options(targets, reserved=reserved), targets
         if isinstance(block, ProcessShape):
             return kind, _process(block, directory, targets, model), targets
         return kind, _systemd(block, directory, targets), targets

@@ -19,14 +19,19 @@ from controller.facts.fleet import CapacityType, Mode
 from controller.facts.performance import StepModel
 from controller.facts.profile import Profile, StepFit
 from controller.quantities import duration_s
+from controller.settings.safety_shapes import strange_services
 from controller.settings.shapes import FleetShape, ProcessShape, ScrapeShape, SlackShape
 from controller.settings.values import ledger_url
 
 MODE_VARIABLE = "PENNYWEIGHT_MODE"
 LEDGER_VARIABLE = "PENNYWEIGHT_LEDGER"
 
-WRITING = ("process", "systemd")
+WRITING = ("process", "systemd", "aws_asg")
 """Actuators that write a targets file, so that metrics are found without `scrape`."""
+
+
+TELLING = (*WRITING, "kubernetes")
+"""Actuators that tell where their engines are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,12 +41,14 @@ class Around:
     folder     where its relative paths begin
     offers     names of the price book; None: not known
     measured   its engines will be scraped; a rehearsal scrapes none
+    works      the process does the fleet's work and needs its secrets; who only asks, or stops it, needs none
     """
 
     folder: Path
     environ: Mapping[str, str]
     offers: Collection[str] | None = None
     measured: bool = True
+    works: bool = True
 
 
 class Told(NamedTuple):
@@ -129,10 +136,11 @@ def _of_file(data: Mapping[str, Any], around: Around) -> Iterator[Told]:
     for index, pattern in enumerate(_texts(data.get("policies"))):
         if not glob.has_magic(pattern) and not (around.folder / pattern).exists():
             yield Told(("policies", index), f"there is no file '{pattern}'")
+    yield from (Told(place, message) for place, message in strange_services(data))
     slack = mapping(data.get("notify")).get("slack")
     if isinstance(slack, Mapping):
         name = slack.get("webhook_url_env", _usual(SlackShape, "webhook_url_env"))
-        if isinstance(name, str) and not around.environ.get(name):
+        if around.works and isinstance(name, str) and not around.environ.get(name):
             yield Told(
                 ("notify", "slack"), f"the environment variable {name} is not set; it holds the webhook's address"
             )
@@ -159,7 +167,7 @@ def _of_variant(block: Block, around: Around, asked: Collection[str]) -> Iterato
             yield Told((*block.place, "profile"), str(error))
     yield from _actuator(block)
     if around.measured and not _readable(block.data):
-        message = "no target to read in `scrape`; expected static, file_sd, http_sd or prometheus"
+        message = "no target to read in `scrape`; expected static, file_sd, http_sd, prometheus, kubernetes or aws_asg"
         yield Told((*block.place, *(("scrape",) if "scrape" in block.data else ())), message)
 
 
@@ -197,7 +205,7 @@ def _actuator(block: Block) -> Iterator[Told]:
 def _readable(data: Mapping[str, Any]) -> bool:
     """Whether metrics can be found; also where the shape tells what is wrong with the way to them."""
     actuator, scrape = data.get("actuator", {}), data.get("scrape")
-    if not isinstance(actuator, Mapping) or any(name in actuator for name in WRITING):
+    if not isinstance(actuator, Mapping) or any(name in actuator for name in TELLING):
         return True
     if scrape is None:
         return False

@@ -10,8 +10,14 @@ from controller.documents import ContradictionError
 from controller.facts.fleet import CapacityType, EngineKind, Mode
 from controller.quantities import WholeRange
 from controller.settings.account_shapes import AccountShape, FinanceShape
+from controller.settings.aws_shapes import AwsAsgInstancesShape, AwsAsgShape
 from controller.settings.base import Shape
+from controller.settings.interruption_shapes import InterruptionsShape
+from controller.settings.kubernetes_shapes import KubernetesShape, PodsShape
+from controller.settings.leader_shapes import Leader
 from controller.settings.money_shapes import DatedUsdShape
+from controller.settings.safety_shapes import SafetyShape
+from controller.settings.scaler_shapes import ExternalMetricsShape, ExternalShape, KedaShape
 from controller.settings.values import (
     Amount,
     Command,
@@ -50,6 +56,8 @@ class ScrapeShape(Shape):
     file_sd: tuple[str, ...] = Field(default=(), description="globs of Prometheus file_sd files, JSON or YAML")
     http_sd: tuple[HttpSdShape, ...] = Field(default=(), description="Prometheus HTTP service discovery")
     prometheus: PrometheusShape | None = Field(default=None, description="a server that scrapes the targets already")
+    kubernetes: PodsShape | None = Field(default=None, description="pods of a cluster, as they are watched")
+    aws_asg: AwsAsgInstancesShape | None = Field(default=None, description="instances of an EC2 Auto Scaling group")
 
 
 class GpuScrapeShape(ScrapeShape):
@@ -158,6 +166,13 @@ class ActuatorShape(Shape):
     dry_run: EmptyShape | None = Field(default=None, description="only says what it would do; the default")
     process: ProcessShape | None = Field(default=None, description="engines as processes of this host")
     systemd: SystemdShape | None = Field(default=None, description="instances of a template unit")
+    kubernetes: KubernetesShape | None = Field(
+        default=None, description="pods of a Deployment, a StatefulSet or a LeaderWorkerSet; its pods are read, too"
+    )
+    aws_asg: AwsAsgShape | None = Field(
+        default=None, description="instances of an EC2 Auto Scaling group; they are read, too"
+    )
+    external: ExternalShape | None = Field(default=None, description="somebody else scales it, and asks us how many")
     emulated: EmptyShape | None = Field(default=None, description="the demo's own")
 
     @property
@@ -234,6 +249,11 @@ class ServeShape(Shape):
 
     host: str = Field(default="127.0.0.1", description="the address to listen on")
     port: int = Field(default=9188, ge=0, le=65535, description="0: any free port")
+    keda: KedaShape | None = Field(default=None, description="KEDA's external scaler, over gRPC")
+    external_metrics: ExternalMetricsShape | None = Field(default=None, description="the API that HPAs ask")
+    wva_names: StrictBool = Field(
+        default=False, description="/metrics also under the names of llm-d's Workload Variant Autoscaler"
+    )
 
 
 class RetentionShape(Shape):
@@ -272,11 +292,18 @@ class FleetShape(Shape):
     fleet: FleetName = Field(
         default="", description="its name, where the daemons of several fleets share a ledger: each its own"
     )
+    leader: Leader = Field(
+        default=None, description="several daemons of this fleet, of which one works; without it a second one stops"
+    )
     policies: tuple[str, ...] = Field(default=("policies/*.yaml",), description="globs from this file's folder")
     services: dict[Name, ServiceShape] = Field(min_length=1, description="what exists")
     serve: ServeShape = Field(default=ServeShape(), description="the daemon's own HTTP; read-only")
     retention: RetentionShape = Field(default=RetentionShape(), description="how long the ledger keeps what")
     scrape_limits: LimitsShape = Field(default=LimitsShape(), description="what one pass of scraping may cost")
     notify: NotifyShape = Field(default=NotifyShape(), description="alert channels besides the log")
+    interruptions: InterruptionsShape = Field(
+        default=InterruptionsShape(), description="who announces that machines will be taken back"
+    )
+    safety: SafetyShape = Field(default=SafetyShape(), description="what stands between every decision and its act")
     account: AccountShape = Field(default=AccountShape(), description="whose the cost is, and what may be spent")
     finance: FinanceShape = Field(default=FinanceShape(), description="what exports for finance call the accounts")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from controller.facts.budgets import Guard
 from controller.facts.decisions import Alert, Decision, Memory, Outcome, OutcomeKind, Pause
 from controller.facts.fleet import CapacityType
+from controller.facts.interruptions import Notice, NoticeKind, Stuck, StuckKind
 from controller.facts.missing import Missing
 from controller.facts.passes import PassRecord, PassResult
 from controller.facts.prices import Price, Prices
@@ -20,9 +21,10 @@ from controller.facts.readings import (
     ReplicaState,
     Target,
 )
+from controller.facts.safety import Stop
 from controller.simulate.fleet import SimulatedReplica
 from controller.simulate.readings import Reader
-from controller.simulate.stock import Loss, Order
+from controller.simulate.stock import Loss, Mishap, Order, Place
 from controller.simulate.world import World
 
 EPOCH = datetime(2024, 5, 12, tzinfo=UTC)
@@ -56,6 +58,7 @@ class SimulatedShell:
         self._elapsed_s = elapsed_s
         self._reader = Reader(world.fleet, world.case.max_model_len)
         self._told = 0
+        self._warned: dict[str, Notice] = {}
         self._decided: list[Decision] = []
         self.results: list[PassResult] = []
 
@@ -65,7 +68,7 @@ class SimulatedShell:
 
     def observe(self, now: datetime) -> Observation:
         """What a real fleet would show. As our actuators do, a replica that was lost is told as failed once; one that
-        was warned drains from then on."""
+        was warned drains from then on, with its notice."""
         world, service = self._world, self._seat.service
         lost = self._just_lost()
         targets = [self._target(one) for one in world.fleet.replicas.values()]
@@ -100,6 +103,9 @@ class SimulatedShell:
 
     def pauses(self) -> Mapping[str, Pause]:
         return {}
+
+    def stops(self, now: datetime) -> tuple[Stop, ...]:
+        return ()
 
     def guards(self) -> Mapping[str, tuple[Guard, ...]]:
         return {}
@@ -159,19 +165,46 @@ class SimulatedShell:
         place = self._world.stock.places[one.name]
         phase = one.phase(self._world.now_s)
         since_s = {Phase.STARTING: place.ordered_s, Phase.READY: one.ready_s}.get(phase, one.draining_since_s or 0.0)
-        return self._told_as(one.name, place.kind.name, phase, since_s)
+        state = self._told_as(one.name, place.kind.name, phase, since_s)
+        notice = self._warned.get(one.name) if phase is Phase.DRAINING else None
+        return self._placed(replace(state, notice=notice), place)
 
     def _waiting(self, order: Order) -> ReplicaState:
-        return self._told_as(order.name, order.kind.name, Phase.STARTING, order.ordered_s, "waits for capacity")
+        """A way of buying that may be had later counts as the first that is open: that is where it waits."""
+        detail, since = "waits for capacity", order.ordered_s
+        state = self._told_as(order.name, order.kind.name, Phase.STARTING, since, detail)
+        bought = next((lot.type for lot in order.kind.lots if lot.open), None)
+        stuck = Stuck(kind=StuckKind.CAPACITY, since=self._at(since), detail="there is no such machine now")
+        return replace(state, stuck=stuck, capacity_type=bought)
+
+    def _placed(self, state: ReplicaState, place: Place) -> ReplicaState:
+        """With what its machine is. In a world of one plain kind nobody asks."""
+        if not self._world.case.kinds:
+            return state
+        return replace(state, capacity_type=place.bought.type, node=state.replica, domain=place.zone)
 
     def _just_lost(self) -> dict[str, ReplicaState]:
         """Those that nobody was told of yet. Of one that was on its way out anyway nothing is told, as of one that was
         warned before it was taken."""
         fresh, self._told = self._world.losses[self._told :], len(self._world.losses)
-        return {loss.name: self._lost(loss) for loss in fresh if not loss.leaving}
+        told = [loss for loss in fresh if not loss.leaving]
+        self._warned |= {loss.name: self._notice(loss) for loss in told if loss.mishap is Mishap.NOTICE}
+        there = self._world.fleet.replicas
+        return {
+            loss.name: self._lost(loss) for loss in told if loss.mishap is not Mishap.NOTICE or loss.name not in there
+        }
+
+    def _notice(self, loss: Loss) -> Notice:
+        end_s = loss.at_s + self._world.stock.notice_s
+        at, deadline = self._at(loss.at_s), self._at(end_s)
+        return Notice(node=loss.name, kind=NoticeKind.SPOT, at=at, deadline=deadline, source="simulated")
 
     def _lost(self, loss: Loss) -> ReplicaState:
-        return self._told_as(loss.name, loss.place.kind.name, Phase.FAILED, loss.at_s, str(loss.mishap))
+        """Who was warned and had nothing to finish is gone already; its machine is still there and drains."""
+        notice = self._warned.get(loss.name) if loss.mishap is Mishap.NOTICE else None
+        phase = Phase.FAILED if notice is None else Phase.DRAINING
+        state = self._told_as(loss.name, loss.place.kind.name, phase, loss.at_s, str(loss.mishap))
+        return self._placed(replace(state, notice=notice), loss.place)
 
     def _told_as(self, name: str, kind: str, phase: Phase, since_s: float, detail: str = "") -> ReplicaState:
         return ReplicaState(

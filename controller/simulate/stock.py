@@ -90,6 +90,11 @@ class Stock:
         """When somebody who waits should be tried again."""
         return self._market.next_begin_s(now_s) if self.waiting and self._market is not None else inf
 
+    @property
+    def notice_s(self) -> float:
+        """Between a notice and the end; 0 where nothing is ever taken."""
+        return self._market.notice_s if self._market is not None else 0.0
+
     def notice_and_end(self, place: Place, now_s: float) -> tuple[float, float]:
         """When a replica placed now is warned, and when it is taken away; infinite: never."""
         market = self._market

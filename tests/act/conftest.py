@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,8 @@ from controller.facts.decisions import Because, Decision, Outcome
 from controller.facts.fleet import EngineKind, Gpu, Variant
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase, ReplicaState
+from tests.act.kubernetes_stage import PodEngines, Stage, staged
+from tests.cluster.world import world_of
 
 DEADLINE_S = 15.0
 START = datetime(2026, 7, 1, tzinfo=UTC)
@@ -175,3 +177,16 @@ def make_hand(tmp_path: Path) -> Callable[[Actuator, object, str], Hand]:
         return Hand(actuator, variant_of("chat", options, name), tmp_path / "run" / "targets.json")
 
     return make
+
+
+@pytest.fixture
+def stage_of(tmp_path):
+    """A Kubernetes target on a test cluster; see kubernetes_stage.py."""
+    with world_of() as world, PodEngines().up() as engines, ExitStack() as stack:
+
+        def made(*what, **how) -> Stage:
+            stage = staged(world, engines, tmp_path, *what, **how)
+            stack.callback(stage.cluster.api.close)
+            return stage
+
+        yield made

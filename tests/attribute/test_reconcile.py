@@ -67,8 +67,8 @@ def test_a_charge_meets_the_machine_that_it_names_and_else_its_instance_type() -
     )
     made = reconciled(said, [ours(100, resource_id="i-1"), ours(100), ours(50, pool=SPOT)], [], NOW)
     assert sorted(effective(made.adjustments)) == [
-        (f"offer {P5} not spot", 30),
-        (f"offer {P5} spot", -10),
+        (f"offer {P5}, on demand or committed", 30),
+        (f"offer {P5}, spot", -10),
         ("resource i-1", 10),
     ]
     assert made.outside == 0
@@ -78,7 +78,7 @@ def test_a_charge_meets_the_machine_that_it_names_and_else_its_instance_type() -
 def test_a_difference_says_the_numbers_and_its_day() -> None:
     (one, _) = reconciled(bill(charge("110", 3, offer=P5)), [ours(100, 3)], [], NOW).adjustments
     assert (one.day, one.until, one.pool, one.posted_at) == (FIRST + DAY * 3, FIRST + DAY * 4, CHAT, NOW)
-    assert one.why == f"cur: offer {P5} not spot: the bill says $110.00, we said $100.00"
+    assert one.why == f"cur: offer {P5}, on demand or committed: the bill says $110.00, we said $100.00"
 
 
 def test_what_is_not_ours_is_outside_unless_the_whole_account_is() -> None:
@@ -137,7 +137,7 @@ def test_fees_and_what_is_unused_of_them_meet_the_commitment() -> None:
 def test_a_cost_that_we_did_not_know_is_all_new() -> None:
     unknown = Estimated(day=FIRST, pool=CHAT, offer=P5, nanousd={})
     assert effective(reconciled(bill(charge("100", offer=P5)), [unknown], [], NOW).adjustments) == [
-        (f"offer {P5} not spot", 100)
+        (f"offer {P5}, on demand or committed", 100)
     ]
 
 

@@ -18,7 +18,7 @@ from controller.settings.load import load_settings
 from controller.wiring import built
 from tests.small_fleet import until
 
-COMMANDS = ["demo", "run", "once", "check", "schema", "status", "explain", "pause", "resume", "backtest"]
+COMMANDS = ["demo", "run", "once", "check", "schema", "status", "explain", "pause", "resume", "stop", "go", "backtest"]
 ACCOUNTING = ["report", "export", "ledger", "usage", "bill"]
 PARTS = ["export focus", "usage import", "usage sources", "bill import"]
 PARTS += [f"ledger {name}" for name in ("verify", "close", "rebuild", "size")]
@@ -357,4 +357,4 @@ def test_the_demos_actuator_in_a_real_fleet_file_is_a_mistake_not_a_traceback(pe
     fleet.write(actuator="emulated")
     said = pennyweight("once", "--window", "1s")
     assert said.code == 2
-    assert "'emulated' belongs to `pennyweight demo`; expected dry_run, process, systemd" in said.err
+    assert "'emulated' belongs to `pennyweight demo`; expected aws_asg, dry_run, external, kubernetes, process" in said.err

@@ -84,7 +84,7 @@ def test_stranded_gpus_are_paid_at_their_variants_price_and_never_take_a_replica
     assert got.services["chat"].usd_per_hour == pytest.approx(8 * 4.0), "the node is what the service costs"
     assert got.services["chat"].replicas_current == 1
     start, end = world.noon - timedelta(seconds=15), world.noon
-    uses = {one.replica: one for one in replica_uses(fleet, observation, got, start, end)}
+    uses = {one.replica: one for one in replica_uses(observation, got, start, end)}
     stranded = uses[STRANDED]
     assert (stranded.gpus, stranded.capacity_type) == (6, ON_DEMAND)
     assert stranded.cost_nanousd == accrued_nanousd(24_000_000_000, start, end)
@@ -101,7 +101,7 @@ def test_without_a_price_stranded_gpus_cost_what_nobody_knows_and_are_told_once(
     fleet = world.fleet(world.variant(NODES))
     observation = world.observation(world.busy())
     got = world.estimate(observation, fleet=fleet, prices={})
-    uses = replica_uses(fleet, observation, got, world.noon - timedelta(seconds=15), world.noon)
+    uses = replica_uses(observation, got, world.noon - timedelta(seconds=15), world.noon)
     assert [one.cost_nanousd for one in uses] == [None, None]
     (told,) = (one for one in got.findings if one.kind == "price_unknown")
     assert told.numbers == {"replicas": 1.0}

@@ -29,7 +29,7 @@ def test_costs_of_touching_intervals_add_up_to_the_nanodollar(world, steps_us) -
     got = world.estimate(observation, fleet=fleet, prices=prices)
 
     def cost(start, end) -> int:
-        uses = replica_uses(fleet, observation, got, start, end)
+        uses = replica_uses(observation, got, start, end)
         assert {use.replica for use in uses} == {"r0", ""}
         return sum(use.cost_nanousd for use in uses)
 
@@ -44,7 +44,7 @@ def test_a_use_holds_this_passs_counts_and_not_the_windows(world) -> None:
     readings = [world.busy(age_s=15), world.busy()]
     observation = world.observation(readings[1], gpus=[world.gpu()])
     got = world.estimate(observation, history={readings[1].target.url: readings})
-    (use,) = replica_uses(world.fleet(), observation, got, world.noon - timedelta(seconds=15), world.noon)
+    (use,) = replica_uses(observation, got, world.noon - timedelta(seconds=15), world.noon)
     assert use.counts[Counter.OUTPUT_TOKENS] == 15_000.0
     assert (use.running, use.queue_depth, use.energy_j, use.missing, use.gpus) == (8.0, 2.0, 7500.0, "", 2)
     assert use.cost_nanousd == pytest.approx(8_000_000_000 * 15 / 3600, abs=1)
@@ -54,7 +54,7 @@ def test_a_use_of_an_unread_replica_without_a_price_says_so(world) -> None:
     target = world.target("r0")
     observation = replace(world.observation(targets=[target]), engines={target.url: Missing("engine", "refused")})
     got = world.estimate(observation, prices={})
-    (use,) = replica_uses(world.fleet(), observation, got, world.noon - timedelta(seconds=15), world.noon)
+    (use,) = replica_uses(observation, got, world.noon - timedelta(seconds=15), world.noon)
     assert (use.missing, use.cost_nanousd, use.running, dict(use.counts)) == ("refused", None, None, {})
     assert use.energy_j is None
 
@@ -75,7 +75,7 @@ def test_a_use_has_four_costs_its_node_and_what_the_engine_says_of_phases(world)
     )
     fleet = world.fleet(world.variant(Capacity(type=SPOT)))
     got = world.estimate(observation, fleet=fleet, prices={("chat", "h100", SPOT): spot})
-    (use,) = replica_uses(fleet, observation, got, world.noon - timedelta(hours=1), world.noon)
+    (use,) = replica_uses(observation, got, world.noon - timedelta(hours=1), world.noon)
     costs = (use.list_nanousd, use.contracted_nanousd, use.cost_nanousd, use.billed_nanousd)
     assert costs == (8_000_000_000, 7_200_000_000, 2_000_000_000, 0)
     assert (use.node, use.prefill_s, use.decode_s) == ("n7", 12.5, 110.0)
@@ -85,7 +85,7 @@ def test_the_list_price_of_spot_capacity_is_not_its_own(world) -> None:
     observation = world.observation(world.busy(world.target(capacity_type="spot")))
     fleet = world.fleet(world.variant(Capacity(type=SPOT)))
     (use,) = replica_uses(
-        fleet, observation, world.estimate(observation, fleet=fleet), world.noon - timedelta(hours=1), world.noon
+        observation, world.estimate(observation, fleet=fleet), world.noon - timedelta(hours=1), world.noon
     )
     assert (use.list_nanousd, use.contracted_nanousd, use.billed_nanousd) == (None, use.cost_nanousd, use.cost_nanousd)
     assert (use.prefill_s, use.decode_s) == (None, None), "this engine does not say"
@@ -108,4 +108,4 @@ def test_a_replica_that_was_lost_is_paid_as_it_was_bought(world) -> None:
 def test_the_first_pass_accounts_for_nothing(world) -> None:
     observation = world.observation(world.busy())
     got = world.estimate(observation)
-    assert replica_uses(world.fleet(), observation, got, None, world.noon) == ()
+    assert replica_uses(observation, got, None, world.noon) == ()

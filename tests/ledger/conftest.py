@@ -33,17 +33,23 @@ def postgres_folder() -> Iterator[str]:
 
 
 @pytest.fixture
-def fresh_postgres(request: pytest.FixtureRequest) -> Callable[[], str]:
-    """Makes an empty database and gives its URL."""
+def fresh_postgres(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
+    """Makes an empty database and gives its URL. What is dropped need not be written when the server stops."""
+    made: list[str] = []
+
+    def run(command: str) -> None:
+        folder = request.getfixturevalue("postgres_folder")
+        with psycopg.connect(host=folder, user="postgres", dbname="postgres", autocommit=True) as connection:
+            connection.execute(command.encode())
 
     def fresh() -> str:
-        folder = request.getfixturevalue("postgres_folder")
-        name = f"ledger_{uuid4().hex}"
-        with psycopg.connect(host=folder, user="postgres", dbname="postgres", autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
-        return f"postgresql+psycopg://postgres@/{name}?host={folder}"
+        made.append(f"ledger_{uuid4().hex}")
+        run(f'CREATE DATABASE "{made[-1]}"')
+        return f"postgresql+psycopg://postgres@/{made[-1]}?host={request.getfixturevalue('postgres_folder')}"
 
-    return fresh
+    yield fresh
+    for name in made:
+        run(f'DROP DATABASE "{name}" WITH (FORCE)')
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -25,6 +25,7 @@ from controller.facts.decisions import (
     Recommendation,
     ScaleEvent,
     ServiceMemory,
+    SpotRecord,
 )
 from controller.facts.fleet import CapacityType, Mode
 from controller.facts.passes import Gap
@@ -58,6 +59,10 @@ def full_memory(make):
         ready_since={"chat-1": make.at(-7200), "chat-2": make.at(-3600)},
         expected={"h100": 3, "l4": 0},
         foreign_until=make.at(300),
+        spot={
+            ("h100", "us-east-2a"): SpotRecord(replica_h=12.25, losses=1.5, at=make.at(0), lost_at=make.at(-600)),
+            ("l4", ""): SpotRecord(at=make.at(-15)),
+        },
     )
     state = AlertState(
         service="chat",

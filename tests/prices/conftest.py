@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -10,6 +9,7 @@ import pytest
 
 from controller.facts.fleet import CapacityType
 from controller.facts.prices import Quote
+from tests.moto_server import moto_server
 
 Key = tuple[str, CapacityType, str, datetime]
 
@@ -42,18 +42,8 @@ def shelf() -> Shelf:
 @pytest.fixture(scope="session")
 def moto_options() -> Iterator[dict[str, Any]]:
     """What a boto3 client needs to speak to an AWS of this process."""
-    from moto.server import ThreadedMotoServer
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield {
-        "endpoint_url": f"http://{host}:{port}",
-        "aws_access_key_id": "nobody",
-        "aws_secret_access_key": "nothing",
-    }
-    server.stop()
+    with moto_server() as options:
+        yield options
 
 
 @pytest.fixture

@@ -227,3 +227,32 @@ def test_a_server_that_is_not_there_is_told(unused_tcp_port_of: Callable[[], int
     to = clients("ec2", endpoint_url=f"http://127.0.0.1:{unused_tcp_port_of()}", **KEYS)
     with pytest.raises(PriceError, match="AWS answered: Could not connect"):
         AwsSpot(to).fetch(P5, NOW - timedelta(hours=1), NOW)
+
+
+def test_the_placement_score_is_asked_for_seldom_and_told_with_the_price() -> None:
+    question = {"InstanceTypes": ["p5.48xlarge"], "TargetCapacity": 1, "RegionNames": ["us-east-1"]}
+    scores = {"SpotPlacementScores": [{"Region": "us-east-1", "Score": 3}]}
+    row = {
+        "InstanceType": "p5.48xlarge",
+        "ProductDescription": "Linux/UNIX",
+        "SpotPrice": "40.0",
+        "Timestamp": NOW - timedelta(hours=2),
+        "AvailabilityZone": "us-east-1a",
+    }
+    history = ("describe_spot_price_history", None, {"SpotPriceHistory": [row]})
+    with stubbed(
+        "ec2",
+        history,
+        TYPES,
+        ("get_spot_placement_scores", question, scores),
+        history,
+        history,
+        ("get_spot_placement_scores", question, "RequestLimitExceeded"),
+    ) as answered:
+        source = AwsSpot(answered)
+        assert source.score(P5) is None
+        source.fetch(P5, NOW - timedelta(hours=1), NOW)
+        source.fetch(P5, NOW - timedelta(hours=1), NOW + timedelta(hours=5))
+        assert source.score(P5) == 3
+        source.fetch(P5, NOW - timedelta(hours=1), NOW + timedelta(hours=6))
+        assert source.score(P5) is None

@@ -197,7 +197,7 @@ def test_commitments_budgets_savings_and_adjustments_come_below() -> None:
         )
     )
     text = report_text(asked("team", reader=reader))
-    assert "two p5 for a day   $96.00  $24.00       75.0 %    44.4 %  +$168.00  2026-11-21" in text
+    assert "ri-0abc     $96.00  $24.00       75.0 %    44.4 %  +$168.00  2026-11-21" in text
     assert "search-monthly  team search  $700.00  $1,000.00  70.0 %         $900.00    ?  2026-11-30  on track" in text
     assert "the same tokens on h100-bf16 (modelled)" in text
     assert "AWS bill of November  billed  -$2.50" in text
@@ -206,7 +206,7 @@ def test_commitments_budgets_savings_and_adjustments_come_below() -> None:
 def test_a_commitment_without_an_on_demand_price_to_hold_it_against_has_unknown_savings() -> None:
     reader = accounts(2)
     reader.uses = [replace(reader.uses[0], covered_on_demand_nanousd=None, eligible_on_demand_nanousd=None)]
-    assert "two p5 for a day  $96.00  $24.00       75.0 %         ?      ?  2026-11-21" in report_text(
+    assert "ri-0abc     $96.00  $24.00       75.0 %         ?      ?  2026-11-21" in report_text(
         asked("team", reader=reader)
     )
 

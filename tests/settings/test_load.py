@@ -114,7 +114,7 @@ def test_a_gpu_and_a_model_may_be_given_by_their_numbers(load):
         ("unknown gpu", "L40S", "L40", ["6:9: services.chat.variants.l40s.gpu: gpu 'L40' is not one row of the GPU table; did you mean L40S or L4 or T4? Or give its numbers"]),
         ("ambiguous gpu", "gpu: L40S", "gpu: H100", ["6:9: services.chat.variants.l40s.gpu: gpu 'H100' is not one row of the GPU table; it may be H100-PCIe, H100-SXM, H100-NVL; or give its numbers"]),
         ("unknown model", "llama-3.1-8b", "lama-3.1-8b", ["3:5: services.chat.model: model 'lama-3.1-8b' is not in the model table; did you mean llama-3.1-8b or llama-3.1-70b or llama-3.1-405b? Or give its numbers"]),
-        ("no way to read", 'scrape: {static: ["http://10.0.0.5:8000"]}', "quantization: fp7", ["5:7: services.chat.variants.l40s: no target to read in `scrape`; expected static, file_sd, http_sd or prometheus", "7:9: services.chat.variants.l40s.quantization: quantization 'fp7' is not known; did you mean fp8 or fp4 or fp16?"]),
+        ("no way to read", 'scrape: {static: ["http://10.0.0.5:8000"]}', "quantization: fp7", ["5:7: services.chat.variants.l40s: no target to read in `scrape`; expected static, file_sd, http_sd, prometheus, kubernetes or aws_asg", "7:9: services.chat.variants.l40s.quantization: quantization 'fp7' is not known; did you mean fp8 or fp4 or fp16?"]),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_place_and_the_nearest_choice(problems, case, old, new, expected):

@@ -51,14 +51,14 @@ def details(seen: Observation) -> list[str]:
     return [state.detail for states in seen.replicas.values() if not isinstance(states, Missing) for state in states]
 
 
-def test_a_warned_replica_is_told_as_failed_once_then_drains_then_is_gone(bench: Any, kinds: tuple[Kind, ...]) -> None:
+def test_a_warned_replica_drains_with_its_notice_then_is_gone(bench: Any, kinds: tuple[Kind, ...]) -> None:
     rows = [(150.0, 10, 20_000, 0)]  # 200 s: still busy at the deadline
     world = bench.world(rows, 600.0, kinds=kinds, spot=market((0.0, 300.0)))
     shell, told = shell_of(world), []
     for at_s in (190.0, 210.0, 225.0, 310.0):
         world.advance(at_s)
         told.append(phases(shell.observe(shell.now)))
-    assert told == [{"r1": Phase.READY}, {"r1": Phase.FAILED}, {"r1": Phase.DRAINING}, {}]
+    assert told == [{"r1": Phase.READY}, {"r1": Phase.DRAINING}, {"r1": Phase.DRAINING}, {}]
 
 
 def test_a_crash_is_told_once_and_its_reason_with_it(bench: Any) -> None:

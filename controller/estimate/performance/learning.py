@@ -10,9 +10,9 @@ P is never forgotten, so what the samples do not excite stays at the prior; l ha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-
-import numpy as np
+from itertools import chain
 
 from controller.estimate.performance.prior import StepPrior
 from controller.estimate.performance.samples import StepSample
@@ -56,15 +56,15 @@ def learned(state: LearnedStep, sample: StepSample) -> LearnedStep:
     """``state`` with one more sample. Constant work; equal calls give equal answers."""
     if _host_bound(state.prior, sample):
         return state
-    parts = _parts(state.prior, sample) / sample.step_s
-    surprise = float(parts @ np.array(state.factors)) - 1
+    parts = [part / sample.step_s for part in _parts(state.prior, sample)]
+    surprise = sum(part * factor for part, factor in zip(parts, state.factors, strict=True)) - 1
     fresh = 1 - 0.5 ** (sample.window_s / ERROR_HALF_LIFE_S)
     if state.samples < 2 * TRUSTED_SAMPLES:
         fresh = max(fresh, EARLY_SHARE)
     state = replace(
         state,
         error_ratio=_followed(state.error_ratio, abs(surprise), fresh),
-        prior_error_ratio=_followed(state.prior_error_ratio, abs(float(parts.sum()) - 1), fresh),
+        prior_error_ratio=_followed(state.prior_error_ratio, abs(sum(parts) - 1), fresh),
     )
     if state.samples >= TRUSTED_SAMPLES and state.error_ratio > DOUBT_RATIO:
         return replace(
@@ -121,15 +121,13 @@ def _followed(mean: float, value: float, fresh: float) -> float:
     return value if mean == 0 else mean + fresh * (value - mean)
 
 
-def _parts(step: StepModel, sample: StepSample) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _parts(step: StepModel, sample: StepSample) -> tuple[float, float, float, float]:
     """The step's seconds by coefficient: base, per sequence, per KV token, prefill."""
-    return np.array(
-        [
-            step.base_s,
-            step.per_sequence_s * sample.sequences,
-            step.per_kv_token_s * sample.kv_tokens,
-            step.prefill_s(sample.prefill_tokens, sample.prefill_pairs),
-        ]
+    return (
+        step.base_s,
+        step.per_sequence_s * sample.sequences,
+        step.per_kv_token_s * sample.kv_tokens,
+        step.prefill_s(sample.prefill_tokens, sample.prefill_pairs),
     )
 
 
@@ -138,15 +136,41 @@ def _host_bound(step: StepModel, sample: StepSample) -> bool:
     return step.host_per_token_s * sample.sequences > step.base_s + step.per_sequence_s * sample.sequences
 
 
-def _taken_in(state: LearnedStep, parts: np.ndarray[tuple[int], np.dtype[np.float64]], kept: float) -> LearnedStep:
-    information = kept * np.array(state.information).reshape(4, 4) + np.outer(parts, parts) / SAMPLE_ERROR**2
-    pull = kept * np.array(state.pull) + parts / SAMPLE_ERROR**2
-    anchor = 1 / np.array(state.bands) ** 2
-    factors = np.linalg.solve(information + np.diag(anchor), pull + anchor)
+def _taken_in(state: LearnedStep, parts: Sequence[float], kept: float) -> LearnedStep:
+    weight, size = 1 / SAMPLE_ERROR**2, len(parts)
+    anchor = [1 / band**2 for band in state.bands]
+    information = [
+        [kept * state.information[row * size + column] + parts[row] * parts[column] * weight for column in range(size)]
+        for row in range(size)
+    ]
+    pull = [kept * before + part * weight for before, part in zip(state.pull, parts, strict=True)]
+    factors = _solved(
+        [[*one[:row], one[row] + anchor[row], *one[row + 1 :]] for row, one in enumerate(information)],
+        [one + held for one, held in zip(pull, anchor, strict=True)],
+    )
     return replace(
         state,
-        information=tuple(information.ravel().tolist()),
-        pull=tuple(pull.tolist()),
-        factors=tuple(np.clip(factors, LEAST_FACTOR, MOST_FACTOR).tolist()),
+        information=tuple(chain.from_iterable(information)),
+        pull=tuple(pull),
+        factors=tuple(min(max(factor, LEAST_FACTOR), MOST_FACTOR) for factor in factors),
         samples=state.samples + 1,
     )
+
+
+def _solved(matrix: list[list[float]], right: list[float]) -> list[float]:
+    """x of matrix x = right, by elimination; ``matrix`` is symmetric and positive definite, so nothing need be swapped.
+
+    Every replica asks in every pass, and four unknowns take longer to hand to a library than to solve.
+    """
+    size = len(right)
+    for pivot in range(size):
+        for row in range(pivot + 1, size):
+            share = matrix[row][pivot] / matrix[pivot][pivot]
+            for column in range(pivot, size):
+                matrix[row][column] -= share * matrix[pivot][column]
+            right[row] -= share * right[pivot]
+    for row in reversed(range(size)):
+        for column in range(row + 1, size):
+            right[row] -= matrix[row][column] * right[column]
+        right[row] /= matrix[row][row]
+    return right

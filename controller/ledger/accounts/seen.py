@@ -16,14 +16,15 @@ Key = tuple[int, int, int]
 INSERT = "INSERT OR IGNORE INTO usage_seen (hour, a, b) VALUES (?, ?, ?)"
 
 SENT = "unnest(%s::int[], %s::bigint[], %s::bigint[])"
-INSERT_SENT = f"INSERT INTO usage_seen (hour, a, b) SELECT * FROM {SENT} ON CONFLICT (hour, a, b) DO NOTHING"
-KNOWN = f"""
-SELECT place FROM {SENT} WITH ORDINALITY AS sent (hour, a, b, place) WHERE (
-    SELECT xmin <> pg_current_xact_id()::xid FROM usage_seen WHERE (hour, a, b) = (sent.hour, sent.a, sent.b)
+INSERT_SENT = f"""
+WITH sent AS MATERIALIZED (SELECT * FROM {SENT} AS sent (hour, a, b)),
+added AS (
+    INSERT INTO usage_seen (hour, a, b) SELECT * FROM sent ON CONFLICT (hour, a, b) DO NOTHING RETURNING hour, a, b
 )
+SELECT * FROM sent EXCEPT SELECT * FROM added
 """
-"""Places from 1 on of keys that an earlier transaction wrote: ``xmin`` is the one that wrote a row. A subquery, because
-it is answered key by key from the index; a join may read the whole table."""
+"""Gives the keys that were there. EXCEPT is worked out by hashing or sorting; a join of two sets of which the planner
+knows nothing may be worked out by holding every key against every other."""
 
 
 def new_keys(connection: Connection, hour: Ints, a: Ints, b: Ints) -> Bools:
@@ -52,11 +53,11 @@ def _on_sqlite(connection: Connection, keys: list[Key]) -> Bools:
 
 
 def _on_postgresql(connection: Connection, hour: Ints, a: Ints, b: Ints) -> Bools:
-    """Nearly always all are new or none is, and the number of rows says so. Otherwise those that another transaction
-    has written were there before: KNOWN."""
+    """In one statement: asked for once more what was there would have to be looked up again."""
     sent = tuple(bulk.literal(column.tolist()) for column in (hour, a, b))
-    inserted = connection.exec_driver_sql(INSERT_SENT, sent).rowcount
-    new: Bools = np.full(len(hour), inserted > 0)
-    if 0 < inserted < len(hour):
-        new[[place - 1 for (place,) in connection.exec_driver_sql(KNOWN, sent)]] = False
+    known = set(map(tuple, connection.exec_driver_sql(INSERT_SENT, sent)))
+    new: Bools = np.full(len(hour), len(known) < len(hour))
+    if known and new.any():
+        keys = zip(hour.tolist(), a.tolist(), b.tolist(), strict=True)
+        new[[place for place, key in enumerate(keys) if key in known]] = False
     return new

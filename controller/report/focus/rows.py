@@ -158,7 +158,7 @@ def purchase_row(bought: Purchase, commitments: Commitments, finance: Finance) -
         **period(bought.start, bought.end, finance, bought.posted_at),
         **_commitment_columns(sold, quantity, fee, status=None),
         "ChargeCategory": "Purchase",
-        "ChargeDescription": f"{kind} {sold.name or sold.id}, " + ("up front" if bought.one_time else "recurring fee"),
+        "ChargeDescription": f"{kind} {sold.id}, " + ("up front" if bought.one_time else "recurring fee"),
         "ChargeFrequency": "One-Time" if bought.one_time else "Recurring",
         "PricingCategory": "Standard",
         "ServiceCategory": "Compute",
@@ -278,7 +278,7 @@ def _commitment_columns(
     block = sold.kind is CommitmentKind.CAPACITY_BLOCK
     return {
         "CommitmentDiscountId": sold.id,
-        "CommitmentDiscountName": sold.name or sold.id,
+        "CommitmentDiscountName": sold.id,
         "CommitmentDiscountCategory": category,
         "CommitmentDiscountType": kind,
         "CommitmentDiscountStatus": status,

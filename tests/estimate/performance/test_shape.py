@@ -27,7 +27,7 @@ def window(counters=None, histograms=None) -> Window:
         gauges={},
         counters=counters or {},
         counted_s=dict.fromkeys(counters or {}, 15.0),
-        histograms=histograms or {},
+        finished={name: (one,) for name, one in (histograms or {}).items()},
         missing={},
     )
 

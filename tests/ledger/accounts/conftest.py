@@ -52,6 +52,11 @@ class Books:
         """Adds a minute of a replica, at ``hours`` after midnight."""
         self._add([self._minute(hours, given)])
 
+    def minutes(self, given: list[dict[str, Any]]) -> None:
+        """The same of many at once; of each, ``hours`` says when."""
+        named = [{name: value for name, value in one.items() if name != "hours"} for one in given]
+        self._add([self._minute(one["hours"], rest) for one, rest in zip(given, named, strict=True)])
+
     def whole_hour(self, hour: int, **given: Any) -> None:
         """Its sixty minutes, all alike."""
         self._add([self._minute(hour + minute / 60, given) for minute in range(60)])

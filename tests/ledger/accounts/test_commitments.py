@@ -272,11 +272,7 @@ def test_whatever_happened_commitments_and_costs_balance(fresh_url, request):
     def check(history):
         minutes, kinds, late, again = history
         books = request.getfixturevalue("make_books")(fresh_url())
-        for one in minutes:
-            time = one["ready_s"] + one["starting_s"]
-            unpriced = time if one["cost_nanousd"] is None else 0.0
-            given = {name: value for name, value in one.items() if name != "hours"}
-            books.minute(one["hours"], **given, covered_s=time, unpriced_s=unpriced, **BUSY)
+        books.minutes([one | measured(one) | BUSY for one in minutes])
         commitments = [made[kind](books) for kind in kinds]
         with settling(books, *commitments) as settler:
             books.send(books.record("first", 1))
@@ -292,6 +288,11 @@ def test_whatever_happened_commitments_and_costs_balance(fresh_url, request):
         balanced(books)
 
     check()
+
+
+def measured(one):
+    time = one["ready_s"] + one["starting_s"]
+    return {"covered_s": time, "unpriced_s": time if one["cost_nanousd"] is None else 0.0}
 
 
 def balanced(books):

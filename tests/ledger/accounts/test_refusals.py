@@ -66,9 +66,9 @@ def test_gateways_that_refuse_at_once_are_all_counted(books, refuse):
 
 def test_old_reasons_go_with_the_hours(books):
     books.whole_hour(0)
-    books.settler.settle(books.at(24 * 20), at_once=24 * 20)
+    books.settler.settle(books.at(24 * 8), at_once=24 * 8)
     first = day_of(books.at(0).date())
-    for day in (first, first + 13):
+    for day in (first, first + 6, first + 7):  # whole weeks go
         books.run("INSERT INTO usage_refused VALUES ('gateway', :day, 'time', 5)", day=day)
-    prune(books.engine, books.at(24 * 20), Keep(hours=timedelta(days=10)))
-    assert books.all("SELECT day FROM usage_refused") == [(first + 13,)]
+    prune(books.engine, books.at(24 * 8), Keep(hours=timedelta(hours=2)))
+    assert books.all("SELECT day FROM usage_refused") == [(first + 7,)]

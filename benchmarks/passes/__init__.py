@@ -1,0 +1,1 @@
+"""What one pass over a large fleet takes, beside reading the engines."""

@@ -1,0 +1,100 @@
+"""``python -m benchmarks.passes [SERVICES ...]``: what a pass takes, from what was read to its outcomes.
+
+Every service has ten replicas with the readings of a simulated vLLM; forecasting, deciding, the safety kernel and
+the ledger (SQLite, on disk) are those of production. Reading engines is measured by ``benchmarks.scrape``. Each size
+runs in a process of its own, so its peak memory is its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+
+from benchmarks.passes.multiplied import made
+from controller.ledger.write import Ledger
+from controller.loop import Running, one_pass
+
+SIZES = (125, 250, 500)
+REPLICAS = 10
+WARM_UP = 24
+"""Passes that are not counted: six minutes, until forecasters and step models have something to go on."""
+
+KIB = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """Of one pass. ``peak_bytes``: of the process, with the simulated fleet and what was made up for it."""
+
+    replicas: int
+    decisions: int
+    cpu_s: float
+    most_cpu_s: float
+    wall_s: float
+    peak_bytes: float
+    problems: int
+
+    def row(self, services: int) -> str:
+        return (
+            f"| {services} | {self.replicas:,} | {self.cpu_s:.2f} | {self.most_cpu_s:.2f} | {self.wall_s:.2f} "
+            f"| {self.cpu_s / services * 1e3:.2f} | {self.peak_bytes / 1e6:,.0f} | {self.problems} |"
+        )
+
+
+def measured(services: int, passes: int) -> Cost:
+    """``passes`` passes after the warm-up, in this process."""
+    with tempfile.TemporaryDirectory() as folder:
+        ledger = Ledger.open(f"sqlite:///{Path(folder) / 'ledger.db'}")
+        shell, plan = made(services, REPLICAS, ledger)
+        running, cpu, wall, replicas, decisions, problems = Running(), [], [], [], 0, 0
+        for number in range(WARM_UP + passes):
+            began_cpu_s, began_s = time.process_time(), time.perf_counter()
+            result, running = one_pass(shell, plan, running, shell.now)
+            spent_s = time.process_time() - began_cpu_s - shell.look_s
+            if number >= WARM_UP:
+                cpu.append(spent_s)
+                wall.append(time.perf_counter() - began_s - shell.look_s)
+                replicas.append(len(result.observation.targets))
+                decisions, problems = decisions + len(result.decisions), problems + len(result.problems)
+            shell.advance()
+        ledger.close()
+    return Cost(
+        replicas=max(replicas),
+        decisions=decisions,
+        cpu_s=mean(cpu),
+        most_cpu_s=max(cpu),
+        wall_s=mean(wall),
+        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB,
+        problems=problems,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks.passes", description="what a pass over a large fleet takes")
+    parser.add_argument("sizes", nargs="*", type=int, default=SIZES, help="numbers of services")
+    parser.add_argument("--passes", type=int, default=20, help="passes to measure")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one is not None:
+        logging.disable(logging.CRITICAL)
+        print(json.dumps(asdict(measured(arguments.one, arguments.passes))))
+        return
+    print("| services | replicas | CPU s/pass | most | wall s/pass | CPU ms/service | peak RSS MB | problems |")
+    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+    for size in arguments.sizes:
+        command = [sys.executable, "-m", "benchmarks.passes", "--one", str(size), "--passes", str(arguments.passes)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+        print(Cost(**json.loads(done.stdout)).row(size), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,396 @@
+"""Engines as the instances of an EC2 Auto Scaling group, one replica an instance.
+
+It grows by SetDesiredCapacity and shrinks by ending the chosen instance when it is drained: a lower desired capacity
+would let AWS choose. A group is touched only when its tag says that it is this variant's, or when a decision is carried
+out for the first time, which sets the tag.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from threading import Lock
+
+from controller.act.actuator import Acts, always
+from controller.act.aws_asg_life import Keeper, Memo
+from controller.act.aws_asg_roll import (
+    DRAINING,
+    MANAGED,
+    WAITING,
+    Placeholder,
+    Roll,
+    Step,
+    roll_of,
+    seconds,
+    waiting_text,
+)
+from controller.act.targets import group_of, publish_groups
+from controller.aws import changes
+from controller.aws.activities import activities, changed_by, others, stuck
+from controller.aws.changes import CONTENDED
+from controller.aws.clients import Aws
+from controller.aws.groups import Group, GroupBook, Instance, Wanted
+from controller.errors import ActError, AwsError, StaleActError
+from controller.facts.actuators import AwsAsgOptions
+from controller.facts.decisions import Decision, Outcome, OutcomeKind
+from controller.facts.fleet import CapacityType, Variant
+from controller.facts.interruptions import Notice, Stuck
+from controller.facts.missing import Missing
+from controller.facts.readings import Phase, ReplicaState
+
+log = logging.getLogger(__name__)
+
+TRIES = 3
+"""Of a change that the group is too busy for. A guess: with the pauses between them under 3 s, and the next pass
+decides again in any case."""
+
+PAUSE_S = 0.5
+"""Before the second try, doubled for the third, each times 0.5 to 1.5 by chance, so that several do not meet again."""
+
+Key = tuple[str, str]
+"""(service, variant)."""
+
+
+class AwsAsgActuator:
+    """Starts and stops instances of Auto Scaling groups.
+
+    book   the groups as of this pass
+    """
+
+    name = "aws_asg"
+
+    def __init__(
+        self,
+        aws: Aws | None = None,
+        book: GroupBook | None = None,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._aws = aws or Aws()
+        self._book = book or GroupBook(self._aws)
+        self._notices: Mapping[str, Notice] = {}
+        self._pause = pause
+        self._acts: Acts = always
+        self._memos: dict[Key, Memo] = {}
+        self._steps: dict[Key, tuple[Step, ...]] = {}
+        self._lock = Lock()
+
+    def replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
+        """What exists, and what is still to come; each instance moved one step on where the group is ours."""
+        with self._lock:
+            wanted = wanted_of(variant)
+            try:
+                group = self._book.group(wanted, now)
+                _countable(group)
+            except (AwsError, ActError) as error:
+                return Missing("replicas", str(error))
+            roll = self._roll(variant, group, now)
+            keeper = self._keeper(variant, group, now)
+            failed = keeper.step(roll)
+            why = self._stuck(roll)
+            states = (
+                *(_alive(keeper, variant, one, one.id in failed) for one in roll.alive),
+                *(_leaving(keeper, variant, one, roll) for one in group.instances if one.id in roll.leaving),
+                *(_missing(variant, one, why) for one in roll.missing),
+            )
+            self._publish(variant, states)
+            return states
+
+    def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
+        """Raise the group's capacity, or drain and end as many instances as the decision says."""
+        with self._lock:
+            where = f"{decision.service}/{decision.variant}"
+            try:
+                group = self._book.again(wanted_of(variant), now)
+                _countable(group)
+                roll = self._roll(variant, group, now)
+                if roll.counted == decision.desired:
+                    return Outcome.of(decision, OutcomeKind.ALREADY, f"there are {roll.counted} already", now)
+                if roll.counted != decision.current:
+                    why = changed_by(activities(self._aws, group))
+                    raise StaleActError(where=where, expected=decision.current, found=roll.counted, why=why)
+                if owners := self._owners(variant, group):
+                    detail = f"{group.name} is scaled by {'; '.join(owners)} as well; expected one writer"
+                    return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
+                act = self._grow if decision.desired > decision.current else self._shrink
+                return Outcome.of(decision, OutcomeKind.DONE, act(variant, roll, decision, now), now)
+            except AwsError as error:
+                raise ActError(f"did not scale {where}: {error}; the next pass decides again") from error
+
+    def heed(self, acts: Acts) -> None:
+        """Ask before ``replicas`` sends away or ends an instance. One that starts is let into service all the same: its
+        hook would end it otherwise."""
+        self._acts = acts
+
+    def warn(self, notices: Mapping[str, Notice]) -> None:
+        """What is announced about machines now, by instance id."""
+        with self._lock:
+            self._notices = dict(notices)
+
+    def close(self) -> None:
+        """Nothing is open; instances keep running."""
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """How often each operation of AWS was called."""
+        return dict(self._aws.calls)
+
+    # --- looking ------------------------------------------------------------------------------------------------------
+
+    def _roll(self, variant: Variant, group: Group, now: datetime) -> Roll:
+        key = (variant.service, variant.name)
+        roll = roll_of(group, self._notices, self._steps.get(key, ()), now)
+        self._steps[key] = roll.steps
+        return roll
+
+    def _keeper(self, variant: Variant, group: Group, now: datetime) -> Keeper:
+        key = (variant.service, variant.name)
+        return Keeper(
+            aws=self._aws,
+            book=self._book,
+            wanted=wanted_of(variant),
+            options=options_of(variant),
+            notices=self._notices,
+            memo=self._memos.setdefault(key, Memo()),
+            mine=group.tags.get(MANAGED) == "/".join(key),
+            acts=lambda: self._acts(variant.service),
+            now=now,
+        )
+
+    def _stuck(self, roll: Roll) -> Stuck | None:
+        """Why what is missing does not come: asked only where something is."""
+        if not roll.missing:
+            return None
+        try:
+            return stuck(activities(self._aws, roll.group), min(one.since for one in roll.missing))
+        except AwsError as error:
+            log.warning("%s: why it has fewer instances than it should is not known: %s", roll.group.name, error)
+            return None
+
+    def _publish(self, variant: Variant, states: Iterable[ReplicaState]) -> None:
+        options = options_of(variant)
+        if options.targets_file:
+            shown = (Phase.READY, Phase.DRAINING)
+            groups = [group_of(one.url, _labels(variant, one)) for one in states if one.url and one.phase in shown]
+            publish_groups(Path(options.targets_file), groups)
+
+    def _owners(self, variant: Variant, group: Group) -> tuple[str, ...]:
+        """Whoever else writes the group's count."""
+        owner = group.tags.get(MANAGED)
+        foreign = (
+            (f"{owner}, says its tag {MANAGED},",) if owner not in (None, f"{variant.service}/{variant.name}") else ()
+        )
+        return (*foreign, *others(self._aws, group))
+
+    # --- growing ------------------------------------------------------------------------------------------------------
+
+    def _grow(self, variant: Variant, roll: Roll, decision: Decision, now: datetime) -> str:
+        group, more = roll.group, decision.desired - decision.current
+        _allowed(group, "Launch")
+        desired = max(group.desired, roll.taken - len(roll.ahead) - len(roll.unwanted)) + more
+        if desired > group.maximum:
+            raise ActError(
+                f"did not grow {group.name} to {desired} instances: its MaxSize is {group.maximum}, and is not ours to "
+                f"raise; {len(roll.leaving)} of them are on their way out"
+            )
+        steps = (*(one for one in roll.steps if one.upto <= group.desired), Step(desired, now))
+        self._claim(variant, group, {WAITING: waiting_text(steps)})
+        self._busy(lambda: self._raised(variant, desired, group.desired, now))
+        self._steps[variant.service, variant.name] = steps
+        return f"desired capacity of {group.name}: {group.desired} -> {desired}"
+
+    def _raised(self, variant: Variant, desired: int, before: int, now: datetime) -> None:
+        """Set it, if nobody else has set it to something else since."""
+        group = self._book.again(wanted_of(variant), now)
+        if group.desired == desired:
+            return  # an earlier try had worked, and only its answer was lost
+        if group.desired != before:
+            raise AwsError(f"the desired capacity became {group.desired} in between")
+        changes.set_desired(self._aws, group, desired)
+        self._book.forget(wanted_of(variant))
+
+    def _busy(self, change: Callable[[], None]) -> None:
+        """Try again a little later while the group is busy. Raises AwsError."""
+        for attempt in range(1, TRIES + 1):
+            try:
+                return change()
+            except AwsError as error:
+                if error.code not in CONTENDED or attempt == TRIES:
+                    raise
+                self._pause(PAUSE_S * 2 ** (attempt - 1) * random.uniform(0.5, 1.5))
+        return None
+
+    def _claim(self, variant: Variant, group: Group, tags: Mapping[str, str]) -> None:
+        """Before anything else is changed: the group says whose it is from now on."""
+        mine = f"{variant.service}/{variant.name}"
+        owner = {} if MANAGED in group.tags else {MANAGED: mine}
+        try:
+            if owner or tags:
+                changes.tag_group(self._aws, group, {**owner, **tags})
+        except AwsError as error:
+            if not owner or "AccessDenied" not in error.code:
+                raise
+            do = f"tag it {MANAGED}={mine} yourself: the policy that we ship lets us scale no group without that tag"
+            raise AwsError(f"{group.name} is not ours yet: {error}; {do}", code=error.code) from error
+
+    # --- shrinking ----------------------------------------------------------------------------------------------------
+
+    def _shrink(self, variant: Variant, roll: Roll, decision: Decision, now: datetime) -> str:
+        group = roll.group
+        _allowed(group, "Terminate")
+        if decision.desired < group.minimum:
+            raise ActError(
+                f"did not shrink {group.name} to {decision.desired} instances: its MinSize is {group.minimum}, "
+                "and is not ours to lower"
+            )
+        keeper = self._keeper(variant, group, now)
+        unborn, starting, loaded = _chosen(keeper, roll, decision)
+        self._claim(variant, group, {})
+        if unborn:
+            self._busy(lambda: keeper.lower(self._aws, group.desired - len(unborn)))
+        given_up = [one.id for one in starting if keeper.give_up(one)]
+        if len(given_up) < len(starting):
+            left = ", ".join(one.id for one in starting if one.id not in given_up)
+            raise ActError(f"{left} of {group.name} could not be ended yet; the next pass tries again")
+        self._begin_draining(group, loaded, now)
+        return f"removing {', '.join([*(one.name for one in unborn), *given_up, *(one.id for one in loaded)])}"
+
+    def _begin_draining(self, group: Group, loaded: Sequence[Instance], now: datetime) -> None:
+        """From now on they get no new requests; the passes after this one end them when they are idle."""
+        names = [one.id for one in loaded]
+        if names:
+            changes.tag_instances(self._aws, group, names, {DRAINING: seconds(now)})
+            self._book.forget(Wanted(name=group.name, region=group.region))
+        if shielded := [one.id for one in loaded if one.protected]:
+            changes.protect(self._aws, group, shielded, protected=False)
+
+
+def options_of(variant: Variant) -> AwsAsgOptions:
+    if not isinstance(variant.actuator_options, AwsAsgOptions):
+        raise ActError(f"{variant.service}/{variant.name} has no options of an Auto Scaling group")
+    return variant.actuator_options
+
+
+def wanted_of(variant: Variant) -> Wanted:
+    options = options_of(variant)
+    return Wanted(name=options.group, tags=options.tags, region=options.region)
+
+
+def _countable(group: Group) -> None:
+    """Raises ActError where a number of instances is not what the group counts."""
+    if group.weights:
+        raise ActError(
+            f"{group.name} cannot be scaled in replicas: {group.weights}; a replica is one instance, so take "
+            "the weights out of its overrides"
+        )
+    if group.deleting:
+        raise ActError(f"{group.name} is being deleted")
+
+
+def _allowed(group: Group, process: str) -> None:
+    if process in group.suspended:
+        why = group.suspended[process] or "no reason given"
+        raise ActError(f"the process {process} of {group.name} is suspended ({why}); nothing was changed")
+
+
+def _chosen(keeper: Keeper, roll: Roll, decision: Decision) -> tuple[list[Placeholder], list[Instance], list[Instance]]:
+    """Who goes: the decision's victims in their order, then what is still to come, then the newest that are not ready,
+    then the newest. Those to come, those that start, those that may have requests."""
+
+    def rank(one: Placeholder | Instance) -> tuple[float, ...]:
+        name = one.name if isinstance(one, Placeholder) else one.id
+        if name in decision.victims:
+            return (0, decision.victims.index(name))
+        if isinstance(one, Placeholder):
+            return (1, -one.since.timestamp())
+        return (2 if keeper.ready_since(one) is None else 3, -keeper.started_at(one).timestamp())
+
+    everyone: list[Placeholder | Instance] = [*roll.missing, *roll.alive]
+    leaving = sorted(everyone, key=rank)[: decision.current - decision.desired]
+    instances = [one for one in leaving if isinstance(one, Instance)]
+    return (
+        [one for one in leaving if isinstance(one, Placeholder)],
+        [one for one in instances if keeper.ready_since(one) is None],
+        [one for one in instances if keeper.ready_since(one) is not None],
+    )
+
+
+# --- what the pass is told --------------------------------------------------------------------------------------------
+
+
+def _alive(keeper: Keeper, variant: Variant, one: Instance, failed: bool) -> ReplicaState:
+    ready, started = keeper.ready_since(one), keeper.started_at(one)
+    if failed:
+        phase, since = Phase.FAILED, keeper.now
+        detail = f"not healthy within {keeper.options.start_timeout_s:g} s ({one.state})"
+    elif ready is not None:
+        phase, since, detail = Phase.READY, ready, ""
+    else:
+        phase, since, detail = Phase.STARTING, started, one.state
+    return _state(keeper, variant, one, phase, since, detail)
+
+
+def _leaving(keeper: Keeper, variant: Variant, one: Instance, roll: Roll) -> ReplicaState:
+    since = keeper.now if one in roll.unwanted else keeper.going_since(one)
+    return _state(keeper, variant, one, Phase.DRAINING, since, roll.leaving[one.id])
+
+
+def _state(keeper: Keeper, variant: Variant, one: Instance, phase: Phase, since: datetime, detail: str) -> ReplicaState:
+    return ReplicaState(
+        replica=one.id,
+        variant=variant.name,
+        phase=phase,
+        since=since,
+        url=keeper.url(one),
+        detail=detail,
+        unused_until=_unused_until(keeper, one, phase, since),
+        capacity_type=bought(one, keeper.options),
+        node=one.id,
+        domain=f"{one.zone}/{one.kind}",
+        notice=keeper.notices.get(one.id),
+    )
+
+
+def _unused_until(keeper: Keeper, one: Instance, phase: Phase, since: datetime) -> datetime | None:
+    """Of one that was ready when we first saw it, nobody knows whom it served before."""
+    if phase is Phase.STARTING:
+        return keeper.now
+    return since if phase is Phase.READY and one.id in keeper.memo.cold else None
+
+
+def _missing(variant: Variant, one: Placeholder, why: Stuck | None) -> ReplicaState:
+    return ReplicaState(
+        replica=one.name,
+        variant=variant.name,
+        phase=Phase.STARTING,
+        since=one.since,
+        detail=why.detail if why else "not launched yet",
+        stuck=why,
+    )
+
+
+def bought(one: Instance, options: AwsAsgOptions) -> CapacityType | None:
+    """By its life cycle. EC2 does not tell which instances a saving plan or a reserved instance pays for."""
+    if one.market == "spot":
+        return CapacityType.SPOT
+    if one.market == "capacity-block" or one.reservation:
+        return CapacityType.RESERVED
+    return None if options.reserved or not one.market else CapacityType.ON_DEMAND
+
+
+def _labels(variant: Variant, state: ReplicaState) -> dict[str, str]:
+    zone, _, kind = state.domain.partition("/")
+    labels = {
+        "service": variant.service,
+        "variant": variant.name,
+        "replica": state.replica,
+        "phase": str(state.phase),
+        "node": state.node,
+        "zone": zone,
+        "instance_type": kind,
+    }
+    return labels | ({"capacity_type": str(state.capacity_type)} if state.capacity_type else {})

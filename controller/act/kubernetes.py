@@ -1,0 +1,218 @@
+"""Engines as the pods of a Deployment, a StatefulSet or a LeaderWorkerSet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from datetime import datetime
+from threading import Lock
+
+from controller.act.actuator import Acts, always
+from controller.act.kubernetes_count import Standing, Victims, states, victims
+from controller.act.kubernetes_keep import Keeper, permitted
+from controller.act.kubernetes_look import ClusterView, Written, look, options_of, ref_of
+from controller.act.kubernetes_pods import Replica
+from controller.act.kubernetes_rollout import Rollout, change_of, course_of
+from controller.errors import ActError, ClusterError, ConflictError, StaleActError
+from controller.facts.actuators import KubernetesOptions
+from controller.facts.changes import Change, ChangeStage
+from controller.facts.decisions import Decision, Outcome, OutcomeKind
+from controller.facts.fleet import Variant
+from controller.facts.interruptions import Notice
+from controller.facts.missing import Missing
+from controller.facts.readings import Phase, ReplicaState
+from controller.kubernetes.cluster import Clusters
+
+
+class KubernetesActuator:
+    """Reads from the watch, and writes on the scale subresource with the version that it read.
+
+    clusters   a cluster by the kubeconfig's context, "" being the usual one; without it its own, closed with it
+    """
+
+    name = "kubernetes"
+
+    def __init__(self, clusters: Callable[[str], ClusterView] | None = None) -> None:
+        self._own = Clusters() if clusters is None else None
+        self._clusters = clusters or self._own_cluster
+        self._acts: Acts = always
+        self._notices: Mapping[str, Notice] = {}
+        self._written: dict[str, Written] = {}
+        self._told: set[str] = set()
+        self._changes: dict[tuple[str, str], Change | None] = {}
+        self._lock = Lock()
+
+    def warn(self, notices: Mapping[str, Notice]) -> None:
+        """What is announced about machines, by node or by the provider's id of it, besides the nodes' own taints."""
+        self._notices = notices
+
+    def heed(self, acts: Acts) -> None:
+        """Ask before ``replicas`` drains or removes who leaves, or sees a rollout through."""
+        self._acts = acts
+
+    def replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
+        """What exists, each moved one step on. A failed replica is told once."""
+        with self._lock:
+            options = options_of(variant)
+            self._changes[variant.service, variant.name] = None
+            try:
+                standing = self._look(options, now)
+            except ClusterError as error:
+                return Missing("replicas", str(error))
+            if isinstance(standing, Missing):
+                return standing
+            if _ours(options) and unfinished(standing) and self._acts(variant.service):
+                standing = self._keeper(options).advance(standing, now)
+                self._rollout(options).watch(standing, now)
+            self._changes[variant.service, variant.name] = change_of(standing, options)
+            return self._once(standing, states(standing, variant.name, now))
+
+    def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
+        """Raise spec.replicas, or begin to drain who goes."""
+        with self._lock:
+            options = options_of(variant)
+            where = f"{variant.service}/{variant.name}"
+            try:
+                standing = self._look(options, now, fresh=True)
+                if isinstance(standing, Missing):
+                    raise ActError(f"did not touch {where}: {standing}")
+                if decision.change:
+                    return self._change(standing, options, decision, now)
+                if standing.counted == decision.desired:
+                    return Outcome.of(decision, OutcomeKind.ALREADY, f"there are {standing.counted} already", now)
+                _ours_to_scale(standing, options, decision, where, now)
+                if decision.desired > decision.current:
+                    return self._grow(standing, options, decision, now)
+                return self._shrink(standing, options, decision, now)
+            except ConflictError as error:
+                found, why = decision.current, f"somebody was faster: {error}"
+                raise StaleActError(where=where, expected=decision.current, found=found, why=why) from error
+            except ClusterError as error:
+                raise ActError(f"did not do it for {where}, or not all of it: {error}") from error
+
+    def change(self, variant: Variant) -> Change | None:
+        """Where the fleet file's ``template`` is not what the pods are made from, or is being brought to them."""
+        return self._changes.get((variant.service, variant.name))
+
+    def close(self) -> None:
+        """End the watches that are its own; engines keep running. The next call begins them anew."""
+        if self._own is not None:
+            self._own.close()
+            self._own = Clusters()
+
+    def _own_cluster(self, context: str) -> ClusterView:
+        assert self._own is not None
+        return self._own.of(context)
+
+    def _look(self, options: KubernetesOptions, now: datetime, *, fresh: bool = False) -> Standing | Missing:
+        cluster = self._clusters(options.context)
+        return look(cluster, self._memory(options), self._notices, options, now, fresh=fresh)
+
+    def _keeper(self, options: KubernetesOptions) -> Keeper:
+        return Keeper(self._clusters(options.context), self._memory(options), options)
+
+    def _rollout(self, options: KubernetesOptions) -> Rollout:
+        return Rollout(self._clusters(options.context), self._memory(options), options)
+
+    def _memory(self, options: KubernetesOptions) -> Written:
+        return self._written.setdefault(options.context, Written())
+
+    def _once(self, standing: Standing, found: tuple[ReplicaState, ...]) -> tuple[ReplicaState, ...]:
+        """``found`` without who was told as failed before. After a restart it is told again, and counts once all the
+        same: what decides remembers who failed."""
+        failed = {one.name: one.pod.uid for one in standing.replicas if one.phase is Phase.FAILED}
+        told = {name for name, uid in failed.items() if uid in self._told}
+        self._told |= set(failed.values())
+        return tuple(one for one in found if one.replica not in told)
+
+    def _change(self, standing: Standing, options: KubernetesOptions, decision: Decision, now: datetime) -> Outcome:
+        """Begin to bring the fleet file's ``template`` to the pods; ``replicas`` sees it through, or takes it back."""
+        found = change_of(standing, options)
+        if found is None or found.stage is ChangeStage.ROLLING:
+            detail = found.detail if found is not None else f"{standing}: its template is as it is to be"
+            return Outcome.of(decision, OutcomeKind.ALREADY, detail, now)
+        if found.stage is not ChangeStage.WANTED:
+            return Outcome.of(decision, OutcomeKind.REFUSED, f"{standing}: {found.detail}", now)
+        return Outcome.of(decision, OutcomeKind.DONE, self._rollout(options).begin(standing, now), now)
+
+    def _grow(self, standing: Standing, options: KubernetesOptions, decision: Decision, now: datetime) -> Outcome:
+        """As many more pods; who leaves is counted by the target as well, until it is gone."""
+        keeper, leaving = self._keeper(options), len(standing.leaving)
+        standing = keeper.note(standing, decision.desired, now)
+        standing = keeper.scale(standing, decision.desired + leaving)
+        besides = f", {leaving} of them leaving" if leaving else ""
+        return Outcome.of(decision, OutcomeKind.DONE, f"{standing}: {standing.target.replicas} replicas{besides}", now)
+
+    def _shrink(self, standing: Standing, options: KubernetesOptions, decision: Decision, now: datetime) -> Outcome:
+        """Mark who goes; ``replicas`` does the rest. First the marks, then the count: who is interrupted in between has
+        drained fewer, and removed nobody."""
+        if standing.rolling:
+            detail = f"{standing}: a rollout is under way; nothing is removed while it is"
+            return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
+        keeper = self._keeper(options)
+        chosen = victims(standing, decision.victims, decision.current - decision.desired)
+        going, why = permitted(self._clusters(options.context), chosen.replicas, standing.leaving)
+        if standing.ordered:  # nobody goes before who stands above it
+            going = _unbroken(chosen, going)
+        if not going and not chosen.unmade:
+            detail = f"{standing}: nobody may go now: {'; '.join(why)}"
+            return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
+        marked = {one.name: keeper.mark(one, now) for one in going}
+        standing = _with(standing, marked)
+        standing = keeper.note(standing, decision.current - len(going) - chosen.unmade, now)
+        standing = keeper.advance(standing, now)
+        return _told(decision, standing, chosen, tuple(marked), why, now)
+
+
+def unfinished(standing: Standing) -> bool:
+    """Whether something is on its way that ``replicas`` sees through: else nobody need be asked whether it may."""
+    return bool(standing.leaving or standing.owed or standing.foreign or course_of(standing) is not None)
+
+
+def _ours(options: KubernetesOptions) -> bool:
+    return options.scaled_by == "pennyweight"
+
+
+def _ours_to_scale(
+    standing: Standing, options: KubernetesOptions, decision: Decision, where: str, now: datetime
+) -> None:
+    """StaleActError where somebody else scales the target, or it has another count than was decided on."""
+    why = standing.owner
+    if not _ours(options):
+        why = f"scaled_by is {options.scaled_by}: the fleet file leaves {ref_of(options)} to it"
+    override = standing.override(now)
+    why = why or (str(override) if override is not None else "")
+    if why or standing.counted != decision.current:
+        raise StaleActError(where=where, expected=decision.current, found=standing.counted, why=why)
+
+
+def _unbroken(chosen: Victims, going: list[Replica]) -> list[Replica]:
+    """Those who may go, down to the first who may not."""
+    names = {one.name for one in going}
+    for index, one in enumerate(chosen.replicas):
+        if one.name not in names:
+            return list(chosen.replicas[:index])
+    return list(going)
+
+
+def _with(standing: Standing, marked: Mapping[str, Replica]) -> Standing:
+    return replace(standing, replicas=tuple(marked.get(one.name, one) for one in standing.replicas))
+
+
+def _told(
+    decision: Decision,
+    standing: Standing,
+    chosen: Victims,
+    marked: Collection[str],
+    why: Collection[str],
+    now: datetime,
+) -> Outcome:
+    """Failed where only some could go: what is left is not to be expected."""
+    wanted, done = decision.current - decision.desired, len(marked) + chosen.unmade
+    parts = [f"{standing}: draining {', '.join(marked)}"] if marked else [f"{standing}"]
+    parts += [f"{chosen.unmade} that {'was' if chosen.unmade == 1 else 'were'} never made"] if chosen.unmade else []
+    parts += [chosen.said] if chosen.said else []
+    if done == wanted:
+        return Outcome.of(decision, OutcomeKind.DONE, "; ".join(parts), now)
+    rest = f"{done} of {wanted}; the others may not go now: {'; '.join(why)}; the next pass decides again"
+    return Outcome.of(decision, OutcomeKind.FAILED, "; ".join([*parts, rest]), now)

@@ -1,0 +1,358 @@
+"""How many replicas there are, who leaves, and by how much spec.replicas may be lowered. Pure.
+
+spec.replicas counts every pod, those that we drain as well. What we meant stands on the target, as annotation
+pennyweight.dev/replicas: {"counted": 3, …}: of 4 wanted pods 3 are to stay. So a victim that dies by itself, and is
+replaced by its controller, is told from one that is wanted, by whoever looks next.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from controller.act.kubernetes_pods import DELETION_COST, Replica, refused_of
+from controller.facts.interruptions import Stuck
+from controller.facts.missing import Missing
+from controller.facts.readings import Phase, ReplicaState
+from controller.kubernetes.objects import Kind, PodPhase, ReplicasManager, Scaler, Target
+from controller.kubernetes.resources import FIELD_MANAGER, PREFIX
+
+NOTE = f"{PREFIX}replicas"
+
+OVERRIDE_HOLD = timedelta(minutes=10)
+"""So long an operator's count is left alone. The same as a policy's usual `foreign_hold`, which holds as well."""
+
+PENDING_FIRST = {PodPhase.PENDING: 0, PodPhase.UNKNOWN: 1, PodPhase.RUNNING: 2}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """What we last wrote down about a target.
+
+    counted   replicas that are to stay
+    seen      who had written spec.replicas by then, and when
+    by        who had changed it after us, where somebody had; ``at`` is the time of that then
+    """
+
+    counted: int
+    at: datetime
+    seen: str = ""
+    by: str = ""
+
+    @property
+    def text(self) -> str:
+        told = {"counted": self.counted, "at": self.at.isoformat(), "seen": self.seen, "by": self.by}
+        return json.dumps({key: value for key, value in told.items() if value != ""})
+
+
+def note_of(target: Target) -> Note | None:
+    """None where we never wrote one, or somebody wrote over it."""
+    try:
+        told = json.loads(target.annotations[NOTE])
+        at = datetime.fromisoformat(told["at"])
+        seen, by = str(told.get("seen", "")), str(told.get("by", ""))
+        return Note(counted=int(told["counted"]), at=at, seen=seen, by=by) if at.tzinfo is not None else None
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def writer_of(target: Target) -> str:
+    """Who wrote spec.replicas last, and when: another text after every change of it."""
+    newest = target.managers[-1] if target.managers else None
+    return f"{newest.manager} {newest.at.isoformat() if newest.at else ''}".strip() if newest is not None else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Override:
+    """Somebody else changed spec.replicas after us."""
+
+    by: str
+    at: datetime
+
+    def __str__(self) -> str:
+        return f"'{self.by}' changed spec.replicas at {self.at:%Y-%m-%d %H:%M:%S} UTC"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """One target and its pods, as seen at one moment."""
+
+    target: Target
+    replicas: tuple[Replica, ...]
+    scalers: tuple[Scaler, ...] | Missing = ()
+
+    @property
+    def note(self) -> Note | None:
+        return note_of(self.target)
+
+    @property
+    def going(self) -> tuple[Replica, ...]:
+        """Whom its controller is about to delete: those over spec.replicas. A rollout may have more for a while."""
+        there = tuple(one for one in self.replicas if one.counts)
+        over = 0 if self.rolling else max(0, len(there) - self.target.replicas)
+        return removal_order(there, ordered=self.ordered)[:over]
+
+    @property
+    def active(self) -> tuple[Replica, ...]:
+        """Whom the target's controller counts and keeps."""
+        going = {one.name for one in self.going}
+        return tuple(one for one in self.replicas if one.counts and one.name not in going)
+
+    @property
+    def leaving(self) -> tuple[Replica, ...]:
+        """Of these, who drains."""
+        return tuple(one for one in self.active if one.leaves)
+
+    @property
+    def staying(self) -> tuple[Replica, ...]:
+        return tuple(one for one in self.active if not one.leaves)
+
+    @property
+    def missing(self) -> int:
+        """Wanted pods that are not there."""
+        return max(0, self.target.replicas - len(self.active))
+
+    @property
+    def counted(self) -> int:
+        """Replicas that exist or are on their way, and do not leave."""
+        most = max(0, self.target.replicas - len(self.leaving))
+        note = self.note
+        return most if note is None or self.foreign is not None else min(note.counted, most)
+
+    @property
+    def owed(self) -> int:
+        """By how much spec.replicas is too high: who left by itself was replaced."""
+        return max(0, self.target.replicas - len(self.leaving) - self.counted)
+
+    @property
+    def foreign(self) -> Override | None:
+        """A change of spec.replicas that is not ours and not yet noted. Ours is whatever managedFields say is ours, and
+        whatever was so when we wrote the note: until the first scale of ours it is somebody else's, as it should be."""
+        note, managers = self.note, self.target.managers
+        if note is None or any(map(_ours, managers)) or writer_of(self.target) == note.seen:
+            return None
+        newest = managers[-1] if managers else None
+        by, at = (newest.manager, newest.at) if newest is not None else ("somebody", None)
+        return Override(by=by, at=at or note.at)
+
+    def override(self, now: datetime) -> Override | None:
+        """Somebody's change that is to be left alone yet."""
+        note = self.note
+        noted = Override(by=note.by, at=note.at) if note is not None and note.by else None
+        found = self.foreign or noted
+        return found if found is not None and now - found.at < OVERRIDE_HOLD else None
+
+    @property
+    def owner(self) -> str:
+        """Who else scales the target, or that nobody knows; "" where it is ours alone."""
+        if isinstance(self.scalers, Missing):
+            return f"nobody knows who else scales {self} ({self.scalers})"
+        found = next((one for one in self.scalers if not one.paused), None)
+        return f"{found} scales {self}; a target has one writer" if found is not None else ""
+
+    @property
+    def rolling(self) -> bool:
+        """Whether its pods are of several versions."""
+        versions = {one.pod.template for one in self.replicas if one.counts and one.pod.template}
+        return len(versions) > 1
+
+    @property
+    def refused(self) -> Stuck | None:
+        """Why its pods are not made."""
+        return refused_of(self.target.conditions.get("ReplicaFailure"))
+
+    @property
+    def ordered(self) -> bool:
+        """Whether only the highest ordinal can go."""
+        return self.target.ref.kind is not Kind.DEPLOYMENT
+
+    def __str__(self) -> str:
+        return str(self.target.ref)
+
+
+def _ours(manager: ReplicasManager) -> bool:
+    return manager.manager == FIELD_MANAGER
+
+
+# --- whom a lower count would take ----------------------------------------------------------------------------------
+
+
+def removal_order(replicas: Iterable[Replica], *, ordered: bool) -> tuple[Replica, ...]:
+    """Whom a target's controller gives up, first to go first.
+
+    A StatefulSet and a LeaderWorkerSet the highest ordinal; a ReplicaSet as ActivePodsWithRanks of Kubernetes'
+    pkg/controller/controller_utils.go: without a node, pending, not ready, cheapest to delete. What it looks at after
+    that does not matter here: among equals we take those for first who must not go.
+    """
+    if ordered:
+        return tuple(sorted(replicas, key=lambda one: -(one.ordinal or 0)))
+
+    def rank(one: Replica) -> tuple[bool, int, bool, int, bool]:
+        pod = one.pod
+        return (bool(pod.node), PENDING_FIRST.get(pod.phase, 0), pod.ready, _cost(one), one.drained)
+
+    return tuple(sorted(replicas, key=rank))
+
+
+def _cost(replica: Replica) -> int:
+    text = replica.pod.annotations.get(DELETION_COST, "0")
+    return int(text) if text.removeprefix("-").isdecimal() else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lowering:
+    """By how much spec.replicas may be lowered now.
+
+    goes      the drained replicas that go with it
+    unmade    wanted pods that were never made, and replacements of who left that are not ready: nobody serves there
+    extra     replacements of who left that serve already: they drain as anybody does
+    waits     why not everybody who is drained goes
+    """
+
+    goes: tuple[Replica, ...] = ()
+    unmade: int = 0
+    extra: tuple[Replica, ...] = ()
+    waits: str = ""
+
+    @property
+    def by(self) -> int:
+        return len(self.goes) + self.unmade
+
+
+def lowering(standing: Standing, held: Collection[str] = ()) -> Lowering:
+    """What a lower count can take without taking anybody else. ``held``: names of drained ones that must stay yet."""
+    drained = {one.name for one in standing.leaving if one.drained and one.name not in held}
+    if standing.rolling:
+        return Lowering(waits="a rollout is under way" if drained else "")
+    unmade = min(standing.owed, standing.missing)
+    owed, wanted = standing.owed - unmade, standing.missing - unmade
+    if wanted:
+        waits = f"{wanted} wanted {'pod is' if wanted == 1 else 'pods are'} not there yet" if drained else ""
+        return Lowering(unmade=unmade, waits=waits)
+    goes: list[Replica] = []
+    blocker: Replica | None = None
+    for one in removal_order(standing.active, ordered=standing.ordered):
+        if one.name in drained:
+            goes.append(one)
+        elif owed and one.phase is Phase.STARTING:
+            unmade, owed = unmade + 1, owed - 1
+        else:
+            blocker = one
+            break
+    waits = f"{blocker.name} would go first" if blocker is not None and len(goes) < len(drained) else ""
+    extra = _youngest(standing)[:owed] if blocker is not None else ()
+    return Lowering(goes=tuple(goes), unmade=unmade, extra=extra, waits=waits)
+
+
+def _youngest(standing: Standing) -> tuple[Replica, ...]:
+    """Who stays, first who serves for the shortest time; of those with ordinals the highest."""
+    if standing.ordered:
+        return tuple(_unneeded(standing))
+    return tuple(sorted(standing.staying, key=lambda one: one.since, reverse=True))
+
+
+# --- who is told ------------------------------------------------------------------------------------------------------
+
+
+def states(standing: Standing, variant: str, now: datetime) -> tuple[ReplicaState, ...]:
+    """Every replica as the rest of the program knows it: those that start and are ready are as many as counted."""
+    placeholders = max(0, min(standing.missing, standing.counted - _present(standing)))
+    surplus = len(standing.staying) + placeholders - standing.counted
+    extra = {one.name for one in (*standing.going, *_unneeded(standing)[: max(0, surplus)])}
+    known = tuple(_state(one, variant, extra=one.name in extra) for one in standing.replicas)
+    return (*known, *_awaited(standing, variant, placeholders, now))
+
+
+def _present(standing: Standing) -> int:
+    return min(len(standing.staying), standing.counted)
+
+
+def _unneeded(standing: Standing) -> list[Replica]:
+    """Who stays, first whom a lower count would take."""
+    return [one for one in removal_order(standing.active, ordered=standing.ordered) if not one.leaves]
+
+
+def _state(one: Replica, variant: str, *, extra: bool) -> ReplicaState:
+    return ReplicaState(
+        replica=one.name,
+        variant=variant,
+        phase=Phase.DRAINING if extra else one.phase,
+        since=one.since,
+        url=one.url,
+        detail="one more than wanted" if extra else one.detail,
+        unused_until=one.unused_until,
+        capacity_type=one.node.capacity_type if one.node is not None else None,
+        node=one.pod.node,
+        instance=one.node.instance if one.node is not None else "",
+        domain=one.node.domain if one.node is not None else "",
+        stuck=one.stuck,
+        notice=one.notice,
+    )
+
+
+def _awaited(standing: Standing, variant: str, number: int, now: datetime) -> Iterator[ReplicaState]:
+    """Wanted pods that are not there: starting, and stuck where their controller says why."""
+    since, stuck = _wanted_since(standing, now), standing.refused
+    for index in range(1, number + 1):
+        yield ReplicaState(
+            replica=awaited_name(standing, index, since),
+            variant=variant,
+            phase=Phase.STARTING,
+            since=since,
+            detail=stuck.detail if stuck is not None else "its pod is not made yet",
+            stuck=stuck,
+        )
+
+
+def _wanted_since(standing: Standing, now: datetime) -> datetime:
+    """When spec.replicas was last written; the start of its refusal where nobody says."""
+    times = [one.at for one in standing.target.managers if one.at is not None]
+    refused = standing.refused
+    return max(times, default=refused.since if refused is not None else now)
+
+
+def awaited_name(standing: Standing, index: int, since: datetime) -> str:
+    """Of a pod that is not made: another name at every change of the count, for another try is another failure."""
+    return f"{standing.target.ref.name}-awaited-{since:%H%M%S}-{index}"
+
+
+# --- who goes ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Victims:
+    """Whom a shrink takes: replicas, and so many pods that were never made. ``said``: why not those decided on."""
+
+    replicas: tuple[Replica, ...]
+    unmade: int = 0
+    said: str = ""
+
+
+def victims(standing: Standing, wanted: Sequence[str], count: int) -> Victims:
+    """``count`` replicas to go, those of ``wanted`` first. Only a Deployment leaves us the choice."""
+    names = {one.name for one in standing.staying}
+    named = [name for name in wanted if name in names]
+    unnamed_pods = standing.missing - standing.owed if standing.missing > standing.owed else 0
+    if standing.ordered:
+        return _highest(standing, named, count)
+    unmade = min(unnamed_pods, max(0, count - len(named)))
+    rest = [one for one in _unneeded(standing) if one.name not in named]
+    by_name = {one.name: one for one in standing.staying}
+    chosen = [*(by_name[name] for name in named), *rest][: count - unmade]
+    return Victims(replicas=tuple(chosen), unmade=unmade)
+
+
+def _highest(standing: Standing, named: Iterable[str], count: int) -> Victims:
+    """The highest ordinals, made or not, that do not leave already."""
+    present = {one.ordinal: one for one in standing.active}
+    ordinals = [
+        number
+        for number in range(max([standing.target.replicas - 1, *(one or 0 for one in present)]), -1, -1)
+        if number not in present or not present[number].leaves
+    ][:count]
+    chosen = tuple(present[number] for number in ordinals if number in present)
+    others = set(named) - {one.name for one in chosen}
+    said = f"a {standing.target.ref.kind} loses its highest ordinals, not {', '.join(sorted(others))}" if others else ""
+    return Victims(replicas=chosen, unmade=len(ordinals) - len(chosen), said=said)

@@ -1,0 +1,125 @@
+"""What is looked at: a target and its pods from the watch, and what we wrote that the watch does not show yet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+from controller.act.kubernetes_count import Standing
+from controller.act.kubernetes_pods import replicas_of
+from controller.errors import AbsentError, ActError, ClusterError
+from controller.facts.actuators import KubernetesOptions
+from controller.facts.fleet import Variant
+from controller.facts.interruptions import Notice
+from controller.facts.missing import Missing
+from controller.kubernetes.api import Api
+from controller.kubernetes.calls import Calls
+from controller.kubernetes.objects import Kind, Node, Pdb, Pod, Scaler, Target, TargetRef
+
+
+class ClusterView(Protocol):
+    """A cluster as it is watched: controller/kubernetes/cluster.py."""
+
+    @property
+    def api(self) -> Api: ...
+
+    @property
+    def calls(self) -> Calls: ...
+
+    def pods_of(self, target: Target) -> tuple[Pod, ...] | Missing: ...
+
+    def nodes(self) -> Mapping[str, Node] | Missing: ...
+
+    def target(self, ref: TargetRef) -> Target | Missing | None: ...
+
+    def scalers_of(self, ref: TargetRef) -> tuple[Scaler, ...] | Missing: ...
+
+    def pdbs_over(self, pod: Pod) -> tuple[Pdb, ...] | Missing: ...
+
+
+def options_of(variant: Variant) -> KubernetesOptions:
+    """Its options, or an ActError."""
+    if not isinstance(variant.actuator_options, KubernetesOptions):
+        raise ActError(f"{variant.service}/{variant.name} has no kubernetes options")
+    return variant.actuator_options
+
+
+def ref_of(options: KubernetesOptions) -> TargetRef:
+    return TargetRef(kind=Kind(options.kind), namespace=options.namespace, name=options.name)
+
+
+class Written:
+    """What the API server answered to our writes, until the watch shows it. Losing it loses nothing."""
+
+    def __init__(self) -> None:
+        self._pods: dict[str, Pod] = {}
+        self._targets: dict[TargetRef, str] = {}
+
+    def pod(self, pod: Pod) -> Pod:
+        self._pods[pod.uid] = pod
+        return pod
+
+    def target(self, ref: TargetRef, version: str) -> None:
+        self._targets[ref] = version
+
+    def newest(self, pod: Pod) -> Pod:
+        """The pod as we left it, while the watch is behind; else as it is seen."""
+        written = self._pods.get(pod.uid)
+        if written is not None and _older(pod.resource_version, written.resource_version):
+            return written
+        self._pods.pop(pod.uid, None)
+        return pod
+
+    def behind(self, target: Target) -> bool:
+        """Whether the watch shows a target as it was before our last write."""
+        return _older(target.resource_version, self._targets.get(target.ref, ""))
+
+
+def _older(seen: str, written: str) -> bool:
+    """Versions of one object are compared as numbers, as Kubernetes promises since 1.35."""
+    return seen.isdecimal() and written.isdecimal() and int(seen) < int(written)
+
+
+def look(
+    cluster: ClusterView,
+    written: Written,
+    notices: Mapping[str, Notice],
+    options: KubernetesOptions,
+    now: datetime,
+    *,
+    fresh: bool = False,
+) -> Standing | Missing:
+    """What there is. ``fresh``: the target itself is read now, for a write must name its newest version."""
+    ref = ref_of(options)
+    target = cluster.target(ref)
+    if isinstance(target, Missing):
+        return target
+    if target is not None and (fresh or written.behind(target)):
+        target = _read(cluster, ref)
+    if target is None or isinstance(target, Missing):
+        return target or Missing("replicas", f"there is no {ref}")
+    pods, nodes = cluster.pods_of(target), cluster.nodes()
+    if isinstance(pods, Missing):
+        return pods
+    return Standing(
+        target=target,
+        replicas=replicas_of(
+            target,
+            map(written.newest, pods),
+            {} if isinstance(nodes, Missing) else nodes,
+            notices,
+            options,
+            now,
+        ),
+        scalers=cluster.scalers_of(ref),
+    )
+
+
+def _read(cluster: ClusterView, ref: TargetRef) -> Target | Missing | None:
+    try:
+        return cluster.calls.target(ref)
+    except AbsentError:
+        return None
+    except ClusterError as error:
+        return Missing("replicas", str(error))

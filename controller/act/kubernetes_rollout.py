@@ -1,0 +1,322 @@
+"""Another image, other arguments or variables for a target's engine: new pods before old ones go, or not at all.
+
+What was there before stands on the target, as annotation pennyweight.dev/rollout, written in the same patch that
+changes the template: whoever looks next sees the rollout through, or takes it back.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from hashlib import sha256
+from typing import Any
+
+from controller.act.kubernetes_count import Standing
+from controller.act.kubernetes_look import ClusterView, Written
+from controller.act.kubernetes_pods import Replica
+from controller.errors import ActError, ClusterError
+from controller.facts.actuators import EngineTemplate, KubernetesOptions
+from controller.facts.changes import Change, ChangeStage
+from controller.facts.interruptions import StuckKind
+from controller.facts.readings import Phase
+from controller.kubernetes.objects import Kind
+from controller.kubernetes.resources import PREFIX
+
+log = logging.getLogger(__name__)
+
+Json = dict[str, Any]
+
+ROLLOUT = f"{PREFIX}rollout"
+
+HOPELESS = frozenset({StuckKind.IMAGE, StuckKind.CRASH, StuckKind.REFUSED})
+"""What a new version is taken back for at once: it would not heal by waiting."""
+
+PLACES: Mapping[Kind, tuple[tuple[str, ...], ...]] = {
+    Kind.DEPLOYMENT: ((),),
+    Kind.STATEFUL_SET: ((),),
+    Kind.LEADER_WORKER_SET: (("leaderTemplate",), ("workerTemplate",)),
+}
+"""Where in ``Target.template`` the pod templates are."""
+
+FIELDS = ("image", "args", "env")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """A rollout that was begun.
+
+    wanted   what it brings, shortened
+    what     the same for people
+    before   the engine's image, args and env, by pod template, as they were
+    old      the versions of the pods that were there
+    failed   why it was taken back; "" while it goes on
+    """
+
+    since: datetime
+    wanted: str
+    what: str = "another template"
+    before: tuple[Json, ...]
+    old: tuple[str, ...]
+    failed: str = ""
+
+    @property
+    def text(self) -> str:
+        told = {"since": self.since.isoformat(), "wanted": self.wanted, "what": self.what}
+        rest = {"before": self.before, "old": self.old}
+        return json.dumps({**told, **rest, **({"failed": self.failed} if self.failed else {})})
+
+
+def course_of(standing: Standing) -> Course | None:
+    """None where there is none, or somebody wrote over it."""
+    try:
+        told = json.loads(standing.target.annotations[ROLLOUT])
+        return Course(
+            since=datetime.fromisoformat(told["since"]),
+            wanted=told["wanted"],
+            what=str(told.get("what", "another template")),
+            before=tuple(told["before"]),
+            old=tuple(told["old"]),
+            failed=told.get("failed", ""),
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+# --- pure: what changes, and whether it may ---------------------------------------------------------------------------
+
+
+def shortened(template: EngineTemplate) -> str:
+    """The same for the same wishes."""
+    wishes = json.dumps([template.container, template.args, sorted(template.env.items()), template.image])
+    return sha256(wishes.encode()).hexdigest()[:12]
+
+
+def changed(container: Json, template: EngineTemplate) -> Json:
+    """``container`` as the template wants it."""
+    wanted = dict(container)
+    if template.image:
+        wanted["image"] = template.image
+    if template.args is not None:
+        wanted["args"] = list(template.args)
+    if template.env:
+        others = [one for one in container.get("env") or () if one.get("name") not in template.env]
+        kept = {one["name"]: one for one in container.get("env") or () if one.get("name") in template.env}
+        same = [kept.get(name, {}) | {"name": name, "value": value} for name, value in template.env.items()]
+        wanted["env"] = [*others, *({"name": one["name"], "value": one["value"]} for one in same)]
+    return wanted if _differs(container, wanted) else container
+
+
+def _differs(before: Json, after: Json) -> bool:
+    def plain(one: Json) -> tuple[Any, ...]:
+        env = sorted(json.dumps(variable, sort_keys=True) for variable in one.get("env") or ())
+        return (one.get("image"), list(one.get("args") or ()), env)
+
+    return plain(before) != plain(after)
+
+
+def breaks_first(kind: Kind, spec: Mapping[str, Any], replicas: int) -> str:
+    """Why a new template would end pods before others take their place; "" when it would not."""
+    if kind is Kind.STATEFUL_SET:
+        return "a StatefulSet ends a pod before it makes the new one; use another variant for the change"
+    if kind is Kind.DEPLOYMENT:
+        strategy = spec.get("strategy") or {}
+        if strategy.get("type") == "Recreate":
+            return "its strategy Recreate ends every pod before it makes a new one; make it RollingUpdate"
+        rolling = strategy.get("rollingUpdate") or {}
+        usual: tuple[int | str, int | str] = ("25%", "25%")
+    else:
+        rolling = (spec.get("rolloutStrategy") or {}).get("rollingUpdateConfiguration") or {}
+        usual = (1, 0)
+    unavailable = _part(rolling.get("maxUnavailable", usual[0]), replicas)
+    surge = rolling.get("maxSurge", usual[1])
+    if surge in (0, "0%"):
+        return "its maxSurge is 0, so that it makes no new pod before an old one ends; make it 1"
+    if unavailable:
+        told = rolling.get("maxUnavailable", usual[0])
+        return f"its maxUnavailable {told} lets {unavailable} of {replicas} end before new ones are ready; make it 0"
+    return ""
+
+
+def surge_of(kind: Kind, spec: Mapping[str, Any], replicas: int) -> int:
+    """How many replicas stand beside the others while another template is rolled out: maxSurge, rounded up."""
+    rolling = (spec.get("strategy") or {}).get("rollingUpdate") or {}
+    if kind is Kind.LEADER_WORKER_SET:
+        rolling = (spec.get("rolloutStrategy") or {}).get("rollingUpdateConfiguration") or {}
+    most = rolling.get("maxSurge", "25%" if kind is Kind.DEPLOYMENT else 0)
+    return min(replicas, most if isinstance(most, int) else -(-int(most.removesuffix("%")) * replicas // 100))
+
+
+def _part(value: int | str, whole: int) -> int:
+    """maxUnavailable is rounded down."""
+    return value if isinstance(value, int) else int(value.removesuffix("%")) * whole // 100
+
+
+def change_of(standing: Standing, options: KubernetesOptions) -> Change | None:
+    """What its engines are to be started with instead, and how far that is; None where they are as they are to be."""
+    template, course = options.template, course_of(standing)
+    if course is not None and not course.failed:
+        fresh, since = len(_fresh(standing, course)), f"{course.since:%H:%M:%S} UTC"
+        detail = f"{fresh} of {len(standing.active)} replicas are new, since {since}"
+        return Change(what=course.what, stage=ChangeStage.ROLLING, detail=detail)
+    if template is None or options.scaled_by != "pennyweight":
+        return None
+    try:
+        what = _differences(list(_engines(standing, template)), template)
+    except ActError as error:
+        return Change(what="its container", stage=ChangeStage.BLOCKED, detail=str(error))
+    if not what:
+        return None
+    if course is not None and course.wanted == shortened(template):
+        return Change(what=what, stage=ChangeStage.TAKEN_BACK, detail=course.failed)
+    blocked = _blocked(standing)
+    if blocked:
+        return Change(what=what, stage=ChangeStage.BLOCKED, detail=blocked)
+    surge = surge_of(standing.target.ref.kind, json.loads(standing.target.strategy or "{}"), standing.target.replicas)
+    return Change(what=what, stage=ChangeStage.WANTED, surge=surge)
+
+
+def _differences(engines: Sequence[Json], template: EngineTemplate) -> str:
+    """In short; "" where there are none."""
+    found: dict[str, None] = {}
+    for one in engines:
+        wanted = changed(one, template)
+        if wanted is one:
+            continue
+        if wanted.get("image") != one.get("image"):
+            found[f"image {template.image}"] = None
+        if list(wanted.get("args") or ()) != list(one.get("args") or ()):
+            found["args"] = None
+        if any(variable not in (one.get("env") or ()) for variable in wanted.get("env") or ()):
+            found[f"env {', '.join(sorted(template.env))}"] = None
+    return "; ".join(found) or ("env" if any(changed(one, template) is not one for one in engines) else "")
+
+
+def _blocked(standing: Standing) -> str:
+    """Why a rollout may not begin as the target is; "" when it may."""
+    target = standing.target
+    if standing.rolling:
+        return "another rollout is under way"
+    if target.paused:
+        return "the target is paused"
+    return standing.owner or breaks_first(target.ref.kind, json.loads(target.strategy or "{}"), target.replicas)
+
+
+def failing(standing: Standing, course: Course, patience: timedelta, now: datetime) -> str:
+    """Why a rollout does not come through; "" while it may."""
+    fresh = _fresh(standing, course)
+    for one in fresh:
+        if one.stuck is not None and one.stuck.kind in HOPELESS:
+            return f"{one.name}: {one.stuck.kind}: {one.stuck.detail}"
+    if standing.refused is not None:
+        return f"its pods are refused: {standing.refused.detail}"
+    last = max([course.since, *(one.since for one in fresh if one.phase is Phase.READY)])
+    return f"no new pod became ready within {patience.total_seconds():g} s" if now - last > patience else ""
+
+
+def through(standing: Standing, course: Course) -> bool:
+    """Whether every pod is new and ready."""
+    target, fresh = standing.target, _fresh(standing, course)
+    seen = target.observed_generation >= target.generation
+    ready = sum(one.phase in (Phase.READY, Phase.DRAINING) for one in fresh)
+    return seen and not standing.missing and len(fresh) == len(standing.active) and ready == len(fresh)
+
+
+def _fresh(standing: Standing, course: Course) -> list[Replica]:
+    return [one for one in standing.active if one.pod.template not in course.old]
+
+
+# --- the writes -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Changes of one target's template."""
+
+    cluster: ClusterView
+    written: Written
+    options: KubernetesOptions
+
+    def begin(self, standing: Standing, now: datetime) -> str:
+        """Patch the template of a target whose change is WANTED, and say so."""
+        template = self.options.template
+        assert template is not None
+        engines = list(_engines(standing, template))
+        before = tuple({key: one[key] for key in FIELDS if key in one} for one in engines)
+        old = tuple(sorted({one.pod.template for one in standing.active}))
+        what = _differences(engines, template)
+        fresh_course = Course(since=now, wanted=shortened(template), what=what, before=before, old=old)
+        self._write(standing, [changed(one, template) for one in engines], fresh_course)
+        return f"{standing}: a rollout to another template begins, {standing.target.replicas} replicas"
+
+    def watch(self, standing: Standing, now: datetime) -> None:
+        """See a rollout through, or take it back. What cannot be written now is written in the next pass."""
+        course = course_of(standing)
+        if course is None or course.failed or standing.target.deleting:
+            return
+        why = failing(standing, course, timedelta(seconds=self.options.start_timeout_s), now)
+        try:
+            if why:
+                self._take_back(standing, course, why)
+            elif through(standing, course):
+                self._patch(standing, {"metadata": {"annotations": {ROLLOUT: None}}})
+                log.info("%s: the rollout is through", standing)
+        except (ClusterError, ActError) as error:
+            log.warning("%s: not all was done: %s", standing, error)
+
+    def _take_back(self, standing: Standing, course: Course, why: str) -> None:
+        log.warning("%s: the rollout is taken back: %s", standing, why)
+        template = self.options.template or EngineTemplate()
+        engines = list(_engines(standing, template))
+        restored = [
+            {key: value for key, value in one.items() if key not in FIELDS} | before
+            for one, before in zip(engines, course.before, strict=True)
+        ]
+        self._write(standing, restored, replace(course, failed=why))
+
+    def _write(self, standing: Standing, engines: Sequence[Json], course: Course) -> None:
+        """The new containers and what was before, in one patch. A merge patch replaces lists, so it names all."""
+        template = self.options.template or EngineTemplate()
+        patch: Json = {}
+        for (place, containers, index), engine in zip(_places(standing, template), engines, strict=True):
+            listed = [*containers[:index], engine, *containers[index + 1 :]]
+            part: Json = {"spec": {"containers": listed}}
+            for key in reversed(place):
+                part = {key: part}
+            patch |= part
+        root = "leaderWorkerTemplate" if standing.target.ref.kind is Kind.LEADER_WORKER_SET else "template"
+        self._patch(standing, {"metadata": {"annotations": {ROLLOUT: course.text}}, "spec": {root: patch}})
+
+    def _patch(self, standing: Standing, patch: Json) -> None:
+        version = standing.target.resource_version
+        target = self.cluster.calls.patch_target(standing.target.ref, patch, version=version)
+        self.written.target(target.ref, target.resource_version)
+
+
+def _engines(standing: Standing, template: EngineTemplate) -> Iterator[Json]:
+    for _, containers, index in _places(standing, template):
+        yield containers[index]
+
+
+def _places(standing: Standing, template: EngineTemplate) -> Iterator[tuple[tuple[str, ...], list[Json], int]]:
+    """Where the engine's container is: the way to its pod template, all containers there, and its place among them."""
+    ref, whole = standing.target.ref, json.loads(standing.target.template or "{}")
+    found = 0
+    for place in PLACES[ref.kind]:
+        part = whole
+        for key in place:
+            part = part.get(key) or {}
+        containers = (part.get("spec") or {}).get("containers") or []
+        index = _index(containers, template.container)
+        if index is not None:
+            found += 1
+            yield place, containers, index
+    if not found:
+        names = template.container or "any"
+        raise ActError(f"did not change {ref}: its template has no container '{names}'")
+
+
+def _index(containers: Iterable[Json], name: str) -> int | None:
+    return next((index for index, one in enumerate(containers) if not name or one.get("name") == name), None)

@@ -1,0 +1,147 @@
+"""Asking AWS: clients that give up in time and call nothing but what the IAM policy allows, every page of an answer,
+and what went wrong in one error."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any, Protocol
+
+from controller.aws.operations import OPERATIONS, PREFIXES
+from controller.errors import AwsError
+
+LONGEST_ANSWER = 200
+"""Pages. A guess: 200,000 spot prices are years of one instance type; a token that leads in a circle ends here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long one call may take. ``attempts``: of which each may time out; with ``adaptive`` retries botocore also
+    slows down by itself while AWS throttles."""
+
+    connect_s: float
+    read_s: float
+    attempts: int
+    adaptive: bool = True
+
+
+IN_A_PASS = Patience(connect_s=2.0, read_s=5.0, attempts=2)
+"""A pass waits for it. Guesses: AWS answers in well under a second, and a pass has 15 s unless set."""
+
+ONCE = Patience(connect_s=2.0, read_s=8.0, attempts=1)
+"""For calls that do more when made twice: what became of one without an answer is read before anything else is done."""
+
+BETWEEN_PASSES = Patience(connect_s=5.0, read_s=20.0, attempts=3, adaptive=False)
+"""Guesses: whoever asks waits a minute at most, and is asked again a few minutes later."""
+
+
+class Client(Protocol):
+    """What is called of a boto3 client: methods by name, with keywords, that give plain mappings."""
+
+    def __getattr__(self, name: str) -> Callable[..., Mapping[str, Any]]: ...
+
+
+Clients = Callable[[str], Client]
+"""A client of one service in a region."""
+
+
+class Aws:
+    """boto3's clients, with the credentials that it finds for itself. Made when they are first asked for and then kept,
+    because that takes longer than a call. For use by several threads."""
+
+    def __init__(self, **options: Any) -> None:
+        """``options``: of every client, e.g. ``endpoint_url``."""
+        self._calls: Counter[str] = Counter()
+        self._options = options
+        self._made: dict[tuple[str, str, Patience], Client] = {}
+        self._lock, self._counting = Lock(), Lock()
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """How often each operation was called, retries not counted; also refused ones."""
+        with self._counting:
+            return dict(self._calls)
+
+    def client(self, service: str, region: str = "", patience: Patience = IN_A_PASS) -> Client:
+        """Of ``service`` in ``region``; "": the one that boto3 finds for itself. Raises AwsError without boto3, and
+        where boto3 cannot make one."""
+        with self._lock:
+            key = (service, region, patience)
+            if key not in self._made:
+                self._made[key] = self._new(*key)
+            return self._made[key]
+
+    def clients(self, service: str, patience: Patience = IN_A_PASS) -> Clients:
+        """Those of ``service``, by region."""
+        return lambda region: self.client(service, region, patience)
+
+    def _new(self, service: str, region: str, patience: Patience) -> Client:
+        try:
+            import boto3
+            from botocore.config import Config
+            from botocore.exceptions import BotoCoreError
+        except ImportError as error:
+            raise AwsError(f"AWS cannot be asked: {error}; install pennyweight[aws]") from error
+        config = Config(
+            connect_timeout=patience.connect_s,
+            read_timeout=patience.read_s,
+            retries={"mode": "adaptive" if patience.adaptive else "standard", "total_max_attempts": patience.attempts},
+        )
+        try:
+            session = boto3.session.Session()  # the default session is not for several threads
+            made: Any = session.client(service, region_name=region or None, config=config, **self._options)
+        except (BotoCoreError, ValueError) as error:
+            raise AwsError(f"AWS cannot be asked: {error}") from error
+        made.meta.events.register("provide-client-params.*.*", self._called)
+        kept: Client = made
+        return kept
+
+    def _called(self, *, model: Any, **_: object) -> None:
+        operation = iam_action(str(model.service_model.service_id.hyphenize()), str(model.name))
+        with self._counting:
+            self._calls[operation] += 1
+        if operation not in OPERATIONS:
+            raise AwsError(f"{operation} is called nowhere else and not in the IAM policy; it was not called")
+
+
+def clients(service: str, aws: Aws | None = None, **options: Any) -> Clients:
+    """Of ``service`` by region, for whoever asks between passes; those of ``aws``, or new ones with ``options``. A client
+    raises AwsError when it cannot be made."""
+    return (aws or Aws(**options)).clients(service, BETWEEN_PASSES)
+
+
+def iam_action(service: str, operation: str) -> str:
+    """What IAM calls botocore's ``operation`` of ``service``."""
+    return f"{PREFIXES.get(service, service)}:{operation}"
+
+
+def asked(call: Callable[..., Mapping[str, Any]], **question: Any) -> Mapping[str, Any]:
+    """The answer. Raises AwsError with AWS's own words."""
+    from botocore.exceptions import BotoCoreError, ClientError  # there is no client without it
+    from botocore.parsers import ResponseParserError
+
+    try:
+        return call(**question) or {}
+    except ClientError as error:
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        raise AwsError(f"AWS answered: {error}", code=code) from error
+    except BotoCoreError as error:
+        raise AwsError(f"AWS answered: {error}") from error
+    except (ResponseParserError, ValueError, LookupError, TypeError) as error:
+        # Somebody in between answered, or half of the answer came: botocore gives up on it in any of these ways.
+        words = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise AwsError(f"AWS answered something that cannot be understood: {words}") from error
+
+
+def pages(call: Callable[..., Mapping[str, Any]], token: str, **question: Any) -> Iterator[Mapping[str, Any]]:
+    """Every page of an answer whose next one is asked for with ``token``. Raises AwsError."""
+    following: dict[str, str] = {}
+    for _ in range(LONGEST_ANSWER):
+        page = asked(call, **question, **following)
+        yield page
+        if not page.get(token):
+            return
+        following = {token: page[token]}
+    raise AwsError(f"AWS went on after {LONGEST_ANSWER} pages; nothing of its answer was used")

@@ -1,0 +1,120 @@
+"""Commands for the worst night: stop touching anything, and go on. They need the ledger, and no daemon."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from datetime import datetime, timedelta
+
+from controller.act.gate import NO_REASON, StopFile
+from controller.cli.arguments import Commands, add_command, add_fleet
+from controller.cli.files import settings_of
+from controller.daemon import utc_now
+from controller.errors import ConfigError, PennyweightError, Problem
+from controller.facts.safety import EVERYTHING, Stop
+from controller.ledger.write import Ledger
+from controller.quantities import duration_s
+from controller.settings.load import Settings
+from controller.settings.safety_shapes import STOP_FILE
+
+
+def add_to(commands: Commands) -> None:
+    """``stop`` and ``go``."""
+    stopping = add_command(
+        commands,
+        "stop",
+        stop,
+        "touch nothing until told to go; deciding goes on and is shown",
+        "Without a service: the whole fleet. Heeded before each action, also by a pass that has decided. "
+        "What had begun goes on: replicas that start come up, those that drain end. Survives restarts.",
+    )
+    stopping.add_argument("services", nargs="*", metavar="SERVICE", help="left out: everything")
+    stopping.add_argument("--reason", default=NO_REASON, metavar="TEXT", help="for whoever wonders at 2 AM")
+    stopping.add_argument("--for", dest="lasting", metavar="DURATION", help="it ends by itself after, such as 2h")
+    add_fleet(stopping)
+
+    going = add_command(commands, "go", go, "lift a stop", "Without a service: the stop of everything.")
+    going.add_argument("services", nargs="*", metavar="SERVICE", help="left out: everything")
+    going.add_argument("--all", action="store_true", help="every stop, of services too")
+    add_fleet(going)
+
+
+def stop(arguments: argparse.Namespace) -> int:
+    """Note it in the ledger, where the daemon looks before each action."""
+    settings, now = _readable(arguments), utc_now()
+    _known(settings, arguments.services)
+    until = _until(arguments.lasting, now)
+    made = [
+        Stop(service=name, since=now, by=getpass.getuser(), reason=arguments.reason, until=until)
+        for name in arguments.services or [EVERYTHING]
+    ]
+    with closing(Ledger.open(settings.ledger_url, settings.fleet_name)) as ledger:
+        for one in made:
+            ledger.stop(one)
+    for one in made:
+        print(one)
+        print(f"  nothing of it is touched from now on; lifted by: {one.lift}")
+    return 0
+
+
+def _readable(arguments: argparse.Namespace) -> Settings:
+    """The settings; where the fleet file has mistakes, the way that needs none is told before they are."""
+    try:
+        return settings_of(arguments.fleet)
+    except ConfigError:
+        print(
+            "NOTHING IS STOPPED YET: the fleet file cannot be read. To stop everything all the same, create the "
+            f"stop file {arguments.fleet.resolve().parent / STOP_FILE}, unless safety.stop_file names another.",
+            file=sys.stderr,
+        )
+        raise
+
+
+def go(arguments: argparse.Namespace) -> int:
+    """Lift it, and tell what still stands."""
+    settings, now = settings_of(arguments.fleet), utc_now()
+    _known(settings, arguments.services)
+    with closing(Ledger.open(settings.ledger_url, settings.fleet_name)) as ledger:
+        on = [one for one in ledger.stops() if one.holds(now)]
+        named = [one.service for one in on] if arguments.all else arguments.services or [EVERYTHING]
+        for name in named:
+            was_on = ledger.lift(name, now, getpass.getuser())
+            print(_lifted(name) if was_on else f"{name or 'everything'} was not stopped")
+        left = [one for one in ledger.stops() if one.holds(now)]
+    for line in told((*left, *in_file(settings)), now):
+        print(line)
+    return 0
+
+
+def _lifted(service: str) -> str:
+    return f"{service or 'everything'} may be touched again, from the next decision on"
+
+
+def in_file(settings: Settings) -> tuple[Stop, ...]:
+    """What the stop file says, as seen from here."""
+    return () if settings.stop_file is None else StopFile(path=settings.stop_file)()
+
+
+def told(stops: Iterable[Stop], now: datetime) -> list[str]:
+    """A loud line each: who, since when, why, and what lifts it."""
+    once = {(one.source, one.service): one for one in stops if one.holds(now)}
+    return [f"STOPPED: {one}. Nothing of it is touched; lifted by: {one.lift}" for one in once.values()]
+
+
+def _until(lasting: str | None, now: datetime) -> datetime | None:
+    if lasting is None:
+        return None
+    try:
+        return now + timedelta(seconds=duration_s(lasting))
+    except (ValueError, OverflowError) as error:
+        raise ConfigError([Problem("--for", 0, 0, "", str(error))]) from error
+
+
+def _known(settings: Settings, services: Sequence[str]) -> None:
+    strange = [name for name in services if name not in settings.fleet.services]
+    if strange:
+        known = ", ".join(settings.fleet.services)
+        raise PennyweightError(f"no service '{strange[0]}' in {settings.file}; there are {known}; nothing was changed")

@@ -1,0 +1,106 @@
+"""What the API server's refusals mean, as errors of our own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from controller.errors import (
+    AbsentError,
+    AwayError,
+    BlockedError,
+    ClusterError,
+    ConflictError,
+    ForbiddenError,
+)
+from controller.kubernetes.resources import Resource
+
+WRITES = {"create", "update", "patch", "delete"}
+
+
+class ExpiredError(ClusterError):
+    """410 Gone: the version to go on from is forgotten. Everything is listed anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, as roles name it and people read it."""
+
+    verb: str
+    resource: Resource
+    namespace: str = ""
+    name: str = ""
+    sub: str = ""
+
+    @property
+    def where(self) -> str:
+        """ "deployments.apps/scale", as a role names the resource."""
+        return f"{self.resource}/{self.sub}" if self.sub else str(self.resource)
+
+    @property
+    def doubt(self) -> str:
+        """What is to be thought of it when there was no answer."""
+        return (
+            "whether it worked is not known, the next pass looks" if self.verb in WRITES else "it is asked again later"
+        )
+
+    def __str__(self) -> str:
+        place = "/".join(part for part in (self.namespace, self.name) if part)
+        return f"{self.verb} {self.where} {place}".rstrip()
+
+
+def refusal(call: Call, status: int, headers: Mapping[str, str], content: bytes) -> ClusterError:
+    """The error of an answer that is none of 2xx."""
+    said = _said(content)
+    told = f"{call}: HTTP {status}{': ' + said if said else ''}"
+    if status in {401, 403}:
+        return ForbiddenError(_forbidden(call, status, said))
+    if status == 404:
+        return AbsentError(f"{told}; nothing was done")
+    if status == 409 or (status == 422 and "metadata.uid" in _fields(content)):
+        return ConflictError(f"{told}; nothing was changed, it is read and decided anew")
+    if status == 410:
+        return ExpiredError(f"{told}; everything is listed anew")
+    if status == 429:
+        wait = _seconds(headers.get("Retry-After") or headers.get("retry-after"))
+        when = f"after {wait:g} s" if wait is not None else "in a later pass"
+        return BlockedError(f"{told}; it is tried again {when}", retry_after_s=wait)
+    if status >= 500:
+        return AwayError(f"{told}; {call.doubt}")
+    return ClusterError(f"{told}; nothing was done")
+
+
+def _forbidden(call: Call, status: int, said: str) -> str:
+    if status == 401:
+        said_so = "the API server does not know us (HTTP 401); nothing was done; token or certificate is no good"
+        return f"{call}: {said_so}"
+    where = f" in namespace {call.namespace}" if call.namespace else ""
+    need = f"the role needs verb '{call.verb}' on resource '{call.where}'{where}"
+    return f"{call}: not allowed (HTTP 403); nothing was done; {need}. It said: {said or 'nothing'}"
+
+
+def _said(content: bytes) -> str:
+    """The message of a Status object, or the beginning of whatever came instead."""
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return " ".join(content[:120].decode(errors="replace").split())
+    message = found.get("message") if isinstance(found, dict) else None
+    return " ".join(str(message).split())[:300] if message else ""
+
+
+def _fields(content: bytes) -> set[str]:
+    """What an object is invalid for. A patch with another object's uid is told so, and not as a conflict."""
+    try:
+        causes = json.loads(content)["details"]["causes"]
+        return {str(one["field"]) for one in causes}
+    except (ValueError, KeyError, TypeError):
+        return set()
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return max(0.0, float(text)) if text else None
+    except ValueError:
+        return None

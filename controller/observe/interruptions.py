@@ -1,0 +1,188 @@
+"""What was announced about machines, from everybody who announces: gathered between passes, read by each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from threading import Lock
+from typing import Protocol
+
+from controller.aws.clients import Aws
+from controller.aws.imds import MetadataPoller
+from controller.aws.interruptions import LISTENING, QueueListener
+from controller.aws.interruptions_messages import Told
+from controller.facts.interruptions import ENDING, Announcers, Notice, NoticeKind
+from controller.facts.missing import Missing
+from controller.facts.readings import ReplicaState
+
+KEPT = timedelta(hours=1)
+"""A notice is forgotten so long after its machine ended, and a hint so long after it was given: by then the machine is
+gone from every list, or the hint did not come true. A guess."""
+
+MOST_NOTICES = 20_000
+"""A queue may tell of a whole account. A guess: more instances than a fleet of 5,000 replicas has."""
+
+URGENT: Mapping[NoticeKind, int] = {
+    NoticeKind.STOPPED: 0,
+    NoticeKind.SPOT: 1,
+    NoticeKind.RESERVATION: 1,
+    NoticeKind.MAINTENANCE: 2,
+    NoticeKind.REBALANCE: 3,
+}
+"""Of several about one machine the first of these counts."""
+
+
+class Source(Protocol):
+    """Somebody who announces, in a thread of its own."""
+
+    @property
+    def name(self) -> str: ...
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def age_s(self, now: datetime) -> float:
+        """Seconds since it was last heard, whether it had something to say or not."""
+        ...
+
+    def problem(self, now: datetime) -> Missing | None:
+        """Why notices may have been missed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSeen:
+    """How long ago one source was heard, and how many events it told since the start."""
+
+    name: str
+    age_s: float
+    heard: int
+
+
+class Interruptions:
+    """The board that sources write on and passes read. No pass waits for a source; a lock is held for microseconds.
+
+    maintenance_lead   how long before it maintenance begins to count
+    """
+
+    def __init__(self, maintenance_lead: timedelta = timedelta()) -> None:
+        self._lead = maintenance_lead
+        self._sources: tuple[Source, ...] = ()
+        self._notices: dict[tuple[str, NoticeKind], Notice] = {}
+        self._heard = 0
+        self._told: dict[str, int] = {}
+        self._lock = Lock()
+
+    def start(self, sources: Iterable[Source]) -> None:
+        """Listen to these from now on."""
+        self._sources = tuple(sources)
+        for source in self._sources:
+            source.start()
+
+    def close(self) -> None:
+        for source in self._sources:
+            source.close()
+
+    def heard(self, source: str) -> Callable[[Told, datetime], None]:
+        """Where ``source`` writes."""
+
+        def write(said: Told, now: datetime) -> None:
+            with self._lock:
+                self._told[source] = self._told.get(source, 0) + 1
+                for notice in said.notices:
+                    self._put(_lost_if_past(notice, now))
+                if said.running:
+                    self._forget_before(said.running, said.at or now)
+
+        return write
+
+    def notices(self, now: datetime) -> Mapping[str, Notice]:
+        """By node, the most urgent that counts now."""
+        with self._lock:
+            self._prune(now)
+            counting = [one for one in self._notices.values() if self._counts(one, now)]
+        counting.sort(key=lambda one: (-URGENT[one.kind], -one.at.timestamp()))  # the last one of a node stays
+        return {one.node: one for one in counting}
+
+    def seen(self, now: datetime) -> tuple[SourceSeen, ...]:
+        """For /metrics."""
+        told = dict(self._told)
+        return tuple(
+            SourceSeen(name=one.name, age_s=one.age_s(now), heard=told.get(one.name, 0)) for one in self._sources
+        )
+
+    def problems(self, now: datetime) -> tuple[Missing, ...]:
+        """Of sources that were not heard for long."""
+        return tuple(problem for one in self._sources if (problem := one.problem(now)) is not None)
+
+    def _put(self, notice: Notice) -> None:
+        """The first of a kind stays, unless a later one says an earlier end: a warning that comes again is no new one.
+        Of hints the last stays."""
+        key = (notice.node, notice.kind)
+        before = self._notices.get(key)
+        if before is None or notice.kind is NoticeKind.REBALANCE or _sooner(notice, before):
+            self._notices[key] = notice
+        while len(self._notices) > MOST_NOTICES:
+            del self._notices[next(iter(self._notices))]
+
+    def _forget_before(self, node: str, at: datetime) -> None:
+        for key in [key for key, one in self._notices.items() if key[0] == node and one.at <= at]:
+            del self._notices[key]
+
+    def _prune(self, now: datetime) -> None:
+        for key in [key for key, one in self._notices.items() if now - max(one.at, one.deadline or one.at) > KEPT]:
+            del self._notices[key]
+
+    def _counts(self, notice: Notice, now: datetime) -> bool:
+        if notice.kind is not NoticeKind.MAINTENANCE or notice.deadline is None:
+            return True
+        return now >= notice.deadline - self._lead
+
+
+def _lost_if_past(notice: Notice, now: datetime) -> Notice:
+    """Too late to drain what a notice was about: the machine is gone all the same."""
+    if notice.kind in ENDING and notice.deadline is not None and notice.deadline < now:
+        return replace(notice, kind=NoticeKind.STOPPED)
+    return notice
+
+
+def _sooner(notice: Notice, before: Notice) -> bool:
+    return notice.deadline is not None and (before.deadline is None or notice.deadline < before.deadline)
+
+
+def listening(to: Announcers, clock: Callable[[], datetime], aws: Aws) -> Interruptions:
+    """A board that whoever is named writes on, from now on. To be closed."""
+    board = Interruptions(timedelta(seconds=to.maintenance_lead_s))
+    sources: list[Source] = []
+    if to.queue:
+        sources.append(
+            QueueListener(
+                lambda: aws.client("sqs", to.region, LISTENING), to.queue, board.heard(QueueListener.name), clock
+            )
+        )
+    if to.metadata:
+        sources.append(MetadataPoller(board.heard(MetadataPoller.name), clock))
+    board.start(sources)
+    return board
+
+
+def joined(
+    states: Sequence[ReplicaState] | Missing, notices: Mapping[str, Notice]
+) -> tuple[ReplicaState, ...] | Missing:
+    """``states`` with what was announced about their machines. A notice that its actuator knows stays.
+
+    The phase is the actuator's to tell: what drains is no supply, and it must count as its own calls do.
+    """
+    if isinstance(states, Missing):
+        return states
+    return tuple(
+        replace(state, notice=_about(state, notices)) if state.notice is None and notices else state for state in states
+    )
+
+
+def _about(state: ReplicaState, notices: Mapping[str, Notice]) -> Notice | None:
+    """By either name of its machine, the more urgent."""
+    found = [notices[name] for name in (state.node, state.instance) if name and name in notices]
+    return min(found, key=lambda one: URGENT[one.kind], default=None)

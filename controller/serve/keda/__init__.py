@@ -1,0 +1,1 @@
+"""KEDA's external scaler over gRPC: its messages, and who answers them. Needs the extra `keda`."""

@@ -1,0 +1,242 @@
+"""The queue, on a server that speaks SQS; and what a queue can do that moto does not."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from urllib.request import ProxyHandler, build_opener
+
+import pytest
+
+from controller.aws.clients import Aws
+from controller.aws.interruptions import LISTENING, MOST_REMEMBERED, QueueListener
+from controller.errors import AwsError
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+NODE = "i-0123456789abcdef0"
+KEYS = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing"}
+
+
+def spot(number="1", node=NODE):
+    return json.dumps(
+        {
+            "id": number,
+            "source": "aws.ec2",
+            "detail-type": "EC2 Spot Instance Interruption Warning",
+            "time": "2026-11-21T12:00:00Z",
+            "detail": {"instance-id": node, "instance-action": "terminate"},
+        }
+    )
+
+
+# --- against a server ------------------------------------------------------------------------------------------------
+
+SERVER = """
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import make_server
+server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
+print(server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    process = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+    with build_opener(ProxyHandler({})).open(f"{url}/moto-api/", timeout=30):
+        pass
+    yield url
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+@pytest.fixture
+def queue(endpoint, request):
+    import boto3
+
+    client = boto3.client("sqs", region_name="us-east-2", endpoint_url=endpoint, **KEYS)
+    name = re.sub(r"\W", "-", request.node.name)[:70]
+    url = client.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "20"})["QueueUrl"]
+
+    class Queue:
+        def send(self, body):
+            client.send_message(QueueUrl=url, MessageBody=body)
+
+        def left(self):
+            names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+            found = client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
+            return sum(int(found[one]) for one in names)
+
+    Queue.name, Queue.url, Queue.endpoint = name, url, endpoint
+    yield Queue()
+    client.close()
+
+
+@pytest.fixture
+def said():
+    return []
+
+
+@pytest.fixture
+def listener(queue, said):
+    def made(name):
+        aws = Aws(endpoint_url=queue.endpoint, **KEYS)
+        client = aws.client("sqs", "us-east-2", LISTENING)
+        return QueueListener(lambda: client, name, lambda one, now: said.append(one), lambda: NOW, wait_s=1)
+
+    return made
+
+
+def nodes(said):
+    return [notice.node for one in said for notice in one.notices]
+
+
+@pytest.mark.parametrize("by", ["url", "name"])
+def test_what_was_heard_is_deleted(queue, listener, said, by):
+    queue.send(spot())
+    one = listener(getattr(queue, by))
+    assert one.listen() == 1
+    assert nodes(said) == [NODE]
+    assert queue.left() == 0
+
+
+def test_what_cannot_be_understood_is_deleted_too(queue, listener, said, caplog):
+    for body in ("no JSON", '{"source": "my.own", "detail-type": "Something"}', "no JSON", spot()):
+        queue.send(body)
+    one = listener(queue.url)
+    with caplog.at_level("INFO"):
+        while queue.left():
+            one.listen()
+    assert nodes(said) == [NODE]
+    assert caplog.text.count("it is no JSON") == 1
+
+
+def test_the_same_event_twice_is_heard_once(queue, listener, said):
+    queue.send(spot("7"))
+    queue.send(spot("7"))
+    queue.send(spot("8", "i-0fedcba9876543210"))
+    one = listener(queue.url)
+    while queue.left():
+        one.listen()
+    assert sorted(nodes(said)) == [NODE, "i-0fedcba9876543210"]
+
+
+def test_a_queue_that_is_not_there_says_so(queue, listener):
+    with pytest.raises(AwsError, match=r"(?i)queue does not exist|NonExistentQueue"):
+        listener("nowhere").listen()
+
+
+# --- what else may come ----------------------------------------------------------------------------------------------
+
+
+class Answers:
+    """In place of a client: gives these answers one after the other, then the last one for ever."""
+
+    def __init__(self, *answers):
+        self._answers = list(answers)
+        self.deleted = []
+        self.asked = threading.Semaphore(0)
+
+    def receive_message(self, **question):
+        assert (question["MaxNumberOfMessages"], question["VisibilityTimeout"]) == (10, 20)
+        self.asked.release()
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if callable(answer):
+            return answer()
+        return {"Messages": [{"Body": body, "ReceiptHandle": body} for body in answer]} if answer else {}
+
+    def delete_message(self, **question):
+        self.deleted.append(question["ReceiptHandle"])
+        if question["ReceiptHandle"] == "sticky":
+            raise AwsError("ThrottlingException")
+        return {}
+
+
+class Clock:
+    now = NOW
+
+    def __call__(self):
+        return self.now
+
+
+def over(answers, said, clock=None):
+    return QueueListener(
+        lambda: answers, "https://queue", lambda one, now: said.append(one), clock or Clock(), first_backoff_s=0.01
+    )
+
+
+def test_a_queue_that_is_away_is_a_problem_until_it_answers(said):
+    clock, down = Clock(), AwsError("AWS answered: could not connect")
+    one = over(Answers(down, down, []), said, clock)
+    clock.now += timedelta(seconds=121)
+    with pytest.raises(AwsError):
+        one.listen()
+    assert "not heard for 121 s" in str(one.problem(clock.now))
+    with pytest.raises(AwsError):
+        one.listen()
+    one.listen()
+    assert one.problem(clock.now) is None
+    assert one.age_s(clock.now) == 0
+
+
+def test_listening_goes_on_through_every_error(said):
+    answers = Answers(AwsError("throttled", code="ThrottlingException"), ValueError("odd"), [spot()], [])
+    one = over(answers, said)
+    one.start()
+    for _ in range(4):
+        assert answers.asked.acquire(timeout=10)
+    one.close()
+    assert nodes(said) == [NODE]
+
+
+def test_a_message_that_is_not_deleted_is_not_heard_again(said):
+    class Kept(Answers):
+        def delete_message(self, **question):
+            raise AwsError("throttled")
+
+    one = over(Kept([spot("9")]), said)
+    one.listen()
+    one.listen()
+    assert nodes(said) == [NODE]
+
+
+def test_ids_are_forgotten_by_time_and_number(said):
+    clock = Clock()
+    one = over(Answers([spot("9")]), said, clock)
+    one.listen()
+    clock.now += timedelta(hours=2)
+    one.listen()
+    assert len(said) == 2
+    many = over(Answers([]), said, clock)
+    assert all(many._fresh(str(n), clock.now) for n in range(MOST_REMEMBERED + 50))
+    assert len(many._ids) <= MOST_REMEMBERED + 1
+
+
+def test_closing_in_a_long_poll_returns_within_a_second_and_takes_nothing_more(said):
+    let_go = threading.Event()
+
+    def slow():
+        let_go.wait(10)
+        return {"Messages": [{"Body": spot(), "ReceiptHandle": "1"}]}
+
+    answers = Answers(slow)
+    one = over(answers, said)
+    one.start()
+    assert answers.asked.acquire(timeout=10)
+    began = time.monotonic()
+    one.close()
+    assert time.monotonic() - began < 2  # a second, on a busy machine
+    let_go.set()
+    one._thread.join(10)
+    assert said == []
+    assert answers.deleted == []  # it comes to the next daemon

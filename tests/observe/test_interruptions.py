@@ -1,0 +1,180 @@
+"""The board between those who announce and the passes."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.aws.interruptions_messages import Told
+from controller.facts.interruptions import Notice, NoticeKind
+from controller.facts.missing import Missing
+from controller.facts.readings import Phase, ReplicaState
+from controller.observe.interruptions import KEPT, MOST_NOTICES, Interruptions, joined
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+SPOT = Notice(node="i-1", kind=NoticeKind.SPOT, at=NOW, deadline=NOW + timedelta(seconds=120), source="sqs")
+
+
+def later(s):
+    return NOW + timedelta(seconds=s)
+
+
+def told(board, *notices, now=NOW, **changes):
+    board.heard("sqs")(Told(notices=notices, **changes), now)
+
+
+def test_a_notice_counts_at_once_and_is_forgotten_when_its_machine_is_long_gone():
+    board = Interruptions()
+    told(board, SPOT)
+    assert board.notices(NOW) == {"i-1": SPOT}
+    assert board.notices(later(120) + KEPT) == {"i-1": SPOT}
+    assert board.notices(later(121) + KEPT) == {}
+
+
+def test_a_warning_that_comes_too_late_still_says_that_the_machine_is_lost():
+    board = Interruptions()
+    told(board, SPOT, now=later(121))
+    (notice,) = board.notices(later(121)).values()
+    assert (notice.kind, notice.ends, notice.deadline) == (NoticeKind.STOPPED, True, SPOT.deadline)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_of_a_hint_and_a_warning_the_warning_counts(first):
+    board, hint = Interruptions(), replace(SPOT, kind=NoticeKind.REBALANCE, deadline=None, at=later(1))
+    told(board, *((hint, SPOT) if first else (SPOT, hint)))
+    assert board.notices(NOW) == {"i-1": SPOT}
+
+
+def test_a_warning_that_comes_again_gives_no_more_time():
+    board = Interruptions()
+    told(board, SPOT)
+    told(board, replace(SPOT, at=later(60), deadline=later(180)))
+    assert board.notices(NOW)["i-1"].deadline == later(120)
+    told(board, replace(SPOT, at=later(60), deadline=later(90)))
+    assert board.notices(NOW)["i-1"].deadline == later(90)
+
+
+def test_maintenance_counts_from_its_lead_on():
+    board = Interruptions(timedelta(minutes=30))
+    planned = Notice(node="i-1", kind=NoticeKind.MAINTENANCE, at=NOW, deadline=NOW + timedelta(days=3), source="sqs")
+    told(board, planned)
+    assert board.notices(NOW) == {}
+    assert board.notices(NOW + timedelta(days=3, minutes=-30)) == {"i-1": planned}
+    unknown = replace(planned, node="i-2", deadline=None)
+    told(board, unknown)
+    assert board.notices(NOW) == {"i-2": unknown}, "when it begins is not known: it may be now"
+
+
+def test_a_machine_that_runs_again_has_no_notice_of_before():
+    board = Interruptions()
+    told(board, SPOT)
+    told(board, running="i-1", at=later(-1))
+    assert board.notices(NOW) == {"i-1": SPOT}, "events come in any order"
+    told(board, running="i-1", at=later(300))
+    assert board.notices(NOW) == {}
+
+
+def test_notices_are_bounded():
+    board = Interruptions()
+    for number in range(MOST_NOTICES + 5):
+        board._put(replace(SPOT, node=f"i-{number}"))
+    assert len(board.notices(NOW)) == MOST_NOTICES
+
+
+class Source:
+    """Somebody who was not heard for ``away_s``."""
+
+    name = "sqs"
+
+    def __init__(self, away_s):
+        self.away_s, self.started, self.closed = away_s, False, False
+
+    def start(self):
+        self.started = True
+
+    def close(self):
+        self.closed = True
+
+    def age_s(self, now):
+        return self.away_s
+
+    def problem(self, now):
+        return Missing("interruption notices", "away") if self.away_s > 120 else None
+
+
+def test_what_sources_lack_is_a_problem_and_how_long_a_metric():
+    board, near, far = Interruptions(), Source(3.0), Source(200.0)
+    board.start([near, far])
+    told(board, SPOT)
+    assert (near.started, far.started) == (True, True)
+    assert [(one.age_s, one.heard) for one in board.seen(NOW)] == [(3.0, 1), (200.0, 1)]
+    assert [str(one) for one in board.problems(NOW)] == [str(Missing("interruption notices", "away"))]
+    board.close()
+    assert near.closed
+    assert far.closed
+
+
+STATE = ReplicaState(replica="r1", variant="h100", phase=Phase.READY, since=NOW, node="i-1")
+
+
+def test_replicas_learn_what_was_announced_about_their_machines():
+    other = replace(STATE, replica="r2", node="i-2")
+    known = replace(STATE, replica="r3", notice=replace(SPOT, source="kubernetes"))
+    nowhere = replace(STATE, replica="r4", node="")
+    seen = joined((STATE, other, known, nowhere), {"i-1": SPOT, "i-9": SPOT})
+    assert seen == (replace(STATE, notice=SPOT), other, known, nowhere)
+    assert joined(Missing("replicas", "away"), {"i-1": SPOT}) == Missing("replicas", "away")
+
+
+@pytest.mark.parametrize("named", ["node-7", "i-7"])
+def test_a_notice_finds_its_replica_by_either_name_of_the_machine(named):
+    state = ReplicaState(replica="chat-0", variant="h100", phase=Phase.READY, since=NOW, node="node-7", instance="i-7")
+    notice = replace(SPOT, node=named)
+    assert joined((state,), {named: notice})[0].notice == notice
+    hint = replace(SPOT, node="node-7", kind=NoticeKind.REBALANCE)
+    both = {"node-7": hint, "i-7": replace(SPOT, node="i-7")}
+    assert joined((state,), both)[0].notice.kind is NoticeKind.SPOT, "the more urgent of two"
+
+
+NOTICES = st.builds(
+    Notice,
+    node=st.sampled_from(["i-1", "i-2"]),
+    kind=st.sampled_from(NoticeKind),
+    at=st.integers(-600, 600).map(later),
+    deadline=st.none() | st.integers(-600, 600).map(later),
+    source=st.just("sqs"),
+)
+
+
+@given(st.lists(NOTICES, max_size=6))
+def test_no_end_is_lost_whatever_the_order(notices):
+    board = Interruptions(timedelta(days=1))
+    told(board, *notices)
+    ending = {one.node for one in notices if one.ends}
+    assert {node for node, one in board.notices(NOW).items() if one.ends} == ending
+
+
+def test_writing_and_reading_at_once_do_no_harm():
+    board, failed = Interruptions(), []
+
+    def write():
+        try:
+            for number in range(300):
+                told(board, replace(SPOT, node=f"i-{number}"))
+        except Exception as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=write) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        board.notices(NOW)
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(board.notices(NOW)) == 300
