@@ -4,10 +4,11 @@ VENV := .venv
 LIVE := .venv-live
 FOCUS := .venv-focus
 FOCUS_PYTHON ?= python3.12
+CHAOS ?= all
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check format lint types imports unit live live-engine focus lock clean
+.PHONY: demo test check format lint types imports unit chaos live live-engine focus lock clean
 
 demo: $(READY) ## the main job on embedded defaults: an emulated fleet, measured in money and scaled
 	@$(BIN)/pennyweight demo
@@ -28,6 +29,9 @@ imports: $(READY)
 
 unit: $(READY)
 	$(BIN)/pytest -n auto -m "not live"
+
+chaos: $(READY) ## every cell of the matrix of faults; CHAOS=20: one in twenty (docs/decisions/0010-chaos.md)
+	PENNYWEIGHT_CHAOS=$(CHAOS) $(BIN)/pytest -n auto --dist worksteal -q tests/chaos
 
 format: $(READY)
 	$(BIN)/ruff format .

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter as Tally
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import ceil, inf
 from typing import Protocol
 
+from controller import passlog
 from controller.decide.alerts import AlertStep, abnormal, advance_alerts
 from controller.decide.clock import carried_over
 from controller.decide.memory import remember
@@ -20,6 +20,7 @@ from controller.errors import LedgerError, StaleActError
 from controller.estimate.demand.accuracy import accuracy
 from controller.estimate.demand.forecast import forecasts
 from controller.estimate.demand.state import HORIZONS_S
+from controller.estimate.findings import queues_after
 from controller.estimate.fleet import estimate
 from controller.estimate.outlook import Lookout, looked_ahead
 from controller.estimate.remembered import states_of
@@ -30,7 +31,6 @@ from controller.facts.accounts import WorkRate
 from controller.facts.budgets import Guard
 from controller.facts.decisions import (
     Alert,
-    AlertPhase,
     Decision,
     Memory,
     Outcome,
@@ -42,7 +42,6 @@ from controller.facts.demand import Forecast, ForecastAccuracy, Outlook
 from controller.facts.estimates import Estimates
 from controller.facts.fleet import Fleet, Mode
 from controller.facts.learned import Learned, StateKey
-from controller.facts.missing import Missing
 from controller.facts.passes import Gap, PassRecord, PassResult
 from controller.facts.prices import Prices
 from controller.facts.readings import CounterMark, EngineReading, Observation, by_service
@@ -50,12 +49,9 @@ from controller.facts.safety import Stop
 from controller.facts.slo import Slo
 from controller.safety.kernel import screened, seen_after, settled
 from controller.safety.rules import SafetyRules
-from controller.screening import as_well_as_cut, scene_of, sheltered, weather
+from controller.screening import Weather, as_well_as_cut, scene_of, sheltered, weather
 
 log = logging.getLogger("pennyweight")
-
-QUEUE_HISTORY_S = 900.0
-"""How far back a persistent queue is looked for. A guess: three times the longest usual scale-up stabilization."""
 
 SHOWN_EVERY_S = 60.0
 """A service's forecasts for people are made again this often: forecasting learns by the minute."""
@@ -133,6 +129,7 @@ class Running:
     lookouts        by service: what looking ahead remembers; the ledger has it as of a few minutes ago
     shown           by service: the forecasts last made for people
     kept_at         by service: when the ledger was last handed what was learned
+    advice          what was advised last, so that the log says it once
     resumed         the pass before was made by an earlier process: what lies between is a gap
     """
 
@@ -143,6 +140,7 @@ class Running:
     lookouts: Mapping[str, Lookout] = field(default_factory=dict)
     shown: Mapping[str, Shown] = field(default_factory=dict)
     kept_at: Mapping[str, datetime] = field(default_factory=dict)
+    advice: passlog.Advice = field(default_factory=dict)
     resumed: bool = False
 
 
@@ -176,13 +174,8 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
         sheltered(one, found)
         for one in _situations(plan, parts, estimates, prices, pauses, shell.guards(), ahead.outlooks)
     )
-    decided, services = _decide(plan, running.memory, situations)
     stops = shell.stops(now)
-    scene = scene_of(situations, plan.policies, found, stops, now)
-    decisions, safety = screened(decided, plan.safety, found.memory, scene)
-    steps = _alerts(plan, running.memory, estimates, as_well_as_cut(decisions, decided), now)
-    alerts = {(one.state.service, one.state.name): one.state for one in steps}
-    memory = Memory(services=services, alerts=alerts, safety=safety)
+    decisions, steps, memory = _screened(plan, running.memory, found, situations, estimates, stops)
     record = PassRecord(
         at=now,
         mode=plan.mode,
@@ -213,21 +206,40 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
         safety=seen_after(memory.safety, plan.safety, decisions, stops, now),
     )
     result = _record_outcomes(shell, result, memory)
-    _tell(shell, result)
+    shell.notify(result.sent)
     return result, Running(
         memory=memory,
         last_pass_at=now,
         history=history,
-        queue_history=_queues(running.queue_history, estimates, now),
+        queue_history=queues_after(running.queue_history, estimates.services, now),
         lookouts=ahead.lookouts,
         shown=ahead.shown,
         kept_at=ahead.kept_at,
+        advice=passlog.write(result, running.advice),
     )
 
 
+def _screened(
+    plan: Plan,
+    memory: Memory,
+    found: Weather,
+    situations: tuple[Situation, ...],
+    estimates: Estimates,
+    stops: tuple[Stop, ...],
+) -> tuple[tuple[Decision, ...], tuple[AlertStep, ...], Memory]:
+    """What is decided and may be done, what is told of it, and the memory in which it counts as done."""
+    now = estimates.at
+    decided, services = _decide(plan, memory, situations)
+    scene = scene_of(situations, plan.policies, found, stops, now)
+    decisions, safety = screened(decided, plan.safety, found.memory, scene)
+    steps = _alerts(plan, memory, estimates, as_well_as_cut(decisions, decided), now)
+    alerts = {(one.state.service, one.state.name): one.state for one in steps}
+    return decisions, steps, Memory(services=services, alerts=alerts, safety=safety)
+
+
 def _on_this_clock(plan: Plan, running: Running, now: datetime) -> Running:
-    """``running`` where the clock was set, or no pass was made for long. What only watching rebuilds begins anew when its
-    times lie ahead."""
+    """``running`` where the clock was set, or no pass was made for long. What only watching rebuilds begins anew when
+    its times lie ahead."""
     memory = carried_over(running.memory, running.last_pass_at, plan.interval_s, now)
     if memory is running.memory:
         return running
@@ -359,7 +371,9 @@ def _record_and_act(
     except LedgerError as error:
         # It may be in the ledger all the same, when only the answer was lost: then it has an outcome as well.
         why = "nothing was acted on: the intent could not be recorded"
-        return tuple(Outcome.of(one, OutcomeKind.REFUSED, why, now) for one in moves), (f"nothing was acted on: {error}",)
+        return tuple(Outcome.of(one, OutcomeKind.REFUSED, why, now) for one in moves), (
+            f"nothing was acted on: {error}",
+        )
     if plan.mode is not Mode.ACT:
         return tuple(Outcome.of(one, OutcomeKind.ADVISED, f"mode is {plan.mode}", now) for one in moves), ()
     outcomes, problems = [], []
@@ -393,17 +407,6 @@ def _record_outcomes(shell: Shell, result: PassResult, memory: Memory) -> PassRe
     return result
 
 
-def _queues(
-    past: Mapping[str, tuple[tuple[datetime, float], ...]], estimates: Estimates, now: datetime
-) -> dict[str, tuple[tuple[datetime, float], ...]]:
-    oldest = now - timedelta(seconds=QUEUE_HISTORY_S)
-    queues = {}
-    for name, seen in estimates.services.items():
-        kept = tuple(one for one in past.get(name, ()) if one[0] > oldest)
-        queues[name] = kept if isinstance(seen.queue_depth, Missing) else (*kept, (now, seen.queue_depth))
-    return queues
-
-
 def _gaps(plan: Plan, running: Running, now: datetime) -> tuple[Gap, ...]:
     """Time in which no pass ran, named. Two intervals are usual: one pass may overrun into the next."""
     last = running.last_pass_at
@@ -411,20 +414,3 @@ def _gaps(plan: Plan, running: Running, now: datetime) -> tuple[Gap, ...]:
         return ()
     why = "the daemon was not running" if running.resumed else "passes overran or the machine slept"
     return (Gap(start=last, end=now, why=why),)
-
-
-def _tell(shell: Shell, result: PassResult) -> None:
-    """The alerts; one line for each decision that moves or failed, one for each problem, one a pass for debugging."""
-    shell.notify(result.sent)
-    by_id = {outcome.decision_id: outcome for outcome in result.outcomes}
-    for decision in result.decisions:
-        outcome = by_id.get(decision.id)
-        if outcome is not None:
-            log.info("%s [%s: %s]", decision, outcome.kind, outcome.detail)
-    for alert in result.sent:
-        log.warning("alert %s/%s %s: %s", alert.service, alert.name, alert.phase, alert.summary)
-    for problem in result.problems:
-        log.error("%s", problem)
-    reasons = Tally(decision.because for decision in result.decisions)
-    firing = sum(state.phase is AlertPhase.FIRING for state in result.alerts)
-    log.debug("pass at %s: %.3f s, %s, %d alerts firing", result.at, result.duration_s, dict(reasons), firing)

@@ -163,7 +163,7 @@ class LiveShell:
         unused_until = {state.url: state.unused_until for state in states if state.unused_until is not None}
         seen = self._observer.observe(now, unused_until)
         problems = (*seen.problems, *self._interruptions.problems(now))
-        self._tell(problems)
+        self._tell((*problems, *_unread(seen)))
         replicas |= self._counted(seen, now)
         return Observation(
             at=now,
@@ -297,6 +297,17 @@ class LiveShell:
         except Exception as error:  # one broken actuator must not take everybody's pass with it
             log.exception("the replicas of %s/%s could not be looked at", variant.service, variant.name)
             return Missing("replicas", f"{type(error).__name__}: {error}")
+
+
+def _unread(seen: Seen) -> Iterator[Missing]:
+    """One a variant whose serving targets do not answer; a replica that starts or drains need not."""
+    for (service, variant), targets in _by_owner(seen.targets).items():
+        serving = [target for target in targets if target.labels.get("phase", "ready") == "ready"]
+        lost = [read for target in serving if isinstance(read := seen.engines.get(target.url), Missing)]
+        if lost:
+            yield Missing(
+                f"metrics of {service}/{variant}", f"{len(lost)} of {len(serving)} targets; the first: {lost[0].why}"
+            )
 
 
 def _by_owner(targets: Iterable[Target]) -> dict[tuple[str, str], list[Target]]:

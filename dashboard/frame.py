@@ -24,7 +24,7 @@ NEXT_STEPS = f"""
 **What to do next**
 
 - Try it without any GPU: `make demo` starts an emulated fleet, and this dashboard with it.
-- Measure your own fleet: `pennyweight run fleet.yaml`. The ledger is the file or database that `ledger:` names there.
+- Measure your own fleet: `pennyweight run --fleet fleet.yaml`. Its ledger is what `ledger:` names there.
 - The dashboard reads the ledger that the environment variable `{LEDGER_VARIABLE}` names
   (default `{DEFAULT_LEDGER}`, in the folder it was started from).
 

@@ -46,15 +46,15 @@ NO_STOCK = (
 
 class Engines(ThreadingHTTPServer):
     """All engines behind one port: /INSTANCE/health and /INSTANCE/metrics. By instance: how many requests run, or None
-    while it is not healthy; an instance that is not named here is not healthy. ``queue``: requests that wait, shared by
-    all that are healthy."""
+    while it is not healthy; an instance that is not named here is not healthy. ``waiting``: how many wait at one."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Engine)
         self.running: dict[str, int | None] = {}
-        self.queue = 0.0
+        self.waiting: Callable[[str], float] = lambda instance: 0.0
+        self.looks = 0
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     @property
@@ -68,9 +68,13 @@ class _Engine(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         instance, _, what = self.path.strip("/").partition("/")
         running = self.server.running.get(instance)
-        waiting = self.server.queue / max(1, sum(one is not None for one in list(self.server.running.values())))
-        told = f"vllm:num_requests_running {running}.0\nvllm:num_requests_waiting {waiting}\n"
-        page = "" if what == "health" else told
+        self.server.looks += 1
+        told = {
+            "num_requests_running": running,
+            "num_requests_waiting": self.server.waiting(instance),
+            "generation_tokens_total": 10 * self.server.looks,
+        }
+        page = "" if what == "health" else "".join(f"vllm:{name} {value}\n" for name, value in told.items())
         self.send_response(503 if running is None else 200)
         self.send_header("Content-Length", str(len(page)))
         self.end_headers()

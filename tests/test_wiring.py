@@ -17,7 +17,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 SHARED = {
     "prices": {"source", "resolve", "aws", "listed", "pricing", "quotes"},
     "act": {
-        *("actuator", "aws_asg_life", "aws_asg_roll", "gate", "life", "probe", "records", "targets"),
+        *("actuator", "aws_asg_life", "aws_asg_roll", "gate", "life", "probe", "records", "runner", "targets"),
         *(f"kubernetes_{part}" for part in ("count", "keep", "look", "pods", "rollout")),
     },
     "notify": {"channel", "dispatch"},

@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import mean
 
 from benchmarks.passes.multiplied import made
+from controller.daemon import collect_seldom
 from controller.ledger.write import Ledger
 from controller.loop import Running, one_pass
 
@@ -33,7 +34,8 @@ KIB = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of one pass. ``peak_bytes``: of the process, with the simulated fleet and what was made up for it."""
+    """Of one pass. ``peak_bytes``: of the process, with the simulated fleet and what was made up for it; of that
+    ``idle_bytes`` before there was any fleet, most of it the simulator's libraries, which no daemon loads."""
 
     replicas: int
     decisions: int
@@ -41,20 +43,24 @@ class Cost:
     most_cpu_s: float
     wall_s: float
     peak_bytes: float
+    idle_bytes: float
     problems: int
 
     def row(self, services: int) -> str:
         return (
             f"| {services} | {self.replicas:,} | {self.cpu_s:.2f} | {self.most_cpu_s:.2f} | {self.wall_s:.2f} "
-            f"| {self.cpu_s / services * 1e3:.2f} | {self.peak_bytes / 1e6:,.0f} | {self.problems} |"
+            f"| {self.cpu_s / services * 1e3:.2f} | {self.peak_bytes / 1e6:,.0f} | {self.idle_bytes / 1e6:,.0f} "
+            f"| {self.problems} |"
         )
 
 
 def measured(services: int, passes: int) -> Cost:
     """``passes`` passes after the warm-up, in this process."""
+    idle_bytes = _peak_bytes()
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger.open(f"sqlite:///{Path(folder) / 'ledger.db'}")
         shell, plan = made(services, REPLICAS, ledger)
+        collect_seldom()
         running, cpu, wall, replicas, decisions, problems = Running(), [], [], [], 0, 0
         for number in range(WARM_UP + passes):
             began_cpu_s, began_s = time.process_time(), time.perf_counter()
@@ -73,9 +79,14 @@ def measured(services: int, passes: int) -> Cost:
         cpu_s=mean(cpu),
         most_cpu_s=max(cpu),
         wall_s=mean(wall),
-        peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB,
+        peak_bytes=_peak_bytes(),
+        idle_bytes=idle_bytes,
         problems=problems,
     )
+
+
+def _peak_bytes() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * KIB
 
 
 def main() -> None:
@@ -88,8 +99,19 @@ def main() -> None:
         logging.disable(logging.CRITICAL)
         print(json.dumps(asdict(measured(arguments.one, arguments.passes))))
         return
-    print("| services | replicas | CPU s/pass | most | wall s/pass | CPU ms/service | peak RSS MB | problems |")
-    print("|---:|---:|---:|---:|---:|---:|---:|---:|")
+    head = (
+        "services",
+        "replicas",
+        "CPU s/pass",
+        "most",
+        "wall s/pass",
+        "CPU ms/service",
+        "peak RSS MB",
+        "idle",
+        "problems",
+    )
+    print(f"| {' | '.join(head)} |")
+    print(f"|{'---:|' * len(head)}")
     for size in arguments.sizes:
         command = [sys.executable, "-m", "benchmarks.passes", "--one", str(size), "--passes", str(arguments.passes)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

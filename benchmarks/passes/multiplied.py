@@ -24,7 +24,7 @@ from controller.simulate.world import World
 
 INTERVAL_S = 15.0
 ORIGINAL = "chat"
-DAY = Ground(trace="azure2024", day=0, engine="70b-2xh100", start_up_s=240.0)
+DAY = Ground(trace="azure2024", day=0, engine="70b-2xh100", start_up_s=240.0, hours=1.0)
 SEED = 1
 
 

@@ -110,6 +110,11 @@ def ours(on: Scene) -> RunScore:
     return _ours(on, on.stage.policy)
 
 
+def without_spare(on: Scene) -> RunScore:
+    """The same with no more spot than is wanted."""
+    return _ours(on, replace(on.stage.policy, spot=replace(on.stage.policy.spot, spare=False)))
+
+
 def on_demand(on: Scene) -> RunScore:
     """The same without spot."""
     return _ours(on, replace(on.stage.policy, spot_allowed=False))
@@ -127,6 +132,7 @@ def skyserve(on: Scene) -> RunScore:
 
 PLAYERS: dict[str, Callable[[Scene], RunScore]] = {
     "pennyweight": ours,
+    "without a spare": without_spare,
     "skyserve": skyserve,
     "on demand only": on_demand,
 }

@@ -54,7 +54,7 @@ class Roll:
     ahead     launched by the group itself in advance of instances at risk; each takes one's place when that goes
     missing   replicas that are still to come
     owed      instances that we were draining when the group ended them by itself: it is to have fewer by so many
-    unwanted  those among the leaving that somebody else's lower desired capacity has no place for: they serve as long as
+    unwanted  those among the leaving that somebody else's lower capacity has no place for: they serve as long as
               the group lets them, and are not counted, so that his count is seen
     """
 

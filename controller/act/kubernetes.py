@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from threading import Lock
 
 from controller.act.actuator import Acts, always
@@ -22,6 +22,10 @@ from controller.facts.interruptions import Notice
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase, ReplicaState
 from controller.kubernetes.cluster import Clusters
+from controller.kubernetes.objects import TargetRef
+
+SAME_CLOCK = timedelta(seconds=60)
+"""What is told to have begun later than so long after we saw it is dated by another clock than ours. A guess."""
 
 
 class KubernetesActuator:
@@ -39,6 +43,7 @@ class KubernetesActuator:
         self._notices: Mapping[str, Notice] = {}
         self._written: dict[str, Written] = {}
         self._told: set[str] = set()
+        self._starting: dict[TargetRef, dict[str, datetime | None]] = {}
         self._changes: dict[tuple[str, str], Change | None] = {}
         self._lock = Lock()
 
@@ -65,7 +70,7 @@ class KubernetesActuator:
                 standing = self._keeper(options).advance(standing, now)
                 self._rollout(options).watch(standing, now)
             self._changes[variant.service, variant.name] = change_of(standing, options)
-            return self._once(standing, states(standing, variant.name, now))
+            return self._once(standing, self._by_our_clock(options, states(standing, variant.name, now), now))
 
     def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
         """Raise spec.replicas, or begin to drain who goes."""
@@ -117,6 +122,18 @@ class KubernetesActuator:
     def _memory(self, options: KubernetesOptions) -> Written:
         return self._written.setdefault(options.context, Written())
 
+    def _by_our_clock(
+        self, options: KubernetesOptions, found: tuple[ReplicaState, ...], now: datetime
+    ) -> tuple[ReplicaState, ...]:
+        """``found``, starts that began under our eyes dated by when we first saw them: deadlines are measured on our
+        clock, and the API server's may be minutes from it. What was there at the first look is as it says."""
+        ref = ref_of(options)
+        before = self._starting.get(ref)
+        starting = {one.replica for one in found if one.phase is Phase.STARTING}
+        first = {name: before.get(name, now) if before is not None else None for name in starting}
+        self._starting[ref] = first
+        return tuple(_seen_since(one, at) if (at := first.get(one.replica)) is not None else one for one in found)
+
     def _once(self, standing: Standing, found: tuple[ReplicaState, ...]) -> tuple[ReplicaState, ...]:
         """``found`` without who was told as failed before. After a restart it is told again, and counts once all the
         same: what decides remembers who failed."""
@@ -137,6 +154,11 @@ class KubernetesActuator:
 
     def _grow(self, standing: Standing, options: KubernetesOptions, decision: Decision, now: datetime) -> Outcome:
         """As many more pods; who leaves is counted by the target as well, until it is gone."""
+        ending = [one.name for one in standing.going if one.drained]
+        if ending:  # raised now, the count would keep them: their controller has not acted on the lower one yet
+            are = "is" if len(ending) == 1 else "are"
+            detail = f"{standing}: {', '.join(ending)} {are} being removed; the next pass adds"
+            return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
         keeper, leaving = self._keeper(options), len(standing.leaving)
         standing = keeper.note(standing, decision.desired, now)
         standing = keeper.scale(standing, decision.desired + leaving)
@@ -167,6 +189,13 @@ class KubernetesActuator:
 def unfinished(standing: Standing) -> bool:
     """Whether something is on its way that ``replicas`` sees through: else nobody need be asked whether it may."""
     return bool(standing.leaving or standing.owed or standing.foreign or course_of(standing) is not None)
+
+
+def _seen_since(state: ReplicaState, at: datetime) -> ReplicaState:
+    stuck = state.stuck
+    if stuck is not None:
+        stuck = replace(stuck, since=max(stuck.since, at) if stuck.since <= at + SAME_CLOCK else at)
+    return replace(state, since=at, stuck=stuck)
 
 
 def _ours(options: KubernetesOptions) -> bool:

@@ -15,13 +15,12 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from pathlib import Path
 from threading import Lock
-from typing import Protocol
 
 from controller.act.actuator import Acts, always
 from controller.act.probe import ask_all, healthy, idle
-from controller.act.records import ALIVE, PHASES, Record, Records, Stage
+from controller.act.records import ALIVE, PHASES, Record, Stage
+from controller.act.runner import Run, Runner
 from controller.act.targets import publish
 from controller.errors import ActError, StaleActError
 from controller.facts.decisions import Decision, Outcome, OutcomeKind
@@ -40,70 +39,6 @@ child that does not carry its name yet. Until then it counts as starting. A gues
 LAST_STEPS = timedelta(seconds=30)
 """Before the machine ends, whoever drains is stopped in good order, whatever still runs on it: its last counters are
 read, and its engine ends before the machine does. A guess: two passes at the usual interval."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """What runs, or ran, in one slot.
-
-    replica   its name
-    run       as in ``Record``
-    alive     it may become healthy, or is
-    gone      nothing of it is left: the slot is free
-    failed    it ended by itself, badly; not because somebody stopped it
-    said      how it ended, with its last words
-    """
-
-    replica: str
-    run: str
-    alive: bool
-    gone: bool = False
-    failed: bool = False
-    said: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Timeouts:
-    """Seconds. ``stop_s``: from asking to forcing."""
-
-    start_s: float
-    drain_s: float
-    stop_s: float
-
-
-class Runner(Protocol):
-    """What replicas run in: one per variant and call."""
-
-    @property
-    def records(self) -> Records: ...
-
-    @property
-    def targets_file(self) -> Path: ...
-
-    @property
-    def timeouts(self) -> Timeouts: ...
-
-    def slots(self) -> Sequence[int]:
-        """Every slot, in the order of use."""
-
-    def url(self, slot: int) -> str: ...
-
-    def health_url(self, record: Record) -> str: ...
-
-    def taken(self, slot: int) -> str:
-        """Who else holds the slot; "" when it is free."""
-
-    def look(self, records: Mapping[int, Record], *, search: bool) -> dict[int, Run] | Missing:
-        """What runs, by slot. ``search``: also look for replicas without a state file, or with an unfinished one."""
-
-    def start(self, record: Record) -> Record:
-        """Start it, and say what now runs. ActError when it cannot."""
-
-    def stop(self, record: Record) -> None:
-        """Ask it to end."""
-
-    def kill(self, record: Record) -> None:
-        """Leave nothing of it."""
 
 
 class LivingActuator:

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import psutil
 
-from controller.act.life import LivingActuator, Run, Timeouts
+from controller.act.life import LivingActuator
 from controller.act.records import ALIVE, Record, Records, slot_of
+from controller.act.runner import Run, Timeouts
 from controller.errors import ActError
 from controller.facts.actuators import ProcessOptions
 from controller.facts.fleet import Variant

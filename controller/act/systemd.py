@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from controller.act.life import LivingActuator, Run, Timeouts
+from controller.act.life import LivingActuator
 from controller.act.records import Record, Records
+from controller.act.runner import Run, Timeouts
 from controller.errors import ActError
 from controller.facts.actuators import SystemdOptions
 from controller.facts.fleet import Variant

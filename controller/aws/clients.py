@@ -107,8 +107,8 @@ class Aws:
 
 
 def clients(service: str, aws: Aws | None = None, **options: Any) -> Clients:
-    """Of ``service`` by region, for whoever asks between passes; those of ``aws``, or new ones with ``options``. A client
-    raises AwsError when it cannot be made."""
+    """Of ``service`` by region, for whoever asks between passes; those of ``aws``, or new ones with ``options``.
+    One that cannot be made raises AwsError."""
     return (aws or Aws(**options)).clients(service, BETWEEN_PASSES)
 
 

@@ -138,8 +138,7 @@ def explain_service(arguments: argparse.Namespace) -> int:
     with _reader(arguments) as reader:
         last = reader.last_decision(arguments.service)
         if last is None:
-            known = ", ".join(reader.services()) or "none yet"
-            raise PennyweightError(f"no decision about '{arguments.service}' is recorded; services with one: {known}")
+            raise PennyweightError(_undecided(arguments.service, reader.services()))
         newest = reader.decisions(arguments.service, start=last.decision.at, limit=MOST_DECISIONS)
         same_pass = _of_pass(newest, last.decision.at)
         leaders = {one.decision.id: _leader(reader, one) for one in same_pass}
@@ -147,6 +146,12 @@ def explain_service(arguments: argparse.Namespace) -> int:
     outcomes = {one.outcome.decision_id: one.outcome for one in same_pass if one.outcome is not None}
     print(explain(told, outcomes, utc_now(), leaders))
     return 0
+
+
+def _undecided(service: str, known: Sequence[str]) -> str:
+    if service in known:
+        return f"nothing was decided about '{service}' yet: it is measured, and a policy must name it"
+    return f"there is no service '{service}' in the ledger; it knows {', '.join(known) or 'none yet'}"
 
 
 def _leader(reader: LedgerReader, one: RecordedDecision) -> str:

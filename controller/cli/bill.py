@@ -121,9 +121,11 @@ def _imported(one: Bill, settings: Settings, arguments: argparse.Namespace) -> I
     with accounts_of(settings) as reader, closing(Bills(settings.ledger_url)) as bills:
         behind = check_accounted(settings, window)
         if open_hours := reader.open_hours(window):
+            are = "is" if open_hours == 1 else "are"
             raise BillError(
-                f"{open_hours:,} hours from {one.first} to {one.until - timedelta(days=1)} are not settled yet, and a "
-                "bill is held against what no longer changes: import it again when they are; nothing was posted"
+                f"{counted(open_hours, 'hour')} from {one.first} to {one.until - timedelta(days=1)} {are} not settled "
+                "yet, and a bill is held against what no longer changes: import it again when that is so; "
+                "nothing was posted"
             )
         found = _reconciled(one, reader, bills, settings, whole_account=arguments.whole_account)
         yield from _told(found, one, behind)

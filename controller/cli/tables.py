@@ -60,8 +60,10 @@ def _row(seen: Estimate) -> tuple[str, ...]:
 def status_table(title: str, minutes: tuple[ServiceMinute, ...]) -> Table:
     """The last recorded minute of every service, as ``status`` shows it."""
     table = _money_table(title)
+    undecided = any(minute.service and minute.replicas_desired is None for minute in minutes)
     for minute in minutes:
-        desired = "" if minute.replicas_desired is None else f" -> {minute.replicas_desired}"
+        partial = undecided and not minute.service  # the sum would be that of the decided services alone
+        desired = "" if minute.replicas_desired is None or partial else f" -> {minute.replicas_desired}"
         replicas = f"{minute.replicas_ready}/{minute.replicas_current}{desired}"
         table.add_row(minute.service or "fleet", *_money(minute), replicas, *_load(minute))
     return table

@@ -16,7 +16,7 @@ from controller.cli.files import settings_of
 from controller.cli.screen import Shown, counted, say, waiting, width
 from controller.daemon import utc_now
 from controller.errors import ConfigError, PennyweightError, Problem, UsageError
-from controller.facts.usage import Receipt, Refused
+from controller.facts.usage import Reason, Receipt, Refused
 from controller.ledger.accounts.ingest import Intake
 from controller.ledger.accounts.read import AccountReader
 from controller.ledger.accounts.rows import RefusedFor, SourceState
@@ -203,8 +203,18 @@ def sources(arguments: argparse.Namespace) -> int:
     return 0
 
 
+REFUSED_FOR = {
+    Reason.NOT_JSON: "not JSON",
+    Reason.FIELD: "with a missing or wrong field",
+    Reason.UNKNOWN_SERVICE: "of an unknown service",
+    Reason.TIME: "with impossible times",
+    Reason.TOO_OLD: "too old",
+    Reason.IN_FUTURE: "from the future",
+}
+
+
 def _refused_for(one: RefusedFor) -> str:
-    return f"{one.records:,} {one.reason.value.replace('_', ' ')} (last on {one.last})"
+    return f"{one.records:,} {REFUSED_FOR[one.reason]} (last on {one.last})"
 
 
 def _row(
@@ -215,8 +225,10 @@ def _row(
     if seen is None:
         return name, kind, "never", "never", "0", "0", "0", "0"
     counts = (seen.records, seen.duplicates, seen.refused, seen.tokens)
-    newest = max((at for at in (seen.watermark_at, newest) if at is not None), default=None)
-    return name, kind, _ago(newest, now), _ago(seen.read_at, now), *(f"{count:,}" for count in counts)
+    mark = seen.watermark_at
+    to_the_hour = newest is not None and (mark is None or mark < newest)
+    when = _hours_ago(newest, now) if newest is not None and to_the_hour else _ago(mark, now)
+    return name, kind, when, _ago(seen.read_at, now), *(f"{count:,}" for count in counts)
 
 
 def _kind(name: str, settings: Settings) -> str:
@@ -226,6 +238,12 @@ def _kind(name: str, settings: Settings) -> str:
     if known is None:
         return "imported"
     return known.kind if isinstance(known, FileSource) else "litellm"
+
+
+def _hours_ago(hour: datetime, now: datetime) -> str:
+    """Of what is known to the hour alone, by that hour's start: the hour that runs, or so many before it."""
+    begun = now.replace(minute=0, second=0, microsecond=0)
+    return "this hour" if hour >= begun else _ago(hour, begun)
 
 
 def _ago(at: datetime | None, now: datetime) -> str:

@@ -18,6 +18,9 @@ TOLD_NUMBERS = ("usd_per_hour", "usd_per_million_output_tokens", "replicas_ready
 OUT_OF_REACH_FOR_S = 300.0
 """A guess: what a replica carries is worked out anew every minute, and the first minutes' requests may be odd ones."""
 
+UNSEEN_FOR_S = 180.0
+"""A guess: a Prometheus server that is restarted is back by then."""
+
 
 @dataclass(frozen=True, slots=True)
 class Abnormal:
@@ -31,6 +34,11 @@ class Abnormal:
 
 def _because(reason: Because) -> Callable[[Decision], bool]:
     return lambda decision: decision.because is reason
+
+
+def _unseen(decision: Decision) -> bool:
+    """Nothing at all can be read of who should serve; to be blind for shrinking alone is no news."""
+    return decision.unseen
 
 
 def _out_of_reach(decision: Decision) -> bool:
@@ -62,6 +70,12 @@ ABNORMAL = (
         Because.STORM.value,
         "Spot is being taken; other capacity is used where there is any. Where there is none, allow on-demand.",
         _because(Because.STORM),
+    ),
+    Abnormal(
+        Because.BLIND.value,
+        "Look at the targets, or at the Prometheus server that reads them; nothing shrinks meanwhile, nor grows.",
+        _unseen,
+        UNSEEN_FOR_S,
     ),
     Abnormal("slo_out_of_reach", REMEDY, _out_of_reach, OUT_OF_REACH_FOR_S),
 )

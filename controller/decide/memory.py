@@ -191,7 +191,8 @@ def _inside_runs_left_out(past: Sequence[Recommendation], wanted: int) -> Sequen
 
 def _live(situation: Situation, policy: ServicePolicy) -> bool:
     _, lost = all_wishes(situation, policy)
-    return not lost and situation.signals.read_replicas >= situation.ready
+    uncounted = any(variant.uncounted for variant in situation.variants.values())
+    return not lost and not uncounted and situation.signals.read_replicas >= situation.ready
 
 
 def _recent(ended: Mapping[str, datetime], still: Collection[str], now: datetime) -> dict[str, datetime]:

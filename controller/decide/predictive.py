@@ -124,7 +124,7 @@ def _wish(
         wanted=wanted,
         saturates=False,
         words=(
-            f"P{share * 100:.3g} of the demand {asked} requests/s{waiting}, "
+            f"P{min(share * 100, 99.9):.3g} of the demand {asked} requests/s{waiting}, "
             f"a replica carries {best.requests_per_s:.2f} ({best.source}, {best.binding} binds): wants {wanted}"
         ),
         numbers={

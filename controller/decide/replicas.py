@@ -50,7 +50,7 @@ def decide_replicas(
       not_proven_idle       zero is wanted but idleness is not proven
       step_limit            at_most allows no more in this period
       budget                a budget refuses all growth beyond min_replicas, or all that capacity is left for
-      spot                  spot comes beside what may be taken back, or in the place of dearer capacity
+      spot                  spot comes beside what may be taken back, as a spare, or in the place of dearer capacity
       forecast, demand,     otherwise: the forecast decided, or a live signal did
       idle
       rollout               nothing else goes on, and the fleet file starts the engines otherwise: see changes.py
@@ -272,6 +272,9 @@ def _blind_to_shrink(judged: _Judged) -> str:
     situation, window_s = judged.situation, judged.policy.replicas.scale_down.stabilization_s
     if judged.lost:
         return "; ".join(str(missing) for missing in judged.lost)
+    uncounted = [f"{one.name}: {one.uncounted}" for one in situation.variants.values() if one.uncounted]
+    if uncounted:
+        return f"nobody knows how many there are: {'; '.join(uncounted)}"
     if situation.signals.read_replicas < situation.ready:
         return _unread(situation)
     live_since = judged.memory.live_since or judged.now

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from types import MappingProxyType
@@ -53,7 +54,8 @@ def victims(
     """The ``count`` replicas to remove, first to go first, as (variant, replica).
 
     Order: with a spot notice, then with a hint that one may come, then still starting (they serve nobody; first who
-    gets no further), then dearest, then least loaded, then youngest.
+    gets no further), then dearest, then of spot from the failure domain that has most of it, then least loaded, then
+    youngest.
     A replica that could not be read counts as the most loaded, one without a price as the cheapest.
 
     units   what a replica of each variant is worth, as placement.units_of has it: the dearest is dear by this
@@ -61,10 +63,21 @@ def victims(
     candidates = [
         (variant.name, replica) for variant in variants for replica in variant.in_phase(Phase.STARTING, Phase.READY)
     ]
-    return tuple(sorted(candidates, key=lambda pair: _order(pair[1], units.get(pair[0], 1.0)))[:count])
+    plain = sorted(candidates, key=lambda pair: _order(pair[1], units.get(pair[0], 1.0)))
+    rest = Counter(one.spot_domain for _, one in plain)
+    crowd = {}
+    for name, one in plain:  # whoever goes leaves its domain one less
+        crowd[name, one.name] = rest[one.spot_domain] if one.spot_domain is not None else 0
+        rest[one.spot_domain] -= 1
+    return tuple(
+        sorted(plain, key=lambda pair: _order(pair[1], units.get(pair[0], 1.0), crowd[pair[0], pair[1].name]))[:count]
+    )
 
 
-def _order(replica: ReplicaView, unit: float) -> tuple[bool, bool, bool, bool, float, float, float, str]:
+def _order(
+    replica: ReplicaView, unit: float, crowd: int = 0
+) -> tuple[bool, bool, bool, bool, float, int, float, float, str]:
+    """``crowd``: how many its failure domain has, those before it gone."""
     usd_per_hour = 0.0 if isinstance(replica.usd_per_hour, Missing) else replica.usd_per_hour
     price = usd_per_hour / unit if unit > 0 else inf
     load = float("inf") if isinstance(replica.running, Missing) else replica.running
@@ -74,6 +87,7 @@ def _order(replica: ReplicaView, unit: float) -> tuple[bool, bool, bool, bool, f
         replica.phase is not Phase.STARTING,
         replica.phase is not Phase.STARTING or replica.stuck is None,
         -price,
+        -crowd,
         load,
         -replica.since.timestamp(),
         replica.name,

@@ -61,14 +61,20 @@ class CapacityPrice:
     placement_score: int | None = None
 
 
+COUNTS_TARGETS = "dry_run"
+"""The actuator that never knows more than the targets."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VariantSituation:
-    """One variant. ``counted``: the actuator knows its replicas; else they were counted by their targets."""
+    """One variant. ``counted``: the actuator knows its replicas; else their targets were counted. ``uncounted``:
+    why an actuator that should know them does not; "" otherwise."""
 
     name: str
     replicas: tuple[ReplicaView, ...]
     capacity: tuple[CapacityPrice, ...] = ()
     counted: bool = True
+    uncounted: str = ""
     change: Change | None = None
     """What its engines are to be started with instead."""
 
@@ -204,13 +210,14 @@ def _variant(
     prices: Prices,
 ) -> VariantSituation:
     states = observation.replicas.get((variant.service, variant.name), Missing("replicas", "not asked for"))
-    counted = not isinstance(states, Missing)
+    lost = isinstance(states, Missing) and variant.actuator != COUNTS_TARGETS
     rows = states if not isinstance(states, Missing) else tuple(_target_states(variant, observation))
     return VariantSituation(
         name=variant.name,
         replicas=tuple(_view(variant, state, estimates) for state in rows),
         capacity=tuple(_capacity(variant, capacity, prices) for capacity in variant.capacity),
-        counted=counted,
+        counted=not isinstance(states, Missing),
+        uncounted=str(states) if lost else "",
         change=observation.changes.get((variant.service, variant.name)),
     )
 

@@ -46,9 +46,9 @@ RAMP_RATIO = 0.5
 """Of the dearer replicas, so many at once are replaced, one at least. A guess: a few rounds, and a market that turns
 again takes no more than half of what it had."""
 
-SPARE_RATIO = 0.5
-"""Of what is wanted on spot, at most: in two domains the whole again would be needed, for what on demand costs little
-more. A guess."""
+LEAST_DOMAINS = 3
+"""For a spare. In two the whole again is needed, for what on demand costs little more; and two zones of one region are
+often taken together (simulate/spot.py has how often)."""
 
 
 def losses_per_hour(records: Iterable[SpotRecord]) -> float:
@@ -197,11 +197,11 @@ def spare_beside(
 ) -> int:
     """Spot replicas beyond ``wanted``, so that what is outside any one failure domain carries that meanwhile.
 
-    Zones are taken whole: of W that lie on spot in K domains, each has its share when W / (K - 1) more are kept; half
-    of W at most. In one domain a spare would go with the rest: there is none, but for the only replica of a service,
-    whose spare may come to lie elsewhere. None either where a notice is longer than a start, where the losses to expect
-    cost less than half of what the SLO leaves, where spot with its spare would save less than ``min_saving``, and where
-    growth would not take spot now: a spare on demand costs more than it is for.
+    Zones are taken whole: of W that lie on spot in K domains, each has its share when W / (K - 1) more are kept. In
+    fewer than three a spare goes with the rest or costs as much again: there is none, but for the only replica of a
+    service, whose spare may come to lie elsewhere. None either where a notice is longer than a start, where the losses
+    to expect cost less than half of what the SLO leaves, where spot with its spare would save less than ``min_saving``,
+    and where growth would not take spot now: a spare on demand costs more than it is for.
     """
     domains = _spot_domains(situation)
     on_spot = wanted - (situation.current - domains.total())
@@ -209,10 +209,10 @@ def spare_beside(
         return 0
     if not _grows_on_spot(situation, policy, resting) or not _worth_a_spare(situation, policy, memory, domains):
         return 0
-    spare = ceil(on_spot / (len(domains) - 1)) if len(domains) > 1 else int(on_spot == 1)
-    return min(
-        spare, max(1, int(on_spot * SPARE_RATIO)), max(domains.values()), _affordable(situation, policy, on_spot)
-    )
+    spread = len(domains) >= LEAST_DOMAINS
+    spare = 1 if on_spot == 1 else ceil(on_spot / (len(domains) - 1)) if spread else 0
+    room = policy.replicas.max_replicas - wanted
+    return min(spare, room, max(domains.values()), _affordable(situation, policy, on_spot))
 
 
 def _spot_domains(situation: Situation) -> Counter[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.facts.accounts import STRANDED
 from controller.facts.estimates import Estimate, Finding, FindingKind, ReplicaCost, ReplicaLoad
@@ -30,6 +30,9 @@ KV_HIGH_RATIO = 0.95
 QUEUE_PERSISTS_S = 300.0
 """A queue that never empties for so long is no burst. A guess: as long as the usual scale-down stabilization."""
 
+QUEUE_HISTORY_S = 900.0
+"""How far back a persistent queue is looked for. A guess: three times the longest usual scale-up stabilization."""
+
 STUCK_WINDOW_S = 30.0
 """Running requests without one token for so long mean a stuck engine. A guess: longer than prefilling the longest
 usual prompt."""
@@ -52,6 +55,18 @@ def findings_of(
     for one in replicas:
         found += _stuck(one)
     return (*found, *_price_unknown(costs))
+
+
+def queues_after(
+    past: Mapping[str, tuple[tuple[datetime, float], ...]], services: Mapping[str, Estimate], now: datetime
+) -> dict[str, tuple[tuple[datetime, float], ...]]:
+    """By service: what waited lately, this pass included."""
+    oldest = now - timedelta(seconds=QUEUE_HISTORY_S)
+    queues = {}
+    for name, seen in services.items():
+        kept = tuple(one for one in past.get(name, ()) if one[0] > oldest)
+        queues[name] = kept if isinstance(seen.queue_depth, Missing) else (*kept, (now, seen.queue_depth))
+    return queues
 
 
 def _wrong_peak(seen: Estimate) -> Iterator[Finding]:

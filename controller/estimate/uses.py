@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter as Tally
-from dataclasses import replace
 from datetime import datetime
+from functools import cache
+from typing import Any
 
 from controller.estimate.gpus import energy_j, readings_of
 from controller.facts.accounts import STRANDED
 from controller.facts.estimates import Estimates, ReplicaCost, ReplicaLoad
 from controller.facts.missing import Missing
 from controller.facts.passes import ReplicaUse
-from controller.facts.prices import FourRates
+from controller.facts.prices import FourCosts
 from controller.facts.readings import Distribution, EngineReading, Observation, Phase
 
 NOBODYS = {
@@ -36,74 +37,52 @@ def replica_uses(
     if last_pass_at is None or last_pass_at >= now:
         return ()
     siblings = Tally(key[:2] for key in estimates.loads)
+    accrued = cache(lambda rates: rates.accrued(last_pass_at, now))  # a variant's replicas cost the same
     uses = []
     for cost in estimates.costs:
         key = (cost.service, cost.variant, cost.replica)
         if cost.replica not in NOBODYS:
             energy = energy_j(readings_of(observation, [key], siblings[key[:2]]))
-            uses.append(_use(cost, estimates.loads[key], observation, energy, last_pass_at, now))
+            said = observation.engines.get(estimates.loads[key].url)
+            known = _known(estimates.loads[key], said if isinstance(said, EngineReading) else None, energy)
         else:
-            uses.append(_unused(cost, last_pass_at, now))
+            known = {"phase": Phase.READY, "missing": NOBODYS[cost.replica]}
+        uses.append(_use(cost, last_pass_at, now, accrued(cost.rates), known))
     return tuple(uses)
 
 
-def _use(
-    cost: ReplicaCost,
-    load: ReplicaLoad,
-    observation: Observation,
-    energy: float | None,
-    start: datetime,
-    end: datetime,
-) -> ReplicaUse:
-    said = observation.engines.get(load.url)
-    reading = said if isinstance(said, EngineReading) else None
-    use = ReplicaUse(
+def _use(cost: ReplicaCost, start: datetime, end: datetime, costs: FourCosts, known: dict[str, Any]) -> ReplicaUse:
+    return ReplicaUse(
         service=cost.service,
         variant=cost.variant,
         replica=cost.replica,
         capacity_type=cost.capacity_type,
         start=start,
         end=end,
-        phase=load.phase,
         gpus=cost.gpus,
         node=cost.node,
-        counts=dict(reading.counters) if reading is not None else {},
-        prefill_s=_seconds(reading, Distribution.PREFILL_TIME_S),
-        decode_s=_seconds(reading, Distribution.DECODE_TIME_S),
-        running=_or_none(load.running),
-        queue_depth=_or_none(load.queue_depth),
-        kv_cache_ratio=_or_none(load.kv_cache_ratio),
-        mfu_ratio=_or_none(load.mfu_ratio),
-        energy_j=energy,
-        missing=load.unread,
-    )
-    return _paid(use, cost.rates)
-
-
-def _unused(cost: ReplicaCost, start: datetime, end: datetime) -> ReplicaUse:
-    use = ReplicaUse(
-        service=cost.service,
-        variant=cost.variant,
-        replica=cost.replica,
-        capacity_type=cost.capacity_type,
-        start=start,
-        end=end,
-        phase=Phase.READY,
-        gpus=cost.gpus,
-        missing=NOBODYS[cost.replica],
-    )
-    return _paid(use, cost.rates)
-
-
-def _paid(use: ReplicaUse, rates: FourRates) -> ReplicaUse:
-    costs = rates.accrued(use.start, use.end)
-    return replace(
-        use,
         cost_nanousd=costs.effective,
         list_nanousd=costs.list_,
         contracted_nanousd=costs.contracted,
         billed_nanousd=costs.billed,
+        **known,
     )
+
+
+def _known(load: ReplicaLoad, reading: EngineReading | None, energy: float | None) -> dict[str, Any]:
+    """What was measured of a replica; ``reading`` None: its engine could not be read."""
+    return {
+        "phase": load.phase,
+        "counts": dict(reading.counters) if reading is not None else {},
+        "prefill_s": _seconds(reading, Distribution.PREFILL_TIME_S),
+        "decode_s": _seconds(reading, Distribution.DECODE_TIME_S),
+        "running": _or_none(load.running),
+        "queue_depth": _or_none(load.queue_depth),
+        "kv_cache_ratio": _or_none(load.kv_cache_ratio),
+        "mfu_ratio": _or_none(load.mfu_ratio),
+        "energy_j": energy,
+        "missing": load.unread,
+    }
 
 
 def _seconds(reading: EngineReading | None, phase: Distribution) -> float | None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from math import fsum
+from typing import TypeVar
 
 from controller.estimate.histograms import merge_histograms
 from controller.facts.missing import Missing
 from controller.facts.readings import Counter, Distribution, EngineReading, Gauge, Histogram, Observation, Signal
+
+S = TypeVar("S", bound=Signal)
+V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,24 +89,31 @@ def merge(readings: Sequence[EngineReading]) -> Window:
     spanning = [one for one in readings if one.window_s > 0]
     if len(spanning) == 1:
         return _alone(spanning[0], newest)
-    increases: defaultdict[Counter, list[float]] = defaultdict(list)
-    seconds: defaultdict[Counter, list[float]] = defaultdict(list)
-    finished: defaultdict[Distribution, list[Histogram]] = defaultdict(list)
-    for reading in spanning:
-        for counter, increase in reading.counters.items():
-            increases[counter].append(increase)
-            seconds[counter].append(reading.window_s)
-        for distribution, histogram in reading.histograms.items():
-            finished[distribution].append(histogram)
+    increases = _side_by_side([one.counters for one in spanning])
+    window_s = fsum(one.window_s for one in spanning)
     return Window(
         at=newest.at,
-        window_s=fsum(one.window_s for one in spanning),
+        window_s=window_s,
         gauges=newest.gauges,
         counters={counter: fsum(values) for counter, values in increases.items()},
-        counted_s={counter: fsum(values) for counter, values in seconds.items()},
-        finished=finished,
+        counted_s={
+            counter: window_s if len(values) == len(spanning) else _seconds_of(counter, spanning)
+            for counter, values in increases.items()
+        },
+        finished=_side_by_side([one.histograms for one in spanning]),
         missing=newest.missing,
     )
+
+
+def _side_by_side(said: Sequence[Mapping[S, V]]) -> dict[S, list[V]]:
+    """By signal: every value that was said of it."""
+    signals = dict.fromkeys(chain.from_iterable(said))
+    return {signal: [one[signal] for one in said if signal in one] for signal in signals}
+
+
+def _seconds_of(counter: Counter, readings: Sequence[EngineReading]) -> float:
+    """Over which ``counter`` was seen."""
+    return fsum(one.window_s for one in readings if counter in one.counters)
 
 
 def _alone(one: EngineReading, newest: EngineReading) -> Window:

@@ -33,7 +33,7 @@ class Because(StrEnum):
     FOREIGN_CHANGE = "foreign_change"  # somebody else changed the target: stand down for a while
     STOPPED = "stopped"  # an operator stopped the service, or everything: decided all the same, and not done
     FROZEN = "frozen"  # the fleet file froze this direction at this time
-    SPOT = "spot"  # spot comes beside dearer capacity, which goes once it serves; or beside spot that is at risk
+    SPOT = "spot"  # spot comes beside dearer capacity, which goes once it serves; beside spot at risk; or as its spare
     STORM = "storm"  # spot is being taken: no more of it there, and launches are limited
     FLAPPING = "flapping"  # it went back and forth: nothing goes for a while
     ROLLOUT = "rollout"  # the fleet file starts its engines otherwise: they are replaced, or why they are not yet
@@ -81,6 +81,11 @@ class Decision:
     def holds(self) -> bool:
         """Whether there is nothing to do."""
         return not self.moves and not self.change
+
+    @property
+    def unseen(self) -> bool:
+        """Whether no signal at all could be read of replicas that should serve."""
+        return self.because is Because.BLIND and self.ready > 0 and not self.signal
 
     @property
     def verb(self) -> str:

@@ -119,6 +119,9 @@ def _told(decision: Decision, outcome: Outcome | None, result: PassResult) -> in
     if counted is None or isinstance(counted, Missing):
         why = "nobody counted them" if counted is None else counted.why
         return Missing("replicas", f"it is not known how many there are: {why}")
+    if decision.unseen:
+        # Nothing at all was read of them: how many there were when it last was is no answer.
+        return Missing("replicas", f"nothing is known of the {decision.ready} that should serve: {decision.detail}")
     if decision.holds or outcome is None or outcome.kind in NOT_SAID:
         return decision.current
     return decision.desired

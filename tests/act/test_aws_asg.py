@@ -680,3 +680,18 @@ def test_what_the_group_launches_ahead_of_an_end_is_no_replica_more(world, fleet
     assert states[new] is Phase.READY
     assert states[at_risk] is Phase.DRAINING
     assert list(states.values()).count(Phase.READY) == 2
+
+
+def test_while_nothing_may_be_touched_a_drained_instance_stays(world, fleet_of):
+    fleet = fleet_of(world.group(2))
+    fleet.hand.scale(2, 1, fleet.ids()[0])
+    fleet.hand.actuator.heed(lambda service: False)
+    world.forget()
+    for _ in range(4):
+        fleet.look(600)
+    assert (len(fleet.ids()), fleet.desired) == (2, 2)
+    assert all(name.startswith("describe") for name, _ in world.asked)
+    fleet.hand.actuator.heed(lambda service: True)
+    for _ in range(3):
+        fleet.look()
+    assert fleet.desired == 1

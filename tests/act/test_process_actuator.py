@@ -264,3 +264,31 @@ def test_a_damaged_state_file_stops_acting_and_says_which(engines):
     with pytest.raises(ActError, match=r"could not read the state file .*replica\.json"):
         engines.scale(1, 2)
     assert len(engines.leaders()) == 1
+
+
+def test_while_nothing_may_be_touched_nobody_is_ended_and_what_starts_comes_up(engines):
+    engines.grown(2)
+    asked = []
+    engines.actuator.heed(lambda service: asked.append(service) or False)
+    engines.look()
+    assert asked == [], "nobody is asked while there is nothing to end"
+    engines.scale(2, 1)
+    engines.phases(Phase.DRAINING, Phase.READY)
+    for _ in range(3):
+        engines.look(after_s=3600)
+    engines.phases(Phase.DRAINING, Phase.READY)
+    assert len(engines.leaders()) == 2
+    assert set(asked) == {engines.variant.service}
+    engines.scale(1, 2)
+    engines.phases(Phase.DRAINING, Phase.READY, Phase.READY)
+    engines.actuator.heed(lambda service: True)
+    engines.phases(Phase.READY, Phase.READY)
+
+
+def test_a_process_that_ends_by_itself_is_told_even_where_nothing_may_be_touched(engines):
+    engines.grown(1)
+    engines.actuator.heed(lambda service: False)
+    (leader,) = engines.leaders()
+    os.kill(leader, signal.SIGKILL)
+    assert [one.phase for one in engines.until(lambda states: states[0].phase is Phase.FAILED)] == [Phase.FAILED]
+    engines.until(lambda states: states == ())

@@ -357,4 +357,33 @@ def test_the_demos_actuator_in_a_real_fleet_file_is_a_mistake_not_a_traceback(pe
     fleet.write(actuator="emulated")
     said = pennyweight("once", "--window", "1s")
     assert said.code == 2
-    assert "'emulated' belongs to `pennyweight demo`; expected aws_asg, dry_run, external, kubernetes, process" in said.err
+    assert (
+        "'emulated' belongs to `pennyweight demo`; expected aws_asg, dry_run, external, kubernetes, process" in said.err
+    )
+
+
+def test_a_service_without_a_policy_is_told_apart_from_one_that_is_not_there(pennyweight, fleet):
+    fleet.policy.rename(fleet.folder / "aside.yaml")
+    assert pennyweight("once", "--window", "1s").code == 0
+    assert "a policy must name it" in pennyweight("explain", "chat").err
+    assert "there is no service 'chatt' in the ledger; it knows chat" in pennyweight("explain", "chatt").err
+
+
+def test_a_fleet_of_which_a_part_is_undecided_shows_no_desired_sum(pennyweight, fleet):
+    other = fleet.file.read_text(encoding="utf-8").split("services:\n")[1].replace("  chat:", "  other:", 1)
+    with fleet.file.open("a", encoding="utf-8") as file:
+        file.write(other)
+    assert pennyweight("once", "--window", "1s").code == 0
+    lines = [line for line in reversed(pennyweight("status").out.splitlines()) if line.strip()]
+    rows = {line.split()[0]: line for line in lines}  # of several that begin alike the first: the table's
+    assert "->" in rows["chat"]
+    assert "->" not in rows["other"]
+    assert "->" not in rows["fleet"]
+
+
+def test_the_log_says_once_that_engines_do_not_answer(pennyweight, fleet, caplog):
+    fleet.engines[0].close()
+    assert pennyweight("once", "--window", "1s").code == 0
+    told = [line for line in caplog.messages if line.startswith("metrics of chat/h100 missing: 1 of 2 targets")]
+    assert len(told) == 1
+    assert f"127.0.0.1:{fleet.engines[0].server_port}" in told[0]

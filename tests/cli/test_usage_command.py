@@ -189,6 +189,8 @@ def test_sources_say_what_came_and_how_far_behind_they_are(piped, books, fleet):
     assert rows["edge"] == ["edge", "access_log", "never", "never", "0", "0", "0", "0"]
     assert rows["gateway"][1] == "imported"
     assert rows["gateway"][-4:] == ["1", "1", "0", "120"]
+    assert rows["gateway"][2] != "0"  # to the hour: "this hour", or so many before it, and never minutes
+    assert "min" not in rows["gateway"]
     assert rows["litellm"][2:8] == ["7", "min", "ago", "3", "min", "ago"]
 
 
@@ -198,7 +200,7 @@ def test_sources_say_why_records_were_refused(piped, books, fleet, tmp_path):
     assert piped("usage", "import", "some.jsonl", "--trusted").code == 1
     said = piped("usage", "sources")
     today = utc_now().date()
-    told = f"refused of records: 2 unknown service (last on {today}), 1 field (last on {today})"
+    told = f"refused of records: 2 of an unknown service (last on {today}), 1 with a missing or wrong field (last on {today})"
     assert told in said.out.splitlines()
 
 

@@ -194,3 +194,19 @@ def test_whatever_step_it_dies_after_the_next_daemon_finishes_and_nothing_is_don
     told = [one.outcome.kind for one in reversed(reader.decisions("chat", moves_only=True))]
     assert told[: len(recorded)] == recorded
     assert None not in told, "no intent stays open"
+
+
+def test_steps_of_the_actuators_own_are_held_by_a_stop_of_their_service_and_outside_mode_act(rig, url):
+    heard = []
+    rig.machines.heed = heard.append
+    with rig.daemon() as made:
+        rig.passes(made.daemon, 1)
+        (acts,) = heard
+        assert acts("chat")
+        stopped(url, rig, service="chat")
+        assert (acts("chat"), acts("batch")) == (False, True)
+        with closing(Ledger.open(url)) as ledger:
+            ledger.lift("chat", rig.now, "ann")
+        assert acts("chat"), "asked anew each time"
+        made.daemon._shell.acting_while(lambda: False)
+        assert not acts("chat")

@@ -271,3 +271,13 @@ def test_who_follows_advice_by_hand_is_no_intruder(build):
 def test_a_service_that_was_never_seen_is_blind(build):
     decision = one(decide_replicas(build.situation(0, 2), build.policy(), ServiceMemory())[0])
     assert (decision.desired, decision.because) == (2, Because.BLIND)
+
+
+def test_nothing_shrinks_while_the_platform_cannot_say_how_many_there_are_but_growth_goes_on(build):
+    away = replace(build.variant(4), counted=False, uncounted="replicas missing: the API server is away")
+    for load, expected in ((0.0, (4, Because.BLIND)), (400.0, (8, Because.DEMAND))):
+        situation = build.situation(variants=(away,), queue_depth=load)
+        decisions, after = decide_replicas(situation, build.policy(), build.memory((0, 4)))
+        assert (one(decisions).desired, one(decisions).because) == expected
+        assert after.live_since is None, "the window begins anew when it can"
+        assert load or "the API server is away" in one(decisions).detail

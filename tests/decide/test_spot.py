@@ -5,7 +5,7 @@ from datetime import timedelta
 from math import inf
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.decide.placement import growth_order
@@ -202,3 +202,81 @@ def test_no_limit_is_ever_left_and_deciding_twice_is_equal(build, spot, dear, st
     assert first == decided(build, variants, memory, rule, **steady(wanted))
     current = spot + dear + starting
     assert sum(one.desired for one in first[0].values()) <= max(20, current)
+
+
+# --- a spare ----------------------------------------------------------------------------------------------------------
+
+
+def spread(build, *counts, on_demand=0, price=2.0):
+    """So many ready spot replicas in each domain, beside some on demand."""
+    spot, dear = fleet(build, sum(counts), on_demand, price=price)
+    domains = [name for name, count in zip("abcdef", counts, strict=False) for _ in range(count)]
+    placed = tuple(replace(one, spot_domain=name) for one, name in zip(spot.replicas, domains, strict=True))
+    return replace(spot, replicas=placed), dear
+
+
+def total(decisions):
+    return sum(one.desired for one in decisions.values())
+
+
+def test_spot_in_several_domains_has_a_spare_for_the_loss_of_one_and_says_so(build):
+    decisions, _ = decided(build, spread(build, 2, 2, 2, 2), **steady(8))
+    assert (decisions["spot"].desired, decisions["spot"].because) == (10, Because.SPOT), "as many as the largest has"
+    assert "losing one of its failure domains leaves enough" in decisions["spot"].detail
+    decisions, _ = decided(build, spread(build, 3, 3, 3, 2), **steady(8))
+    assert all(one.holds for one in decisions.values())
+    decisions, _ = decided(build, spread(build, 3, 3, 2), **steady(8))
+    assert total(decisions) == 11, "lost: what is left is enough, and the spare comes back"
+
+
+@pytest.mark.parametrize(
+    ("counts", "wanted", "more"),
+    [((8,), 8, 0), ((4, 4), 8, 0), ((1,), 1, 1), ((1, 1), 1, 0), ((2,), 1, 0)],
+    ids=["one domain", "two domains", "the only replica", "its spare elsewhere", "its spare beside it"],
+)
+def test_in_fewer_than_three_domains_only_the_only_replica_has_one(build, counts, wanted, more):
+    decisions, _ = decided(build, spread(build, *counts), **steady(wanted))
+    assert total(decisions) == sum(counts) + more
+
+
+def test_a_spare_is_kept_only_where_it_is_worth_it(build):
+    variants = spread(build, 2, 2, 2, 2)
+    calm = replace(build.memory(), spot={("spot", name): record(build, 0, 400.0) for name in "abcd"})
+    for memory, rule, chosen in (
+        (calm, SpotRule(), variants),
+        (None, SpotRule(spare=False), variants),
+        (None, SpotRule(), spread(build, 2, 2, 2, 2, price=4.0)),
+    ):
+        decisions, _ = decided(build, chosen, memory, rule, **steady(8))
+        assert all(one.holds for one in decisions.values())
+    budget = (build.guard(refuse_growth=True),)
+    decisions, _ = decided(build, variants, guards=budget, **steady(8))
+    assert all(one.holds for one in decisions.values())
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 6), min_size=1, max_size=6), st.integers(1, 14), st.integers(0, 4))
+def test_a_spare_is_never_dearer_than_on_demand_nor_goes_up_and_down(build, counts, wanted, on_demand):
+    """Wherever the new ones come to lie, it settles: one pass after the other with nothing else changing."""
+    counts, rule = [*counts], SpotRule(quiet_s=0)
+    memory, at_s, turns, last = None, 0.0, 0, 0
+    for _ in range(25):
+        variants = spread(build, *counts, on_demand=on_demand)
+        decisions, memory = decided(build, variants, memory, rule, at_s=at_s, **steady(wanted))
+        spot, dear = decisions["spot"].desired - sum(counts), decisions["dear"].desired - on_demand
+        step = (spot + dear > 0) - (spot + dear < 0)
+        turns += bool(step and last and step != last)
+        last, at_s = step or last, at_s + 60
+        on_demand += dear
+        for _ in range(max(0, spot)):
+            counts[counts.index(min(counts))] += 1
+        gone = [
+            next(one.spot_domain for one in variants[0].replicas if one.name == name)
+            for name in decisions["spot"].victims
+        ]
+        for name in gone:
+            counts["abcdef".index(name)] -= 1
+        assert total(decisions) <= 20
+    assert (spot, dear) == (0, 0), f"it settles {counts} {wanted} {on_demand}"
+    assert turns <= 8
+    assert 2.0 * sum(counts) + 5.0 * on_demand <= max(5.0 * wanted, 2.0 * (wanted + 1))

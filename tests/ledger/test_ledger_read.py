@@ -44,6 +44,14 @@ def test_a_series_is_minute_by_minute_and_leaves_the_end_out(ledger, reader, mak
     assert len(reader.service_series("chat", make.at(0), make.at(999), variant="h100")) == 4
 
 
+def test_a_change_of_engines_is_kept_and_counts_as_something_that_was_done(ledger, reader, make):
+    change = make.decision(0, current=2, desired=2, because=Because.ROLLOUT, change="image vllm:2; args")
+    ledger.record_intent(make.record(0, decisions=(change,)))
+    assert [one.decision for one in reader.decisions("chat", moves_only=True)] == [change]
+    assert reader.last_decision("chat").decision == change
+    assert [one.change for one in ledger.restore().unfinished] == ["image vllm:2; args"]
+
+
 def test_decisions_come_newest_first_with_numbers_victims_and_outcome(ledger, reader, make):
     grows = make.decision(0)
     holds = make.decision(15, desired=1, because=Because.STEADY, usd_per_hour_after=8.0)

@@ -1,5 +1,6 @@
 """Whole passes over a fake shell: the order of safety, and what survives what."""
 
+import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -129,3 +130,14 @@ def test_rates_look_back_over_the_whole_window_and_forget_replicas_that_left(wor
     )
     assert set(running.history) == {target.url for target in results[-1].observation.targets}
     assert max(len(readings) for readings in running.history.values()) == 4
+
+
+def test_advice_that_nobody_follows_is_in_the_log_once_and_again_when_it_changes(world, plan, caplog):
+    caplog.set_level(logging.INFO, "pennyweight")
+    plan, running, told = replace(plan, mode=Mode.ADVISE), Running(), []
+    for index, queue in enumerate((30.0, 30.0, 30.0, 12.0, 12.0)):
+        world.queue = queue
+        caplog.clear()
+        (result,), running = passes(world, plan, 1, running, index)
+        told.append((result.decisions[0].desired, len(caplog.records)))
+    assert told == [(6, 1), (6, 0), (6, 0), (3, 1), (3, 0)]

@@ -61,18 +61,20 @@ def learned(state: LearnedStep, sample: StepSample) -> LearnedStep:
     fresh = 1 - 0.5 ** (sample.window_s / ERROR_HALF_LIFE_S)
     if state.samples < 2 * TRUSTED_SAMPLES:
         fresh = max(fresh, EARLY_SHARE)
-    state = replace(
-        state,
-        error_ratio=_followed(state.error_ratio, abs(surprise), fresh),
-        prior_error_ratio=_followed(state.prior_error_ratio, abs(sum(parts) - 1), fresh),
-    )
-    if state.samples >= TRUSTED_SAMPLES and state.error_ratio > DOUBT_RATIO:
-        return replace(
-            start_again(state), error_ratio=state.prior_error_ratio, prior_error_ratio=state.prior_error_ratio
-        )
+    error = _followed(state.error_ratio, abs(surprise), fresh)
+    prior_error = _followed(state.prior_error_ratio, abs(sum(parts) - 1), fresh)
+    if state.samples >= TRUSTED_SAMPLES and error > DOUBT_RATIO:
+        return replace(start_again(state), error_ratio=prior_error, prior_error_ratio=prior_error)
     if abs(surprise) > MOST_SURPRISE and state.samples >= TRUSTED_SAMPLES:
-        return state
-    return _taken_in(state, parts, 0.5 ** (sample.window_s / HALF_LIFE_S))
+        return replace(state, error_ratio=error, prior_error_ratio=prior_error)
+    return LearnedStep(
+        prior=state.prior,
+        bands=state.bands,
+        error_ratio=error,
+        prior_error_ratio=prior_error,
+        samples=state.samples + 1,
+        **_taken_in(state, parts, 0.5 ** (sample.window_s / HALF_LIFE_S)),
+    )
 
 
 def start_again(state: LearnedStep) -> LearnedStep:
@@ -136,7 +138,8 @@ def _host_bound(step: StepModel, sample: StepSample) -> bool:
     return step.host_per_token_s * sample.sequences > step.base_s + step.per_sequence_s * sample.sequences
 
 
-def _taken_in(state: LearnedStep, parts: Sequence[float], kept: float) -> LearnedStep:
+def _taken_in(state: LearnedStep, parts: Sequence[float], kept: float) -> dict[str, tuple[float, ...]]:
+    """The evidence with one more sample, and the factors that it asks for."""
     weight, size = 1 / SAMPLE_ERROR**2, len(parts)
     anchor = [1 / band**2 for band in state.bands]
     information = [
@@ -148,13 +151,11 @@ def _taken_in(state: LearnedStep, parts: Sequence[float], kept: float) -> Learne
         [[*one[:row], one[row] + anchor[row], *one[row + 1 :]] for row, one in enumerate(information)],
         [one + held for one, held in zip(pull, anchor, strict=True)],
     )
-    return replace(
-        state,
-        information=tuple(chain.from_iterable(information)),
-        pull=tuple(pull),
-        factors=tuple(min(max(factor, LEAST_FACTOR), MOST_FACTOR) for factor in factors),
-        samples=state.samples + 1,
-    )
+    return {
+        "information": tuple(chain.from_iterable(information)),
+        "pull": tuple(pull),
+        "factors": tuple(min(max(factor, LEAST_FACTOR), MOST_FACTOR) for factor in factors),
+    }
 
 
 def _solved(matrix: list[list[float]], right: list[float]) -> list[float]:

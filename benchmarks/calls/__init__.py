@@ -1,0 +1,1 @@
+"""How often a pass asks a platform, counted on both sides. `python -m benchmarks.calls`."""

@@ -1,0 +1,239 @@
+"""The ten invariants of the design, one function each, and what else must be so after any fault. Each gives what it finds
+broken in a history; nothing here asks the program what it thinks of itself, but for its decisions and its ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from math import ceil
+
+from controller.facts.decisions import Because, Decision
+from controller.facts.missing import Missing
+from tests.chaos import story as told
+from tests.chaos.history import History, PassSeen
+from tests.chaos.story import Story
+
+DRAIN_SLACK = 1
+
+
+def limits(history: History, story: Story) -> Iterator[str]:
+    """1. No desired count outside the policy's limits; infeasible means hold, never zero."""
+    for one in history.passes:
+        for move in one.moves:
+            if not told.MINIMUM <= move.desired <= told.MAXIMUM:
+                yield f"pass {one.number}: desired {move.desired}"
+        if one.after.staying > max(told.MAXIMUM, one.before.staying):
+            yield f"pass {one.number}: {one.after.staying} replicas stay, max_replicas is {told.MAXIMUM}"
+        if one.after.staying < min(told.MINIMUM, one.before.staying):
+            yield f"pass {one.number}: {one.after.staying} replicas stay, min_replicas is {told.MINIMUM}"
+
+
+def blind(history: History, story: Story) -> Iterator[str]:
+    """2. Never shrink blind; after a restart hold until every signal has been live for its whole window."""
+    for one in history.passes:
+        for move in one.moves:
+            if move.desired >= move.current or _gives_up(move):
+                continue
+            window = [seen for seen in _within(history, one, told.DOWN_S) if seen.life == one.life]
+            if not all(seen.all_read for seen in window):
+                yield f"pass {one.number}: shrinks to {move.desired}, though not all was read in its window"
+            if (one.at - window[0].at).total_seconds() < told.DOWN_S:
+                yield f"pass {one.number}: shrinks to {move.desired} in the life {one.life}, which is too young"
+
+
+def stabilized(history: History, story: Story) -> Iterator[str]:
+    """3. Never below the maximum wanted in the window, nor above the minimum wanted in its own."""
+    for one in history.passes:
+        for move in one.moves:
+            if move.desired < move.current and not _gives_up(move):
+                most = max(_wanted(seen) for seen in _within(history, one, told.DOWN_S) if seen.all_read)
+                if move.desired < most:
+                    yield f"pass {one.number}: shrinks to {move.desired}, {most} were wanted in the window"
+            if move.desired > max(move.current, told.MINIMUM):
+                least = min((_wanted(seen) for seen in _within(history, one, told.UP_S) if seen.all_read), default=0)
+                late = sum(not each.ready for each in one.before.members.values())
+                if move.desired > least + late:
+                    yield f"pass {one.number}: grows to {move.desired}, {least} were wanted all through the window"
+
+
+def holds_the_load(history: History, story: Story) -> Iterator[str]:
+    """4. Shrink only if fewer still hold the load with headroom; drain, then remove."""
+    for one in history.passes:
+        for move in one.moves:
+            left = min(move.desired, one.before.serving)
+            if move.desired >= move.current or _gives_up(move) or left == one.before.serving:
+                continue
+            if not left or one.conditions.load / left > told.PER_REPLICA * (1 - told.HEADROOM):
+                yield f"pass {one.number}: {left} replicas cannot carry {one.conditions.load}"
+    for number, name in history.ended_busy:
+        yield f"pass {number}: {name} ended with requests on it"
+
+
+def counted_once(history: History, story: Story) -> Iterator[str]:
+    """5. Starting replicas count as supply once, until their deadline; then they are given up."""
+    most = story.starts
+    for one in history.passes:
+        most = max(most, min(told.MAXIMUM, _wanted(one)), one.conditions.foreign or 0)
+        if one.after.staying > most:
+            yield f"pass {one.number}: {one.after.staying} replicas stay, no more than {most} were ever wanted"
+    for name, since, until in _starting(history):
+        if until - since > timedelta(seconds=told.START_DEADLINE_S + 3 * told.INTERVAL_S):
+            yield f"{name} was starting from {since:%H:%M:%S} to {until:%H:%M:%S}"
+
+
+def once(history: History, story: Story) -> Iterator[str]:
+    """6. Deciding twice is equal; acting twice is acting once. And nothing is done that was not recorded first."""
+    for one in history.passes:
+        if one.again is not None and [_essence(each) for each in one.again] != [
+            _essence(each) for each in one.decisions
+        ]:
+            yield f"pass {one.number}: decided again it is {one.again}, was {one.decisions}"
+        delta = one.after.staying - one.before.staying
+        going = sum(each.noticed and not each.leaving for each in one.before.members.values())
+        # What does not come up within the actuator's own time-out it ends by itself, and tells it as failed.
+        going += sum(not each.ready and name not in one.after.members for name, each in one.before.members.items())
+        span = [move.desired - move.current for move in one.moves] if one.recorded else []
+        if delta > sum(each for each in span if each > 0):
+            yield f"pass {one.number}: {delta} more are there, {span} were decided and recorded"
+        if delta < sum(each for each in span if each < 0) - going:
+            yield f"pass {one.number}: {-delta} fewer are there, {span} were decided and recorded"
+    done: dict[str, int] = {}
+    for act in history.done:
+        if act.decision is None:
+            if act.by > 0:
+                yield f"pass {act.made}: {act.what} {act.by:+} without any decision"
+            continue
+        if not act.intended:
+            yield f"pass {act.made}: {act.what} {act.by:+} before its intent was recorded"
+        done[act.decision.id] = done.get(act.decision.id, 0) + act.by
+        step = act.decision.desired - act.decision.current
+        if not min(0, step) <= done[act.decision.id] <= max(0, step):
+            yield f"pass {act.made}: {done[act.decision.id]:+} for a decision of {step:+}"
+
+
+def one_writer(history: History, story: Story) -> Iterator[str]:
+    """7. Somebody else changed the target, or another controller owns it: stand down and say so."""
+    for one in history.passes:
+        mine = [act for act in history.done if act.made == one.number and act.by]
+        if one.conditions.owned and mine:
+            yield f"pass {one.number}: {mine[0].what} on a target that another controller owns"
+    for changed in (one for one in history.passes if one.conditions.foreign is not None):
+        ends = changed.at + timedelta(seconds=told.FOREIGN_HOLD_S)
+        held = [one for one in history.passes if changed.at <= one.at < ends]
+        if len({one.life for one in held}) == 1 and any(one.after.wanted != changed.conditions.foreign for one in held):
+            counts = [one.after.wanted for one in held]
+            yield f"an operator's {changed.conditions.foreign} of pass {changed.number} became {counts}"
+        said = [move for one in held for move in one.decisions if move.because is Because.FOREIGN_CHANGE]
+        refused = [each for one in held for each in one.outcomes if each.kind == "refused"]
+        if held and not said and not refused and any(one.decisions for one in held):
+            yield f"nobody said that an operator changed the count in pass {changed.number}"
+
+
+def budgets(history: History, story: Story) -> Iterator[str]:
+    """8. A budget may refuse growth; it never forces a shrink below the minimum."""
+    for one in history.passes:
+        if not one.conditions.refused:
+            continue
+        allowed = max(told.MINIMUM, one.before.staying)
+        if one.after.staying > allowed:
+            yield f"pass {one.number}: grew to {one.after.staying} though the budget is spent"
+        for move in one.moves:
+            if move.because is Because.BUDGET:
+                yield f"pass {one.number}: {move} for a budget"
+
+
+def priced(history: History, story: Story) -> Iterator[str]:
+    """9. An unknown price moves no cost knob."""
+    for one in history.passes:
+        for move in one.moves if not one.conditions.priced else ():
+            if move.because in (Because.SPOT, Because.BUDGET):
+                yield f"pass {one.number}: {move} without a price"
+            if not isinstance(move.usd_per_hour_after, Missing) and move.desired > 0:
+                yield f"pass {one.number}: {move} claims to cost {move.usd_per_hour_after}, and nobody knows"
+
+
+def balanced(history: History, story: Story) -> Iterator[str]:
+    """10. The ledger balances exactly."""
+    yield from history.unbalanced
+
+
+def stopped(history: History, story: Story) -> Iterator[str]:
+    """What an operator stopped is not touched."""
+    stops = {one.number for one in history.passes if one.conditions.stopped}
+    for act in history.done:
+        if act.made in stops and act.decision is not None:
+            yield f"pass {act.made}: {act.what} {act.by:+} though an operator stopped everything"
+
+
+def goes_on(history: History, story: Story) -> Iterator[str]:
+    """No fault ends a pass; after it, all comes to where it should be, and nothing is left over."""
+    for one in history.passes:
+        if one.failed:
+            yield f"pass {one.number} failed: {one.failed}"
+    final = history.final
+    assert final is not None
+    if final.serving not in story.ends or final.staying not in story.ends:
+        yield f"it ends with {final.serving} that serve of {final.staying}, not {story.ends}"
+    left = [one.name for one in final.members.values() if one.leaving or not one.ready]
+    if left:
+        yield f"never gone, or never ready: {', '.join(left)}"
+    for name in history.strays:
+        yield f"{name} runs, and nobody knows of it"
+    for decision in history.unsettled:
+        yield f"{decision} has an intent and no outcome"
+
+
+INVARIANTS: Sequence[Callable[[History, Story], Iterator[str]]] = (
+    limits,
+    blind,
+    stabilized,
+    holds_the_load,
+    counted_once,
+    once,
+    one_writer,
+    budgets,
+    priced,
+    balanced,
+    stopped,
+    goes_on,
+)
+
+
+def broken(history: History, story: Story) -> list[str]:
+    """All that does not hold."""
+    return [f"{check.__name__}: {found}" for check in INVARIANTS for found in check(history, story)]
+
+
+def _gives_up(move: Decision) -> bool:
+    return move.because is Because.START_FAILED
+
+
+def _wanted(one: PassSeen) -> int:
+    return min(told.MAXIMUM, max(told.MINIMUM, ceil(one.conditions.load / told.PER_REPLICA)))
+
+
+def _within(history: History, one: PassSeen, window_s: float) -> list[PassSeen]:
+    """The passes up to ``one`` of so long before it that were made, the oldest of them at the window's beginning."""
+    start = one.at - timedelta(seconds=window_s)
+    return [seen for seen in history.passes[: one.number + 1] if seen.at >= start and (seen.decisions or seen is one)]
+
+
+def _essence(decision: Decision) -> tuple[object, ...]:
+    return decision.id, decision.current, decision.desired, decision.because, decision.victims
+
+
+def _starting(history: History) -> Iterator[tuple[str, object, object]]:
+    """Each start that was waited for, from when to when, while somebody could have given it up."""
+    since: dict[str, PassSeen] = {}
+    for one in history.passes:
+        free = not (one.conditions.stopped or one.conditions.away or one.conditions.owned) and one.recorded is not None
+        waiting = {
+            name
+            for name, each in one.after.members.items()
+            if not each.ready and not each.leaving and free and one.all_read
+        }
+        for name in list(since):
+            if name not in waiting:
+                yield name, since.pop(name).at, one.at
+        for name in waiting:
+            since.setdefault(name, one)

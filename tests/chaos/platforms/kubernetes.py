@@ -1,0 +1,254 @@
+"""The real Kubernetes actuator over HTTP against the test cluster. What it would have from watches is as it was when the
+pass began, or, ``behind``, as it was a pass before; what it asks and writes is numbered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import controller.act.kubernetes_count as count
+import controller.act.kubernetes_keep as keep
+from controller.act.actuator import Actuator
+from controller.act.kubernetes import KubernetesActuator
+from controller.act.kubernetes_pods import DRAINING_SINCE
+from controller.facts.actuators import KubernetesOptions
+from controller.facts.fleet import Variant
+from controller.facts.interruptions import Notice
+from controller.facts.missing import Missing
+from controller.kubernetes.api import Api, Timeouts, config_of
+from controller.kubernetes.calls import Calls
+from controller.kubernetes.nodes import parse_node
+from controller.kubernetes.objects import Kind, Node, Pdb, Pod, Scaler, Target, TargetRef
+from controller.kubernetes.parse import parse_hpa, parse_pod, parse_target
+from controller.kubernetes.refusals import WRITES, Call
+from tests.chaos.history import Census, Member
+from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, START_TIMEOUT_S, Platform, variant_of
+from tests.chaos.story import FOREIGN_HOLD_S
+from tests.chaos.tape import Fault, Sort, Tape
+from tests.cluster import faults
+from tests.cluster.documents import at
+from tests.cluster.kinds import DEPLOYMENTS, HPAS, NODES, PODS
+from tests.cluster.kubelet import Behaviour
+from tests.cluster.parts import NodeShape, deployment, hpa, template
+from tests.cluster.world import NAMESPACE, World
+
+QUICK = Timeouts(connect_s=5.0, read_s=20.0)
+NEVER_READY_S = 1e6
+STARTS_S = 5.0
+
+FAULTS: Mapping[Fault, faults.Fault] = {
+    Fault.REFUSED: faults.Fault(kind=faults.FaultKind.STATUS, code=503),
+    Fault.LOST: faults.Fault(kind=faults.FaultKind.LOST),
+    Fault.TIMEOUT: faults.Fault(kind=faults.FaultKind.DROPPED),
+    Fault.THROTTLED: faults.Fault(kind=faults.FaultKind.STATUS, code=429, retry_after_s=1),
+    Fault.NONSENSE: faults.Fault(kind=faults.FaultKind.GARBAGE),
+    Fault.MANGLED: faults.Fault(kind=faults.FaultKind.TRUNCATED),
+}
+
+
+class NumberedApi(Api):
+    """The real client."""
+
+    tape: Tape
+    world: World
+
+    def _ask(self, method: str, call: Call, **how: Any) -> Any:
+        def do() -> Any:
+            return Api._ask(self, method, call, **how)
+
+        def broken(fault: Fault, do: Callable[[], Any]) -> Any:
+            self.world.server.faults.add(FAULTS[fault])
+            return do()
+
+        sort = Sort.WRITE if call.verb in WRITES else Sort.READ
+        return self.tape.call(sort, f"{call.verb} {call.where}", do, broken)
+
+
+class Watched:
+    """What ``Cluster`` answers from its watches: the same until the next ``refresh``."""
+
+    def __init__(self, api: Api) -> None:
+        self.api, self.calls = api, Calls(api)
+        self.stale: Missing | None = None
+        self._pods: tuple[Pod, ...] = ()
+        self._nodes: dict[str, Node] = {}
+        self._targets: tuple[Target, ...] = ()
+        self._scalers: tuple[Scaler, ...] = ()
+
+    def refresh(self, world: World) -> None:
+        store = world.store
+        self._pods = tuple(map(parse_pod, store.all(PODS, NAMESPACE)))
+        self._nodes = {node.name: node for node in map(parse_node, store.all(NODES))}
+        self._targets = tuple(parse_target(Kind.DEPLOYMENT, one) for one in store.all(DEPLOYMENTS, NAMESPACE))
+        self._scalers = tuple(map(parse_hpa, store.all(HPAS, NAMESPACE)))
+
+    def pods_of(self, target: Target) -> tuple[Pod, ...] | Missing:
+        return self.stale or tuple(one for one in self._pods if one.target == target.ref)
+
+    def nodes(self) -> Mapping[str, Node] | Missing:
+        return self.stale or self._nodes
+
+    def target(self, ref: TargetRef) -> Target | Missing | None:
+        return self.stale or next((one for one in self._targets if one.ref == ref), None)
+
+    def scalers_of(self, ref: TargetRef) -> tuple[Scaler, ...] | Missing:
+        return self.stale or tuple(one for one in self._scalers if one.target == ref)
+
+    def pdbs_over(self, pod: Pod) -> tuple[Pdb, ...] | Missing:
+        return self.stale or ()
+
+
+class Kubernetes(Platform):
+    """A Deployment on nodes of one GPU each."""
+
+    name = "kubernetes"
+    behind = False
+    faults: ClassVar = {
+        Sort.WRITE: (
+            Fault.REFUSED,
+            Fault.LOST,
+            Fault.TIMEOUT,
+            Fault.THROTTLED,
+            Fault.NONSENSE,
+            Fault.MANGLED,
+            Fault.KILLED_BEFORE,
+            Fault.KILLED_AFTER,
+        ),
+        Sort.READ: (Fault.REFUSED, Fault.TIMEOUT, Fault.THROTTLED, Fault.NONSENSE, Fault.MANGLED, Fault.KILLED_BEFORE),
+        Sort.PROBE: (Fault.TIMEOUT, Fault.KILLED_BEFORE),
+    }
+
+    def begin(self, replicas: int) -> Variant:
+        self.world = World(now=self.now)
+        self.world.server.__enter__()
+        self.world.add_nodes(8, NodeShape(gpus=1))
+        self.world.behave("chat", Behaviour(start_s=STARTS_S))
+        self.world.add(deployment("chat", replicas, template("chat")), kind="Deployment")
+        self.world.step(8)
+        config = self.world.server.kubeconfig(self.folder / "kubeconfig")
+        self.api = NumberedApi(config_of(kubeconfig=str(config)), timeouts=QUICK)
+        self.api.tape, self.api.world = self.tape, self.world
+        self.watched = Watched(self.api)
+        self.watched.refresh(self.world)
+        self.patch.setattr(keep, "ask_urls", self._asked)
+        self.patch.setattr(count, "OVERRIDE_HOLD", timedelta(seconds=FOREIGN_HOLD_S))
+        self.patch.setattr(Calls, "set_scale", self._scaling(Calls.set_scale))
+        options = KubernetesOptions(
+            kind="Deployment",
+            namespace=NAMESPACE,
+            name="chat",
+            start_timeout_s=START_TIMEOUT_S,
+            drain_timeout_s=DRAIN_TIMEOUT_S,
+        )
+        self.now = self.world.now
+        return variant_of("kubernetes", options)
+
+    def actuator(self) -> Actuator:
+        return KubernetesActuator(lambda _: self.watched)
+
+    def step(self, seconds: float) -> None:
+        if self.behind and not self.watched.stale:
+            self.watched.refresh(self.world)
+        self.world.behave("chat", Behaviour(start_s=STARTS_S if self.comes_up else NEVER_READY_S))
+        self.world.step(seconds)
+        self.now = self.world.now
+        if not self.behind and not self.watched.stale:
+            self.watched.refresh(self.world)
+
+    def census(self) -> Census:
+        self.world.step(0)  # controllers see at once what was written
+        ready = set(self.world.ready("chat"))
+        tainted = {at(one, "metadata.name") for one in self.world.store.all(NODES) if at(one, "spec.taints")}
+        members = {}
+        for pod in self.world.pods("chat"):
+            name, notes = at(pod, "metadata.name"), at(pod, "metadata.annotations") or {}
+            members[name] = Member(
+                name=name,
+                ready=name in ready,
+                leaving=DRAINING_SINCE in notes or bool(at(pod, "metadata.deletionTimestamp")),
+                busy=_url(pod) in self.busy,
+                noticed=at(pod, "spec.nodeName") in tainted,
+            )
+        wanted = int(self.world.get("Deployment", "chat")["spec"]["replicas"])
+        going = sum(bool(at(pod, "metadata.deletionTimestamp")) for pod in self.world.pods("chat"))
+        return Census(members=members, wanted=wanted + going)
+
+    def targets(self) -> dict[str, str]:
+        ready = set(self.world.ready("chat"))
+        return {
+            at(pod, "metadata.name"): _url(pod) for pod in self.world.pods("chat") if at(pod, "metadata.name") in ready
+        }
+
+    def lose(self) -> str:
+        name = self.world.ready("chat")[0]
+        self.world.store.remove(PODS, NAMESPACE, name)
+        return str(name)
+
+    def announce(self, deadline_s: float, *, hint: bool = False) -> Iterable[Notice]:
+        pod = self.world.get("Pod", self.world.ready("chat")[0])
+        self.world.taint(pod["spec"]["nodeName"], "aws-node-termination-handler/spot-itn")
+        return ()
+
+    def set_by_operator(self, count: int) -> None:
+        self.world.scale("Deployment", "chat", count)
+
+    def own_by_other(self, owned: bool) -> None:
+        if owned:
+            self.world.add(hpa("theirs", "Deployment", "chat"))
+        else:
+            self.world.remove("HorizontalPodAutoscaler", "theirs")
+
+    def away(self, away: bool) -> None:
+        if away:
+            self.world.server.away()
+            self.watched.stale = Missing("pods", "the API server was not heard for 60 s")
+        else:
+            self.world.server.back()
+            self.watched.stale = None
+
+    def close(self) -> None:
+        self.api.close()
+        self.world.server.__exit__()
+
+    # what is numbered
+
+    def _asked(self, urls: Iterable[str], question: object) -> dict[str, bool]:
+        asked = sorted(set(urls))
+        if not asked:
+            return {}
+
+        def silent(fault: Fault, do: object) -> dict[str, bool]:
+            return dict.fromkeys(asked, False)
+
+        return self.tape.call(Sort.PROBE, "idle", lambda: {url: url not in self.busy for url in asked}, silent)
+
+    def _scaling(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        """Tells what became of spec.replicas, whatever the caller is told."""
+        platform = self
+
+        def scaled(calls: Calls, ref: TargetRef, replicas: int, *, version: str) -> Any:
+            before = platform._replicas()
+            try:
+                return real(calls, ref, replicas, version=version)
+            finally:
+                after = platform._replicas()
+                if after != before:
+                    platform.told("scale", after - before)
+
+        return scaled
+
+    def _replicas(self) -> int:
+        return int(self.world.get("Deployment", "chat")["spec"]["replicas"])
+
+
+class KubernetesBehind(Kubernetes):
+    """The watch is a pass late."""
+
+    name = "kubernetes behind"
+    behind = True
+
+
+def _url(pod: Mapping[str, Any]) -> str:
+    return f"http://{at(pod, 'status.podIP')}:8000"

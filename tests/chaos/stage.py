@@ -1,0 +1,375 @@
+"""One service, played pass by pass through the real loop, shell, gate, kernel, ledger and actuator, on a clock of our own."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from controller.act.gate import StopFile
+from controller.aws.interruptions_messages import Told
+from controller.catalog.load import find_model
+from controller.decide.rules import Behaviour, Method, ReplicaRule, ServicePolicy, Targets
+from controller.errors import LedgerError
+from controller.facts.budgets import Guard
+from controller.facts.decisions import Decision
+from controller.facts.fleet import Fleet, Mode, Service
+from controller.facts.missing import Missing
+from controller.facts.slo import Slo
+from controller.leader.leadership import Sole, Tenure
+from controller.ledger.accounts.verify import verify
+from controller.loop import Plan, Running, one_pass
+from controller.notify.dispatch import Dispatcher
+from controller.observe.interruptions import Interruptions
+from controller.prices.overrides import Overrides
+from controller.prices.pricing import Pricing
+from controller.shell import LiveShell
+from tests.chaos import story as told
+from tests.chaos.history import Census, Conditions, Done, History, PassSeen
+from tests.chaos.numbered import Actuating, Again, NumberedLedger, NumberedShell
+from tests.chaos.platforms.base import Platform
+from tests.chaos.story import Event, Story
+from tests.chaos.tape import Died, Tape
+from tests.chaos.watching import Watching
+
+LONGEST_RECOVERY = 60
+"""Passes. Longer than any deadline of a story takes, one after the other."""
+
+FINISH_PASSES = 2
+"""So long requests go on where nothing new is sent to."""
+
+WARM_PASSES = 3
+"""Before the story: every signal has been live for the whole window."""
+
+QUIET_PASSES = 3
+"""So many passes in which nothing moves, and it is as it should be: it will stay so."""
+
+
+def policy() -> ServicePolicy:
+    return ServicePolicy(
+        service="chat",
+        source="chat.yaml",
+        slo=Slo(),
+        replicas=ReplicaRule(
+            min_replicas=told.MINIMUM,
+            max_replicas=told.MAXIMUM,
+            targets=Targets(queue_depth=told.PER_REPLICA, headroom_ratio=told.HEADROOM),
+            scale_up=Behaviour(stabilization_s=told.UP_S),
+            scale_down=Behaviour(stabilization_s=told.DOWN_S),
+            method=Method.REACTIVE,
+            start_deadline_s=told.START_DEADLINE_S,
+            stuck_deadline_s=told.START_DEADLINE_S,
+            foreign_hold_s=told.FOREIGN_HOLD_S,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weather:
+    """What is wrong for a while, from a pass on.
+
+    jump_s   the daemon's clock is set by so much, for good
+    """
+
+    name: str
+    since: int
+    passes: int = 0
+    jump_s: float = 0.0
+
+
+class Stage:
+    """One cell. ``template``: an empty ledger that is migrated already."""
+
+    def __init__(
+        self, made: Story, platform: Platform, tape: Tape, folder: Path, template: Path, weather: Weather | None = None
+    ) -> None:
+        self.story, self.platform, self.tape, self.folder, self.weather = made, platform, tape, folder, weather
+        self.path = folder / "ledger.db"
+        shutil.copyfile(template, self.path)
+        self.history = History()
+        self.conditions = Conditions(load=made.load(0))
+        self.life, self.number, self.skew_s = 0, 0, 0.0
+        self.acting: Decision | None = None
+        self.sick = ""
+        self._drained: dict[str, int] = {}
+        self.stop_file = folder / "stop"
+        self.interruptions = Interruptions()
+        variant = platform.begin(made.starts)
+        self.variant = variant
+        model = find_model("llama-3.1-8b")
+        assert model is not None
+        self.fleet = Fleet(services={"chat": Service(name="chat", model=model, variants={variant.name: variant})})
+        self.plan = Plan(
+            fleet=self.fleet,
+            policies={"chat": policy()},
+            mode=Mode.ACT,
+            interval_s=told.INTERVAL_S,
+            rate_window_s=60.0,
+        )
+        self.shell: NumberedShell | None = None
+        self.running = Running()
+
+    # --- a daemon ------------------------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> datetime:
+        """As the daemon's clock has it."""
+        return self.platform.now + timedelta(seconds=self.skew_s)
+
+    def _start(self) -> None:
+        """A daemon that knows what the ledger and the platform say. Raises LedgerError."""
+        ledger = NumberedLedger(f"sqlite:///{self.path}")
+        ledger.tape = self.tape
+        event.listen(ledger._engine, "begin", self._sickened, insert=True)
+        try:
+            ledger.claim()
+            sole = Sole(ledger.enter_next(f"life-{self.life}", self.now).epoch)
+            self._dispatcher = Dispatcher({})
+            live = LiveShell(
+                self.fleet,
+                observer=Watching(self.platform.targets, lambda: self.conditions),  # type: ignore[arg-type]
+                pricing=Pricing(sources=(Overrides(),)),
+                actuators={self.variant.actuator: self._actuating()},  # type: ignore[dict-item]
+                ledger=ledger,
+                dispatcher=self._dispatcher,
+                tenure=Tenure(sole.epoch, sole),
+                guards=self._guards,
+            )
+            live.stopped_by(StopFile(path=self.stop_file))
+            live.heeding(self.interruptions)
+            running = live.restore(self.now, lambda *_: ())
+        except BaseException:
+            ledger.close()
+            raise
+        self.life += 1
+        self.ledger, self.shell, self.running = ledger, NumberedShell(live, self.tape), running
+
+    def _actuating(self) -> Actuating:
+        def acting(decision: Decision | None) -> None:
+            self.acting = decision
+
+        return Actuating(self.platform.actuator(), self.tape, acting)
+
+    def _throw_away(self) -> None:
+        """As the kernel does after a kill: connections and locks are gone, nothing else happens."""
+        if self.shell is None:
+            return
+        self.shell.live._observer.close()
+        self._dispatcher.close(0.0)
+        self.ledger.close()
+        self.shell = None
+
+    def _sickened(self, connection: Any) -> None:
+        if self.sick == "read only":
+            raise OperationalError("BEGIN", {}, sqlite3.OperationalError("attempt to write a readonly database"))
+        if self.sick == "disk full":
+            (pages,) = connection.exec_driver_sql("PRAGMA page_count").fetchone()
+            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        else:
+            connection.exec_driver_sql("PRAGMA max_page_count = 1073741823")
+
+    def _guards(self) -> Mapping[str, tuple[Guard, ...]]:
+        if not self.conditions.refused:
+            return {}
+        return {"chat": (Guard(service="chat", budget="month", why="the month is spent", refuse_growth=True),)}
+
+    # --- its time ------------------------------------------------------------------------------------------------------
+
+    def play(self) -> History:
+        """The story with its faults, and what comes after until all is quiet."""
+        for _ in range(WARM_PASSES):
+            self._pass()
+        self.tape.rolling = True
+        for made in range(self.story.passes):
+            self.tape.made = made
+            self._befall(made)
+            self._pass()
+        self.tape.rolling = False
+        self._over()
+        quiet = 0
+        for _ in range(LONGEST_RECOVERY):
+            self._pass()
+            last = self.history.passes[-1]
+            moved = any(not one.holds for one in last.decisions) or last.before != last.after
+            settled = last.after.serving in self.story.ends and not any(
+                one.leaving for one in last.after.members.values()
+            )
+            quiet = 0 if moved or not settled or last.died else quiet + 1
+            if quiet == QUIET_PASSES:
+                break
+        self._audit()
+        return self.history
+
+    def _befall(self, made: int) -> None:
+        self.conditions = replace(self.conditions, load=self.story.load(made), foreign=None)
+        for one in self.story.at(made):
+            self._happen(one)
+        weather = self.weather
+        if weather is None:
+            return
+        on = weather.since <= made < weather.since + weather.passes
+        if weather.name == "away" and on is not self.conditions.away:
+            self.conditions = replace(self.conditions, away=on)
+            self.platform.away(on)
+        if weather.name in ("read only", "disk full"):
+            self.sick = weather.name if on else ""
+        if weather.jump_s and made == weather.since:
+            self.skew_s += weather.jump_s
+
+    def _over(self) -> None:
+        """Faults end with the story; so does all that befell it."""
+        self.conditions = replace(self.conditions, load=self.story.load(self.story.passes), foreign=None)
+        if self.conditions.away:
+            self.conditions = replace(self.conditions, away=False)
+            self.platform.away(False)
+        self.sick = ""
+
+    def _happen(self, one: Event) -> None:
+        change: dict[str, Any] = {}
+        if one is Event.LOSE:
+            self.history.lost.append((self.number, self.platform.lose()))
+        elif one in (Event.NOTICE, Event.HINT):
+            for notice in self.platform.announce(120.0, hint=one is Event.HINT):
+                self.announce(notice)
+        elif one is Event.OPERATOR:
+            self.platform.set_by_operator(told.OPERATORS)
+            change["foreign"] = told.OPERATORS
+        elif one in (Event.OWNED, Event.FREE):
+            self.platform.own_by_other(one is Event.OWNED)
+            change["owned"] = one is Event.OWNED
+        elif one in (Event.UP, Event.DOWN):
+            self.platform.comes_up = one is Event.UP
+        elif one in (Event.STOP, Event.GO):
+            self._stop(one is Event.STOP)
+            change["stopped"] = one is Event.STOP
+        elif one in (Event.BLIND, Event.SIGHT):
+            change["readable"] = one is Event.SIGHT
+        elif one in (Event.BUDGET, Event.FUNDED):
+            change["refused"] = one is Event.BUDGET
+        else:
+            change["priced"] = one is Event.PRICED
+        self.conditions = replace(self.conditions, **change)
+
+    def announce(self, notice: Any) -> None:
+        self.interruptions.heard("test")(Told(notices=(notice,)), self.now)
+
+    def _stop(self, on: bool) -> None:
+        if on:
+            self.stop_file.write_text("the chaos tests said so\n", encoding="utf-8")
+        else:
+            self.stop_file.unlink()
+
+    def _pass(self) -> None:
+        """One interval: the world goes on, then a pass of whoever lives; who was killed is started anew for it."""
+        self.platform.step(told.INTERVAL_S)
+        before = self.platform.census()
+        seen: dict[str, Any] = {}
+        died, again, failed = False, None, ""
+        try:
+            if self.shell is None:
+                self._start()
+            assert self.shell is not None
+            seen = self.shell.seen = {}
+            running = self.running
+            _, self.running = one_pass(self._priced(self.shell), self.plan, running, self.now)
+            again = self._again(seen, running)
+        except Died:
+            died = True
+            self._throw_away()
+        except LedgerError as error:  # at its start: it ends, and whoever watches over it starts it again
+            failed = "" if self.shell is None else str(error)
+        except Exception as error:  # the daemon logs it and goes on with the next one
+            failed = f"{type(error).__name__}: {error}"
+        after = self.platform.census()
+        self._collect(before, after)
+        self._record(seen, before=before, after=after, again=again, died=died, failed=failed)
+        self.platform.busy = self._work(after)
+        self.number += 1
+
+    def _priced(self, shell: NumberedShell) -> Any:
+        """Without prices where the story has none."""
+        capacity = tuple(
+            replace(one, usd_per_gpu_hour=2.0 if self.conditions.priced else None) for one in self.variant.capacity
+        )
+        variant = replace(self.variant, capacity=capacity)
+        services = {"chat": replace(self.fleet.services["chat"], variants={variant.name: variant})}
+        fleet = replace(self.fleet, services=services)
+        shell.live._fleet = fleet
+        self.plan = replace(self.plan, fleet=fleet)
+        return shell
+
+    def _again(self, seen: Mapping[str, Any], running: Running) -> tuple[Decision, ...] | None:
+        if "observe" not in seen or "stops" not in seen:
+            return None
+        return one_pass(Again(seen), self.plan, running, self.now)[0].decisions  # type: ignore[arg-type]
+
+    def _collect(self, before: Census, after: Census) -> None:
+        """Who ended by our hand, and whether anybody was served there."""
+        lost = {name for _, name in self.history.lost}
+        for name, one in before.members.items():
+            if one.busy and name not in after.members and name not in lost and not one.noticed:
+                self.history.ended_busy.append((self.number, name))
+
+    def mark(self, what: str, by: int) -> None:
+        """A change of the platform, told by it when it is done."""
+        decision = self.acting
+        intended = decision is not None and self._intended(decision.id)
+        self.history.done.append(Done(made=self.number, what=what, by=by, decision=decision, intended=intended))
+
+    def _intended(self, decision: str) -> bool:
+        with sqlite3.connect(self.path) as connection:
+            found = connection.execute("SELECT 1 FROM action WHERE decision_id = ?", (decision,)).fetchone()
+        connection.close()
+        return found is not None
+
+    def _record(self, seen: Mapping[str, Any], **told: Any) -> None:
+        result, observation, decisions = seen.get("result"), seen.get("observe"), seen.get("decisions", ())
+        read = observation is not None and not any(isinstance(one, Missing) for one in observation.engines.values())
+        moves = [one for one in decisions if not one.holds]
+        self.history.passes.append(
+            PassSeen(
+                number=self.number,
+                at=self.platform.now,
+                life=self.life,
+                conditions=self.conditions,
+                decisions=decisions,
+                outcomes=result.outcomes if result is not None else (),
+                problems=result.problems if result is not None else (),
+                all_read=read,
+                recorded=bool(moves) and self._intended(moves[0].id),
+                **told,
+            )
+        )
+
+    def _work(self, after: Census) -> set[str]:
+        """Requests run wherever routers send them; who drains has finished them some passes later."""
+        urls = self.platform.targets()
+        drained = {name: self._drained.get(name, 0) + 1 for name, one in after.members.items() if one.leaving}
+        self._drained = drained
+        work = {name for name, one in after.members.items() if one.ready and drained.get(name, 0) <= FINISH_PASSES}
+        return {urls[name] for name in work if name in urls}
+
+    # --- at the end ----------------------------------------------------------------------------------------------------
+
+    def _audit(self) -> None:
+        self.history.final = self.platform.census()
+        self.history.strays = self.platform.strays()
+        connection = sqlite3.connect(self.path)
+        rows = connection.execute(
+            "SELECT decision_id FROM action WHERE decision_id NOT IN (SELECT decision_id FROM outcome)"
+        ).fetchall()
+        connection.close()
+        self.history.unsettled = tuple(row[0] for row in rows)
+        proof = verify(f"sqlite:///{self.path}")
+        self.history.unbalanced = tuple(str(one) for one in proof.differences)
+
+    def close(self) -> None:
+        self._throw_away()
+        self.platform.close()
