@@ -43,6 +43,9 @@ NO_STOCK = (
     "Our system will be working on provisioning additional capacity. Launching EC2 instance failed."
 )
 
+NAMES = itertools.count(1)
+"""Several worlds share a server."""
+
 
 class Engines(ThreadingHTTPServer):
     """All engines behind one port: /INSTANCE/health and /INSTANCE/metrics. By instance: how many requests run, or None
@@ -104,7 +107,6 @@ class World:
         self.beats: defaultdict[str, int] = defaultdict(int)
         self.faults: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        self._names = itertools.count(1)
         self._images: list[str] = []
         self._stack = pytest.MonkeyPatch()
 
@@ -112,7 +114,7 @@ class World:
 
     def group(self, desired: int, *, minimum: int = 0, maximum: int = 10, **more: Any) -> str:
         """A new group; its instances are in service at once."""
-        name = f"group-{next(self._names)}"
+        name = f"group-{next(NAMES):04}"
         template = {"LaunchTemplateName": name, "Version": "$Latest"}
         self.ec2().create_launch_template(
             LaunchTemplateName=name, LaunchTemplateData={"ImageId": self._image(), "InstanceType": "g5.xlarge"}
@@ -210,7 +212,7 @@ class World:
         self.activities[group].insert(
             0,
             {
-                "ActivityId": f"a{next(self._names)}",
+                "ActivityId": f"a{next(NAMES)}",
                 "AutoScalingGroupName": group,
                 "Description": "Launching a new EC2 instance",
                 "Cause": cause

@@ -68,7 +68,7 @@ def _asked(arguments: argparse.Namespace, now: datetime) -> tuple[Window, Window
         raise ConfigError([*problems, Problem("PERIOD", 0, 0, "", str(error))]) from error
     if problems:
         raise ConfigError(problems)
-    return window, last, period_end(period, day, window), form
+    return window, last, period_end(period, day, now), form
 
 
 def folder_missing(output: Path | None) -> Problem | None:

@@ -111,10 +111,10 @@ def windows(period: Period, day: date, now: datetime) -> tuple[Window, Window]:
     return Window(start=start, end=until), Window(start=before, end=last_end)
 
 
-def until(period: Period, day: date, window: Window) -> datetime | None:
-    """When the period ``day`` is in will be over, where ``window`` is only what has passed of it."""
+def until(period: Period, day: date, now: datetime) -> datetime | None:
+    """When the period that ``day`` is in will be over; None when it is."""
     _, end = _bounds(period, day)
-    return end if window.end < end else None
+    return end if now < end else None
 
 
 def _bounds(period: Period, day: date) -> tuple[datetime, datetime]:

@@ -12,16 +12,22 @@ from tests.chaos.platforms.aws_asg import stop_server
 CELLS, CAUGHT = "chaos cells", "chaos caught"
 
 
+@pytest.fixture(autouse=True)
+def silence() -> Iterator[None]:
+    """What the daemon would log about every fault is nobody's to read here."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
 @pytest.fixture(scope="session")
 def played() -> Iterator[Player]:
-    """Plays cells. What the daemon would log about every fault is nobody's to read here."""
-    logging.disable(logging.CRITICAL)
+    """Plays cells."""
     try:
         with player() as made:
             yield made
     finally:
         stop_server()
-        logging.disable(logging.NOTSET)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
