@@ -20,7 +20,8 @@ from controller.errors import ConfigError, LedgerError
 from controller.estimate.remembered import fitting
 from controller.facts.leadership import LeaderSeen
 from controller.facts.passes import PassResult
-from controller.loop import Plan, Running, Shell, one_pass
+from controller.loop import Plan, Running, one_pass
+from controller.outside import Shell
 
 log = logging.getLogger("pennyweight")
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from math import ceil, inf
-from typing import Protocol
 
 from controller import passlog
 from controller.decide.alerts import AlertStep, abnormal, advance_alerts
@@ -30,7 +29,6 @@ from controller.estimate.work_rates import work_rates
 from controller.facts.accounts import WorkRate
 from controller.facts.budgets import Guard
 from controller.facts.decisions import (
-    Alert,
     Decision,
     Memory,
     Outcome,
@@ -44,9 +42,10 @@ from controller.facts.fleet import Fleet, Mode
 from controller.facts.learned import Learned, StateKey
 from controller.facts.passes import Gap, PassRecord, PassResult
 from controller.facts.prices import Prices
-from controller.facts.readings import CounterMark, EngineReading, Observation, by_service
+from controller.facts.readings import EngineReading, Observation, by_service
 from controller.facts.safety import Stop
 from controller.facts.slo import Slo
+from controller.outside import Shell
 from controller.safety.kernel import screened, seen_after, settled
 from controller.safety.rules import SafetyRules
 from controller.screening import Weather, as_well_as_cut, scene_of, sheltered, weather
@@ -59,38 +58,6 @@ SHOWN_EVERY_S = 60.0
 KEPT_EVERY_S = 240.0
 """What was learned of a service is handed to the ledger this often: a little more than once in each five-minute slot of
 forecasts that it keeps. A restart loses that much at most."""
-
-
-class Shell(Protocol):
-    """Everything a pass reads from and does to the world. The simulator and the tests bring their own."""
-
-    def observe(self, now: datetime) -> Observation: ...
-
-    def prices(self, now: datetime) -> Prices: ...
-
-    def pauses(self) -> Mapping[str, Pause]: ...
-
-    def stops(self, now: datetime) -> tuple[Stop, ...]:
-        """What operators stopped, from wherever; also where that cannot be known."""
-        ...
-
-    def guards(self) -> Mapping[str, tuple[Guard, ...]]:
-        """What budgets hold back now, by service."""
-        ...
-
-    def marks(self) -> tuple[CounterMark, ...]: ...
-
-    def record_intent(self, record: PassRecord) -> None: ...
-
-    def act(self, decision: Decision, now: datetime) -> Outcome: ...
-
-    def record_outcomes(self, result: PassResult, memory: Memory) -> None: ...
-
-    def notify(self, alerts: Sequence[Alert]) -> None: ...
-
-    def elapsed_s(self) -> float:
-        """Seconds on a monotonic clock: only ever used to say how long something took."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

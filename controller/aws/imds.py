@@ -9,14 +9,12 @@ from __future__ import annotations
 import http.client
 import json
 import logging
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from controller.aws.interruptions import AWAY, LEAVE_S
+from controller.aws.hearing import Hearing
 from controller.aws.interruptions_messages import Told
 from controller.facts.interruptions import LOCAL, Notice, NoticeKind
-from controller.facts.missing import Missing
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +45,7 @@ class _AwayError(Exception):
     """Why the service does not answer as it should."""
 
 
-class MetadataPoller:
+class MetadataPoller(Hearing):
     """Notices of the machine that the daemon runs on: for its own engines, and under the instance's id for others."""
 
     name = "imds"
@@ -60,39 +58,13 @@ class MetadataPoller:
         address: tuple[str, int] = (HOST, PORT),
         every_s: float = EVERY_S,
     ) -> None:
+        super().__init__("the instance metadata", clock)
         self._heard = heard
-        self._clock = clock
         self._address = address
         self._every_s = every_s
         self._token = ""
         self._node = ""
         self._told: dict[NoticeKind, Notice] = {}
-        self._since = clock()
-        self._answered_at: datetime | None = None
-        self._failed = ""
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="interruptions-imds", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """Returns within a second."""
-        self._closed.set()
-        if self._thread.is_alive():
-            self._thread.join(LEAVE_S)
-
-    def age_s(self, now: datetime) -> float:
-        """Seconds since it last answered; before the first answer, since asking began."""
-        return max(0.0, (now - (self._answered_at or self._since)).total_seconds())
-
-    def problem(self, now: datetime) -> Missing | None:
-        """Why notices may have been missed; None while it answers."""
-        age_s = self.age_s(now)
-        if age_s <= AWAY.total_seconds():
-            return None
-        why = self._failed or "it does not answer"
-        return Missing("interruption notices", f"the instance metadata was not heard for {age_s:.0f} s: {why}")
 
     def look(self) -> None:
         """Ask once, and hand on what is new."""

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import logging
 import random
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from controller.aws.clients import Client, Patience, asked
+from controller.aws.hearing import Hearing
 from controller.aws.interruptions_messages import Told, told
 from controller.errors import AwsError
-from controller.facts.missing import Missing
 
 log = logging.getLogger(__name__)
 
@@ -33,20 +32,14 @@ LISTENING = Patience(connect_s=5.0, read_s=WAIT_S + 10.0, attempts=1, adaptive=F
 FIRST_BACKOFF_S, LONGEST_BACKOFF_S = 1.0, 30.0
 """Doubled from failure to failure, and drawn from half to all of it. Guesses: a notice is 120 s long."""
 
-AWAY = timedelta(seconds=120)
-"""Unheard for longer is a problem: a whole notice may have been missed. Six answers are due in that time."""
-
 REMEMBERED = timedelta(hours=1)
 MOST_REMEMBERED = 10_000
 """Ids of events that came. SQS and EventBridge deliver at least once; a second time comes within minutes."""
 
-LEAVE_S = 0.9
-"""Closing waits so long for the thread. One that still asks is left: what it receives is not taken, and comes again."""
-
 Heard = Callable[[Told, datetime], None]
 
 
-class QueueListener:
+class QueueListener(Hearing):
     """Hands every event of one queue on once, and deletes it: also what cannot be understood, or it would come back
     for ever."""
 
@@ -65,39 +58,13 @@ class QueueListener:
         """``queue``: its URL, or its name. ``client`` is made in the thread: the first one takes a while."""
         self._client = client
         self._queue = queue
+        super().__init__(f"the queue {queue}", clock)
         self._heard = heard
-        self._clock = clock
         self._wait_s = wait_s
         self._first_backoff_s = first_backoff_s
         self._url = queue if queue.startswith(("http://", "https://")) else ""
         self._ids: OrderedDict[str, datetime] = OrderedDict()
         self._puzzled: set[str] = set()
-        self._closed = threading.Event()
-        self._since = clock()
-        self._answered_at: datetime | None = None
-        self._failed = ""
-        self._thread = threading.Thread(target=self._run, name="interruptions-sqs", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        """Returns within a second."""
-        self._closed.set()
-        if self._thread.is_alive():
-            self._thread.join(LEAVE_S)
-
-    def age_s(self, now: datetime) -> float:
-        """Seconds since the queue last answered, empty or not; before the first answer, since listening began."""
-        return max(0.0, (now - (self._answered_at or self._since)).total_seconds())
-
-    def problem(self, now: datetime) -> Missing | None:
-        """Why notices may have been missed; None while the queue answers."""
-        age_s = self.age_s(now)
-        if age_s <= AWAY.total_seconds():
-            return None
-        why = self._failed or "it does not answer"
-        return Missing("interruption notices", f"the queue {self._queue} was not heard for {age_s:.0f} s: {why}")
 
     def listen(self) -> int:
         """One question, and what its answer says. How many messages came. Raises AwsError."""
