@@ -6,19 +6,16 @@ from datetime import datetime
 
 from sqlalchemy import Delete, ScalarSelect, delete, func, select
 
+from controller.ledger.learned_tables import CapacityRow, ForecastAccuracyRow, ForecastRow, LearnedStateRow
 from controller.ledger.safety_tables import StopRow
 from controller.ledger.tables import (
     ActionRow,
     AlertEventRow,
     Base,
-    CapacityRow,
     CounterMarkRow,
     DecisionRow,
-    ForecastAccuracyRow,
-    ForecastRow,
     GapRow,
     LeadershipRow,
-    LearnedStateRow,
     OutcomeRow,
     PassProblemRow,
     PassRow,

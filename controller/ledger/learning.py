@@ -14,9 +14,10 @@ from controller.facts.demand import Forecast, ForecastAccuracy
 from controller.facts.learned import Learned, StateKey
 from controller.facts.missing import Missing
 from controller.facts.performance import ReplicaCapacity, ServingPoint
+from controller.ledger.learned_tables import CapacityRow, ForecastAccuracyRow, ForecastRow, LearnedStateRow
 from controller.ledger.rollup import Row, number
 from controller.ledger.rows import HourlyAccuracy, HourlyCapacity
-from controller.ledger.tables import Base, CapacityRow, ForecastAccuracyRow, ForecastRow, LearnedStateRow
+from controller.ledger.tables import Base
 
 FORECAST_SLOT = timedelta(minutes=5)
 """One forecast a service and horizon is kept of so much time: 288 rows a day draw a smooth line. A guess."""

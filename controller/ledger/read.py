@@ -21,6 +21,7 @@ from controller.ledger.demand import demand_minutes
 from controller.ledger.engine import ledger_errors, reader_engine, shown
 from controller.ledger.fleets import owners, watching
 from controller.ledger.last import last_passes, seen_in
+from controller.ledger.learned_tables import CapacityRow, ForecastAccuracyRow, ForecastRow
 from controller.ledger.migrate import MIGRATIONS, newer, schema_version
 from controller.ledger.queries import RecordedDecision, between, open_pauses, recorded_decisions, rows_of
 from controller.ledger.rollup import LEVELS, minute_of
@@ -38,10 +39,7 @@ from controller.ledger.rows import (
 from controller.ledger.tables import (
     AlertEventRow,
     AlertStateRow,
-    CapacityRow,
     DecisionRow,
-    ForecastAccuracyRow,
-    ForecastRow,
     GapRow,
     LeadershipRow,
     ReplicaMinuteRow,

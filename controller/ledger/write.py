@@ -23,21 +23,18 @@ from controller.ledger.accounts.retention import Keep, prune
 from controller.ledger.claim import Claim, claimed, is_claimed
 from controller.ledger.engine import ledger_errors, shown, writer_engine
 from controller.ledger.forgetting import learned_before, rows_before
+from controller.ledger.learned_tables import CapacityRow, ForecastAccuracyRow, ForecastRow, LearnedStateRow
 from controller.ledger.migrate import migrate
 from controller.ledger.queries import open_pauses, recorded_decisions, rows_of
 from controller.ledger.tables import (
     ActionRow,
     AlertEventRow,
     Base,
-    CapacityRow,
     CounterMarkRow,
     DecisionNumberRow,
     DecisionRow,
     DecisionVictimRow,
-    ForecastAccuracyRow,
-    ForecastRow,
     GapRow,
-    LearnedStateRow,
     OutcomeRow,
     PassProblemRow,
     PassRow,
