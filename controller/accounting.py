@@ -13,12 +13,13 @@ from controller.accountant.protocols import Books, Duties, Post, Source
 from controller.attribute.fixed_costs import fixed_costs
 from controller.attribute.settle import SeatCosts
 from controller.attribute.sharing import Rules as SharingRules
+from controller.attribute.statics import bought_of, statics_of
 from controller.decide.rules import ServicePolicy
-from controller.facts.account_reader import Statics, VariantStatics, Window
+from controller.facts.account_reader import Window
 from controller.facts.accounts import Pool
 from controller.facts.budgets import Anomaly, Budget
 from controller.facts.commitments import Bought, Commitment
-from controller.facts.fleet import CapacityType, Fleet, Service, Variant
+from controller.facts.fleet import CapacityType, Service
 from controller.facts.missing import Missing
 from controller.facts.money import nanousd
 from controller.facts.passes import PassResult
@@ -309,7 +310,7 @@ def settler_of(settings: Settings, now: Callable[[], Settings] | None = None) ->
 
     def bought(pool: Pool) -> Bought:
         fleet = current().fleet
-        return _bought(fleet, pool) if pool.service in fleet.services else bought_in(settings.ledger_url, pool)
+        return bought_of(fleet, pool) if pool.service in fleet.services else bought_in(settings.ledger_url, pool)
 
     return Settler(
         settings.ledger_url,
@@ -337,34 +338,6 @@ def followed(make: Callable[..., Source]) -> Callable[[UsageSource, Callable[[],
         return make(one.name, one.path, rules, trusted=one.trusted, fields=one.fields)
 
     return made
-
-
-def statics_of(fleet: Fleet) -> Statics:
-    """What the fleet file says of the variants that it still has."""
-    return Statics(
-        variants={
-            (service.name, one.name): _statics(service, one)
-            for service in fleet.services.values()
-            for one in service.variants.values()
-        }
-    )
-
-
-def _statics(service: Service, one: Variant) -> VariantStatics:
-    return VariantStatics(
-        gpu=one.gpu.name,
-        gpus=one.gpus_per_replica,
-        model=service.model.name,
-        quantization=one.quantization,
-        offers={capacity.type: capacity.offer for capacity in one.capacity if capacity.offer},
-    )
-
-
-def _bought(fleet: Fleet, pool: Pool) -> Bought:
-    service = fleet.services.get(pool.service)
-    variant = service.variants.get(pool.variant) if service is not None else None
-    found = [one for one in (variant.capacity if variant is not None else ()) if one.type is pool.capacity_type]
-    return Bought(offer=found[0].offer or "", commitment=found[0].commitment) if found else Bought()
 
 
 def _ages(settings: Settings, kind: CapacityType) -> AgeLimits:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import nan
@@ -25,9 +25,10 @@ from controller.aws.groups import GroupBook
 from controller.daemon import Clock, Daemon, utc_now
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
-from controller.errors import ConfigError, PennyweightError, Problem
+from controller.errors import ConfigError, Problem
 from controller.facts.decisions import Alert
 from controller.facts.fleet import Mode
+from controller.facts.leadership import Electing
 from controller.kubernetes.cluster import Clusters
 from controller.leader.leadership import Elected, Leadership, Sole, Tenure
 from controller.ledger.read import LedgerReader
@@ -177,88 +178,118 @@ def built(
     reload      reads the settings again; its ConfigError leaves everything as it is
     stands_by   as one of several, where the fleet file says how they agree; else the only one, or none
     """
-    external = ExternalActuator(lambda: accounting.settings.mode is Mode.ACT)
-    clusters, aws = Clusters(), Aws()
+    external = ExternalActuator(lambda: parts.accounting.settings.mode is Mode.ACT)
     available: dict[str, Actuator] = {external.name: external, **(actuators or {})}
     policies = policies_of(settings)
     plan = _runnable(plan_of(settings, policies), {*ACTUATORS, *available}, settings)
-    ledger = Ledger.open(settings.ledger_url, settings.fleet_name)
-    try:
-        electing = settings.electing if stands_by else None
-        leadership = elected(settings, electing, ledger, clock) if electing is not None else alone(ledger, clock)
-        dispatcher = Dispatcher({name: CHANNELS[name](settings) for name in settings.channels})
-        post = _while_leading(leadership, dispatcher.post)
-        accounting = Accounting(settings, policies, _tables(clusters, aws), post)
-    except PennyweightError:
-        ledger.close()
-        raise
-
-    shell = _shells(ledger, dispatcher, accounting, clusters, aws, available, clock)
+    parts = _opened(settings, policies, available, clock, settings.electing if stands_by else None)
+    ledger, accounting = parts.ledger, parts.accounting
     jobs = _Jobs(settings, {*ACTUATORS, *available}, ledger, accounting, clock, reload)
     terms = Terms(
-        leadership,
-        shell=shell,
+        parts.leadership,
+        shell=parts.shell,
         own=lambda now: _owned(ledger, accounting.settings, now),
         history=jobs.history,
         rest=accounting.rest,
     )
     try:
-        # Alone, all that may be wrong is told at once; of several, whoever leads will find out.
-        only = leadership if isinstance(leadership, Sole) else None
-        begun, running = (None, Running()) if only is None else terms.begin(only.epoch, clock())
-        daemon = Daemon(
-            begun,
-            plan,
-            running,
-            clock=clock,
-            reload=None if reload is None else lambda: jobs.reloaded(terms.shell),
-            prune=jobs.prune,
-            account=accounting.accountant.step,
-            terms=None if only is not None else terms,
-        )
-        daemon.on_stop(accounting.accountant.stop)
-        accounting.watch(daemon.latest)
-        if isinstance(leadership, Elected):
-            leadership.start()
-        yield Built(daemon=daemon, dispatcher=dispatcher, accounting=accounting, external=external, aws=aws)
+        daemon = _daemon(plan, jobs, terms, parts)
+        if isinstance(parts.leadership, Elected):
+            parts.leadership.start()
+        yield Built(daemon=daemon, dispatcher=parts.dispatcher, accounting=accounting, external=external, aws=parts.aws)
     finally:
-        leadership.release()
+        parts.leadership.release()
         accounting.close()
         terms.end()
-        clusters.close()
-        dispatcher.close()
-        ledger.close()
+        parts.close()
 
 
-def _shells(
-    ledger: Ledger,
-    dispatcher: Dispatcher,
-    accounting: Accounting,
-    clusters: Clusters,
-    aws: Aws,
-    available: Mapping[str, Actuator],
-    clock: Clock,
-) -> Callable[[Tenure], LiveShell]:
-    """Makes the shell of a term of leading, by the settings that hold then."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What a daemon and the shells of its terms are made of."""
 
-    def shell(tenure: Tenure) -> LiveShell:
-        now, groups = accounting.settings, GroupBook(aws)
-        asg = AwsAsgActuator(aws, groups)
+    ledger: Ledger
+    leadership: Leadership
+    dispatcher: Dispatcher
+    accounting: Accounting
+    clusters: Clusters
+    aws: Aws
+    available: Mapping[str, Actuator]
+    clock: Clock
+
+    def shell(self, tenure: Tenure) -> LiveShell:
+        """That of a term of leading, by the settings that hold then."""
+        now, groups = self.accounting.settings, GroupBook(self.aws)
+        asg = AwsAsgActuator(self.aws, groups)
         live = LiveShell(
             now.fleet,
-            observer=_observer(now, clusters, groups),
-            pricing=accounting.pricing,
-            actuators=_actuators({asg.name: asg, **available}, clusters),
-            ledger=ledger,
-            dispatcher=dispatcher,
+            observer=_observer(now, self.clusters, groups),
+            pricing=self.accounting.pricing,
+            actuators=_actuators({asg.name: asg, **self.available}, self.clusters),
+            ledger=self.ledger,
+            dispatcher=self.dispatcher,
             tenure=tenure,
-            guards=accounting.accountant.guards,
+            guards=self.accounting.accountant.guards,
         )
-        live.acting_while(lambda: accounting.settings.mode is Mode.ACT)
-        live.stopped_by(stop_file(lambda: accounting.settings.stop_file))
-        return live.heeding(listening(now.announcers, clock, aws))
+        live.acting_while(lambda: self.accounting.settings.mode is Mode.ACT)
+        live.stopped_by(stop_file(lambda: self.accounting.settings.stop_file))
+        return live.heeding(listening(now.announcers, self.clock, self.aws))
 
-    return shell
+    def close(self) -> None:
+        """What everything else may still have needed."""
+        self.clusters.close()
+        self.dispatcher.close()
+        self.ledger.close()
+
+
+def _opened(
+    settings: Settings,
+    policies: Mapping[str, ServicePolicy],
+    available: Mapping[str, Actuator],
+    clock: Clock,
+    electing: Electing | None,
+) -> _Parts:
+    """All of them, or none: what was opened before one fails is closed again."""
+    clusters, aws = Clusters(), Aws()
+    with ExitStack() as undo:
+        ledger = Ledger.open(settings.ledger_url, settings.fleet_name)
+        undo.callback(ledger.close)
+        leadership = elected(settings, electing, ledger, clock) if electing is not None else alone(ledger, clock)
+        undo.callback(leadership.release)
+        dispatcher = Dispatcher({name: CHANNELS[name](settings) for name in settings.channels})
+        undo.callback(dispatcher.close)
+        post = _while_leading(leadership, dispatcher.post)
+        accounting = Accounting(settings, policies, _tables(clusters, aws), post)
+        undo.pop_all()
+    return _Parts(
+        ledger=ledger,
+        leadership=leadership,
+        dispatcher=dispatcher,
+        accounting=accounting,
+        clusters=clusters,
+        aws=aws,
+        available=available,
+        clock=clock,
+    )
+
+
+def _daemon(plan: Plan, jobs: _Jobs, terms: Terms, parts: _Parts) -> Daemon:
+    """Alone, all that may be wrong is told at once; of several, whoever leads will find out."""
+    only = parts.leadership if isinstance(parts.leadership, Sole) else None
+    begun, running = (None, Running()) if only is None else terms.begin(only.epoch, parts.clock())
+    daemon = Daemon(
+        begun,
+        plan,
+        running,
+        clock=parts.clock,
+        reload=None if jobs.reload is None else lambda: jobs.reloaded(terms.shell),
+        prune=jobs.prune,
+        account=parts.accounting.accountant.step,
+        terms=None if only is not None else terms,
+    )
+    daemon.on_stop(parts.accounting.accountant.stop)
+    parts.accounting.watch(daemon.latest)
+    return daemon
 
 
 def _tables(clusters: Clusters, aws: Aws) -> Tables:
@@ -347,17 +378,14 @@ def _runnable(plan: Plan, available: Collection[str], settings: Settings) -> Pla
 
 def _owned(ledger: Ledger, settings: Settings, now: datetime) -> None:
     """The services are this fleet's, or a ConfigError: two daemons never decide about one service."""
+    taken = "the running daemon of {} on the same ledger has it already"
     problems = [
-        Problem(str(settings.file), 0, 0, f"services.{service}", f"{_whose(other)} on the same ledger has it already")
+        Problem(str(settings.file), 0, 0, f"services.{service}", taken.format(whose))
         for service, other in ledger.own(settings.fleet, now).items()
+        for whose in (f"the fleet '{other}'" if other else "a fleet without a name",)
     ]
     if problems:
         raise ConfigError(problems)
-
-
-def _whose(fleet: str) -> str:
-    told = f"the fleet '{fleet}'" if fleet else "a fleet without a name"
-    return f"the running daemon of {told}"
 
 
 def _observer(settings: Settings, clusters: Clusters, groups: GroupBook) -> FleetObserver:

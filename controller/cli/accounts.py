@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
 
-from controller.accounting import statics_of
+from controller.attribute.statics import statics_of
 from controller.errors import PennyweightError
 from controller.facts.account_reader import AccountReader, Window
 from controller.ledger.accounts.reader import LedgerAccounts
