@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, text
 from controller.attribute.tables import HourLines
 from controller.facts.accounts import PARTS, Identity
 from controller.ledger.accounts import bulk, cubes, dictionaries, lines
-from controller.ledger.accounts.hours import DAY, WEEK, begin, hour_of
+from controller.ledger.accounts.hours import DAY, SHIFT, WEEK, begin, hour_of
 from controller.ledger.accounts.tables import CAPACITY_COLUMNS, LINE_COLUMNS
 
 END = datetime(2026, 11, 21, tzinfo=UTC)
@@ -69,7 +69,7 @@ def named(engine: Engine, fleet: Fleet) -> Numbers:
 
 
 def fill(engine: Engine, fleet: Fleet) -> None:
-    """Hours of the last ``hours_kept``, days and weeks of all ``days``."""
+    """Hours and shifts of the last ``hours_kept``, days and weeks of all ``days``."""
     numbers = named(engine, fleet)
     made = np.random.default_rng(1)
     end = hour_of(END)
@@ -81,8 +81,9 @@ def fill(engine: Engine, fleet: Fleet) -> None:
         with engine.begin() as connection:
             _hour(connection, numbers, made, hour)
             _states(connection, [hour])
-            if begin(hour + 1, DAY) == hour + 1:
-                cubes.build(connection, DAY, 1, hour + 1 - DAY)
+            for grain in (SHIFT, DAY):
+                if begin(hour + 1, grain) == hour + 1:
+                    cubes.build(connection, grain, 1, hour + 1 - grain)
     with engine.begin() as connection:
         for week in range(begin(end - fleet.days * DAY, WEEK), end - WEEK + 1, WEEK):
             cubes.build(connection, WEEK, DAY, week)
@@ -120,10 +121,7 @@ def _day(connection: Connection, numbers: Numbers, made: np.random.Generator, da
     found = _lines(numbers, made)
     whole = np.column_stack((found.pool, found.identity, found.parts * DAY, found.tokens * DAY)).tolist()
     bulk.insert(connection, "spend", (*cubes.SPEND_KEY, *LINE_COLUMNS), [(DAY, 1, day, *row) for row in whole])
-    into = f"INSERT INTO spend ({', '.join(cubes.SPEND_KEY)}, {cubes.NAMES})"
-    day_lines = "FROM spend WHERE grain = 24 AND scope = 1 AND start = :day GROUP BY grain, start"
-    for columns, key in (("grain, 0, start, 0, identity", "identity"), ("grain, 2, start, pool, 0", "pool")):
-        connection.execute(text(f"{into} SELECT {columns}, {cubes.SUMS} {day_lines}, {key}"), {"day": day})
+    cubes.roll_up(connection, DAY, day)
     rows = [(DAY, day, *row) for row in _seats(numbers, made)]
     bulk.insert(connection, "capacity_spend", (*cubes.CAPACITY_KEY, *CAPACITY_COLUMNS), rows)
     _states(connection, range(day, day + DAY))

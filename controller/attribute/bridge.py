@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from math import factorial, prod
+from math import prod
 
 DRIVERS = ("price", "volume", "mix", "efficiency")
 
@@ -116,27 +116,18 @@ def _both(values: list[_Ratio], uses: tuple[PoolUse, PoolUse]) -> _Change:
 def _shapley(factors: _Four) -> tuple[list[int], int]:
     """What each factor adds when it goes from its first value to its second, meaned over all orders of change.
 
-    In whole numbers of a unit: (terms, units in a nanodollar).
+    In whole numbers of a unit: (terms, units in a nanodollar). Of the 24 orders, 6 change a factor first, 6 last, and 2
+    after any one and after any two of the other three, which go from a, b, c to x, y, z:
+
+        6 abc + 2 (xbc + ayc + abz) + 2 (xyc + xbz + ayz) + 6 xyz = 2 (a + x)(b + y)(c + z) + 4 (abc + xyz)
     """
-    unit = prod(before[1] * after[1] for before, after in factors)
-    one, two, three, four = ((before[0] * after[1], after[0] * before[1]) for before, after in factors)
-    first = [x * y for y in two for x in one]
-    second = [x * y for y in four for x in three]
-    value = [x * y for y in second for x in first]  # by which factors have changed: bit 0 is the first
-    return [
-        sum(times * (value[after] - value[before]) for before, after, times in steps) for steps in _STEPS
-    ], 24 * unit
-
-
-_STEPS = [
-    [
-        (changed, changed | 1 << one, factorial(changed.bit_count()) * factorial(3 - changed.bit_count()))
-        for changed in range(16)
-        if not changed & 1 << one
-    ]
-    for one in range(4)
-]
-"""Of each factor, what may have changed before it: then and with it, and in how many of the 24 orders it is so."""
+    unit = 12 * prod(before[1] * after[1] for before, after in factors)
+    changes = [(before[0] * after[1], after[0] * before[1]) for before, after in factors]
+    terms = []
+    for place, (old, new) in enumerate(changes):
+        (a, x), (b, y), (c, z) = changes[:place] + changes[place + 1 :]
+        terms.append((new - old) * ((a + x) * (b + y) * (c + z) + 2 * (a * b * c + x * y * z)))
+    return terms, unit
 
 
 def _rounded(terms: list[int], unit: int, total: int) -> list[int]:

@@ -207,7 +207,7 @@ def _consequence(found: BudgetStanding) -> str:
         AtLimit.FORBID: f"no replica is added on {forbidden}",
         AtLimit.CAP: "no replica is added beyond the minimum",
     }
-    return f"; until then {said[budget.at_limit]}"
+    return f"; until its period ends {said[budget.at_limit]}"
 
 
 def _usd(nanousd: int) -> str:

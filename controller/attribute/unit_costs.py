@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from math import lcm
 
 from controller.facts.accounts import IDLE, OVERHEAD, PARTS, Part, Tokens
 from controller.facts.missing import Missing
@@ -49,7 +50,8 @@ KIND_PARTS: Mapping[TokenKind, tuple[Part, ...]] = {
 OF_TOKENS = (TokenKind.INPUT, TokenKind.CACHED_INPUT, TokenKind.OUTPUT)
 OF_WORK = (*OF_TOKENS, TokenKind.UNMEASURED)
 _PLACES = {kind: tuple(PARTS.index(part) for part in parts) for kind, parts in KIND_PARTS.items()}
-_ON_BASIS = {Basis.USAGE: OF_WORK, Basis.ALLOCATION: tuple(TokenKind)}
+_SPANS = {kind: slice(places[0], places[-1] + 1) for kind, places in _PLACES.items()}
+"""The parts of a kind stand together."""
 
 
 def kind_nanousd(parts: Sequence[int], kind: TokenKind) -> int:
@@ -61,12 +63,12 @@ Amounts = Mapping[TokenKind, int]
 
 
 def by_kind(parts: Sequence[int]) -> dict[TokenKind, int]:
-    return {kind: sum([parts[place] for place in places]) for kind, places in _PLACES.items()}
+    return {kind: sum(parts[span]) for kind, span in _SPANS.items()}
 
 
 def on_basis(amounts: Amounts, basis: Basis) -> int:
     """All of it; or the work alone."""
-    return sum([amounts.get(kind, 0) for kind in _ON_BASIS[basis]])
+    return sum(amounts.values()) if basis is Basis.ALLOCATION else sum([amounts.get(kind, 0) for kind in OF_WORK])
 
 
 def kind_tokens(tokens: Tokens, kind: TokenKind) -> int:
@@ -128,8 +130,16 @@ def utilization(amounts: Amounts) -> Decimal | Missing:
     return (Decimal(on_basis(amounts, Basis.USAGE)) / Decimal(whole)).quantize(Decimal("1e-6"))
 
 
-Reference = Mapping[tuple[Hashable, TokenKind], Fraction]
-"""Nanodollars of work a token, by (service, kind)."""
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """Picodollars of work a token: of uncached, cached and output ones, in whole numbers of 1/``unit``."""
+
+    amounts: tuple[int, int, int]
+    unit: int
+
+
+Reference = Mapping[Hashable, Worth]
+"""What a service's tokens are worth."""
 
 
 def reference(periods: Iterable[Iterable[tuple[Hashable, Amounts, Tokens]]]) -> Reference:
@@ -138,28 +148,42 @@ def reference(periods: Iterable[Iterable[tuple[Hashable, Amounts, Tokens]]]) -> 
     ``periods``: for each, (service, amounts, tokens). The service's mean over its variants and ways of buying: a token
     is the same work wherever it runs, so that moving it elsewhere is mix and not volume.
     """
-    found: dict[tuple[Hashable, TokenKind], Fraction] = {}
+    found: dict[Hashable, dict[TokenKind, Fraction]] = {}
     for period in periods:
-        sums: dict[tuple[Hashable, TokenKind], tuple[int, int]] = {}
-        for service, amounts, tokens in period:
-            for kind in OF_TOKENS:
-                cost, count = sums.get((service, kind), (0, 0))
-                sums[service, kind] = (cost + amounts.get(kind, 0), count + kind_tokens(tokens, kind))
-        for key, (cost, count) in sums.items():
-            if count > 0 and cost > 0:
-                found.setdefault(key, Fraction(cost, count))
-    return found
+        for service, sums in _by_service(period).items():
+            for kind, cost, count in zip(OF_TOKENS, sums[:3], sums[3:], strict=True):
+                if count > 0 and cost > 0:
+                    found.setdefault(service, {}).setdefault(kind, Fraction(cost, count))
+    return {service: _worth(of_kind) for service, of_kind in found.items()}
+
+
+def _by_service(period: Iterable[tuple[Hashable, Amounts, Tokens]]) -> dict[Hashable, list[int]]:
+    """The costs and then the counts of OF_TOKENS."""
+    sums: dict[Hashable, list[int]] = {}
+    for service, amounts, tokens in period:
+        mine = sums.setdefault(service, [0, 0, 0, 0, 0, 0])
+        mine[0] += amounts.get(TokenKind.INPUT, 0)
+        mine[1] += amounts.get(TokenKind.CACHED_INPUT, 0)
+        mine[2] += amounts.get(TokenKind.OUTPUT, 0)
+        mine[3] += tokens.uncached
+        mine[4] += tokens.cached
+        mine[5] += tokens.output
+    return sums
+
+
+def _worth(of_kind: Mapping[TokenKind, Fraction]) -> Worth:
+    unit = lcm(*(cost.denominator for cost in of_kind.values()))
+    first, second, third = (int(of_kind.get(kind, Fraction()) * 1000 * unit) for kind in OF_TOKENS)
+    return Worth((first, second, third), unit)
 
 
 def work_units(service: Hashable, tokens: Tokens, at: Reference) -> int:
     """``tokens`` at constant unit costs, in picodollars: whole numbers fine enough for one token."""
-    amount, unit = 0, 1  # not in lowest terms: shortening a fraction costs more than whole numbers that grow
-    for kind in OF_TOKENS:
-        cost = at.get((service, kind))
-        if cost is not None:
-            amount = amount * cost.denominator + kind_tokens(tokens, kind) * cost.numerator * unit
-            unit *= cost.denominator
-    return _nearest(amount * 1000, unit)
+    worth = at.get(service)
+    if worth is None:
+        return 0
+    uncached, cached, output = worth.amounts
+    return _nearest(tokens.uncached * uncached + tokens.cached * cached + tokens.output * output, worth.unit)
 
 
 def _nearest(amount: int, unit: int) -> int:

@@ -121,6 +121,7 @@ class SeatRow:
 class CommitmentUse:
     """One commitment in one window. ``amortised`` = ``used`` + ``unused``.
 
+    start, end                   of its term, not of the window
     covered_on_demand_nanousd    what the covered usage would have cost on demand
     eligible_on_demand_nanousd   the same of all usage that it could have covered, covered or not
                                  None: some on-demand price is unknown

@@ -16,6 +16,8 @@ from controller.facts.missing import Missing
 
 T = TypeVar("T")
 
+CAPACITY_TYPES = {one.value: one for one in CapacityType}
+
 
 class Gauge(StrEnum):
     """Levels at the moment of the reading, per replica (over all engine ranks)."""
@@ -129,8 +131,7 @@ class Target:
 
     @property
     def capacity_type(self) -> CapacityType | None:
-        label = self.labels.get("capacity_type")
-        return CapacityType(label) if label in set(CapacityType) else None
+        return CAPACITY_TYPES.get(self.labels.get("capacity_type", ""))
 
     @property
     def machine(self) -> Machine | None:
@@ -172,7 +173,7 @@ class EngineReading:
         return self.histograms[signal] if signal in self.histograms else self._why(signal)
 
     def _why(self, signal: Signal) -> Missing:
-        return self.missing.get(signal, Missing(signal.value, f"{self.engine} does not export it"))
+        return self.missing.get(signal) or Missing(signal.value, f"{self.engine} does not export it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -133,16 +134,21 @@ def lock_number(name: str) -> int:
 
 
 def _file_lock(path: Path, shared: bool) -> tuple[Claim | None, str]:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        said = f"could not lock {path}: {error.strerror}; without that nobody knows who else works on the ledger"
+        raise LedgerError(said) from error
     try:
         fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         owner = os.read(handle, 32).decode(errors="replace").strip()
         os.close(handle)
         return None, f" (process {owner})" if owner else ""
-    os.ftruncate(handle, 0)
-    if not shared:  # of several there is no one to name
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+    with suppress(OSError):  # a full disk: the lock is ours all the same, and must not be lost without being let go
+        os.ftruncate(handle, 0)
+        if not shared:  # of several there is no one to name
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
     return Claim(release=lambda: os.close(handle), alive=lambda: True), ""
 
 

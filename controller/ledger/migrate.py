@@ -21,6 +21,7 @@ from controller.ledger.migrations import (
     m0011_alike,
     m0012_risked,
     m0013_changed,
+    m0014_shifts,
 )
 
 Migration = tuple[str, ...]
@@ -39,6 +40,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     m0011_alike.STATEMENTS,
     m0012_risked.STATEMENTS,
     m0013_changed.STATEMENTS,
+    m0014_shifts.STATEMENTS,
 )
 """Version n is made by the n-th entry."""
 
@@ -93,6 +95,17 @@ def schema_version(connection: Connection) -> int:
     return int(connection.scalar(text("SELECT MAX(version) FROM schema_version")) or 0)
 
 
+def require_current(connection: Connection, where: str) -> None:
+    """Raises LedgerError on any other schema than this program's: what it reads of an older one may lack what only
+    newer ones keep, and look whole."""
+    version, known = schema_version(connection), len(MIGRATIONS)
+    if version > known:
+        raise LedgerError(newer(version, known))
+    if version < known:
+        was = f"of an older pennyweight (schema version {version} of {known})" if version else "empty"
+        raise LedgerError(f"the ledger in {where} is {was}: `pennyweight run` brings it up to date when it starts")
+
+
 def newer(found: int, known: int) -> str:
     return (
         f"the ledger has schema version {found} and this program knows {known}: a newer pennyweight wrote it; "
@@ -111,5 +124,5 @@ def _apply(connection: Connection, version: int, statements: Migration) -> None:
     if version == 1:
         connection.execute(text("CREATE TABLE schema_version (version INTEGER NOT NULL PRIMARY KEY)"))
     for statement in statements:
-        connection.execute(text(statement.format(**words)))
+        connection.exec_driver_sql(statement.format(**words))  # as it stands: nothing to compile or to bind
     connection.execute(text("INSERT INTO schema_version (version) VALUES (:version)"), {"version": version})

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from sqlalchemy import ColumnElement, Connection, Float, RowMapping, func, or_, select
 from sqlalchemy import cast as sql_cast
 
-from controller.errors import LedgerError
 from controller.facts.decisions import AlertPhase, AlertState, Pause
 from controller.facts.demand import Forecast
 from controller.facts.fleet import CapacityType
@@ -22,7 +21,7 @@ from controller.ledger.engine import ledger_errors, reader_engine, shown
 from controller.ledger.fleets import owners, watching
 from controller.ledger.last import last_passes, seen_in
 from controller.ledger.learned_tables import CapacityRow, ForecastAccuracyRow, ForecastRow
-from controller.ledger.migrate import MIGRATIONS, newer, schema_version
+from controller.ledger.migrate import require_current
 from controller.ledger.queries import RecordedDecision, between, open_pauses, recorded_decisions, rows_of
 from controller.ledger.rollup import LEVELS, minute_of
 from controller.ledger.rows import (
@@ -256,14 +255,7 @@ class LedgerReader:
     def _reading(self) -> Iterator[Connection]:
         then = "nothing was changed. The daemon makes the ledger at its first start; has it run?"
         with ledger_errors("read the ledger", self._where, then), self._engine.begin() as connection:
-            version = schema_version(connection)
-            if version > len(MIGRATIONS):
-                raise LedgerError(newer(version, len(MIGRATIONS)))
-            if version < len(MIGRATIONS):
-                raise LedgerError(
-                    f"the ledger in {self._where} has schema version {version} and this program reads "
-                    f"{len(MIGRATIONS)}; nothing was read. The daemon migrates it at its next start"
-                )
+            require_current(connection, self._where)
             yield connection
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from math import floor, isfinite
-from typing import Any
+from typing import Any, TypeVar
 
 from controller.facts.decisions import Decision
 from controller.facts.estimates import Estimate, Estimates
@@ -16,6 +17,8 @@ from controller.facts.readings import Counter, Phase
 Row = dict[str, Any]
 """Column name -> value: what SQLAlchemy's bulk insert takes, and the one place where values of all types meet."""
 
+Amount = TypeVar("Amount", int, float)
+
 MINUTE = timedelta(minutes=1)
 MICROSECOND = timedelta(microseconds=1)
 
@@ -25,6 +28,7 @@ PHASE_COLUMNS = {
     Phase.DRAINING: "draining_s",
     Phase.FAILED: "failed_s",
 }
+NO_SECONDS = dict.fromkeys(PHASE_COLUMNS.values(), 0.0)
 COUNT_COLUMNS = {
     "prompt_tokens": Counter.PROMPT_TOKENS,
     "cached_prompt_tokens": Counter.CACHED_PROMPT_TOKENS,
@@ -39,6 +43,7 @@ AMOUNT_COLUMNS = ("energy_j", "prefill_s", "decode_s")
 """Cut in proportion to time, not in whole units."""
 
 LEVELS = ("running", "queue_depth", "kv_cache_ratio", "mfu_ratio")
+LEVEL_COLUMNS = {name: (f"{name}_integral", f"{name}_s") for name in LEVELS}
 
 ESTIMATE_MAXIMA = (
     "ttft_p50_s",
@@ -127,25 +132,42 @@ def count_shares(count: float, weights: Sequence[int]) -> list[float]:
     return parts
 
 
+def amount_shares(amount: float, weights: Sequence[int]) -> list[float]:
+    """The same for what is measured, not counted: in proportion."""
+    whole = sum(weights)
+    return [amount * (weight / whole) for weight in weights]
+
+
 def replica_minutes(uses: Sequence[ReplicaUse]) -> Iterator[Row]:
     """Rows to add to ``replica_minute``: one for each minute that a use touches."""
+    cut = cache(minutes)  # a pass's uses span the same time
     for use in uses:
-        pieces = minutes(use.start, use.end)
-        weights = [microseconds for _minute, microseconds in pieces]
-        counts = {column: _count(use.counts.get(counter), weights) for column, counter in COUNT_COLUMNS.items()}
-        costs = {column: _cost(getattr(use, column), weights) for column in COST_COLUMNS}
-        amounts = {column: number(getattr(use, column)) for column in AMOUNT_COLUMNS}
-        whole = sum(weights)
-        for index, (minute, microseconds) in enumerate(pieces):
-            part = microseconds / whole if whole else 1.0
-            yield {
-                **_whose(use, minute),
-                **_seconds(use, microseconds / 1e6),
-                **_levels(use, microseconds / 1e6),
-                **{column: parts[index] for column, parts in counts.items()},
-                **{column: None if amount is None else amount * part for column, amount in amounts.items()},
-                **{column: parts[index] for column, parts in costs.items()},
-            }
+        pieces = cut(use.start, use.end)
+        sums = _sums(use, [microseconds for _minute, microseconds in pieces])
+        for (minute, microseconds), part in zip(pieces, sums, strict=True):
+            seconds = microseconds / 1e6
+            yield {**_whose(use, minute), **_seconds(use, seconds), **_levels(use, seconds), **part}
+
+
+def _sums(use: ReplicaUse, weights: Sequence[int]) -> list[Row]:
+    """What adds up over time, cut in proportion to ``weights``: mostly a use lies within one minute."""
+    counts = {column: number(use.counts.get(counter)) for column, counter in COUNT_COLUMNS.items()}
+    amounts = {column: number(getattr(use, column)) for column in AMOUNT_COLUMNS}
+    costs: dict[str, int | None] = {column: getattr(use, column) for column in COST_COLUMNS}
+    if len(weights) == 1:
+        return [{**counts, **amounts, **costs}]
+    parts = {
+        **{column: _cut(count, count_shares, weights) for column, count in counts.items()},
+        **{column: _cut(amount, amount_shares, weights) for column, amount in amounts.items()},
+        **{column: _cut(cost, shares, weights) for column, cost in costs.items()},
+    }
+    return [{column: cut[piece] for column, cut in parts.items()} for piece in range(len(weights))]
+
+
+def _cut(
+    total: Amount | None, into: Callable[[Amount, Sequence[int]], list[Amount]], weights: Sequence[int]
+) -> Sequence[Amount | None]:
+    return [None] * len(weights) if total is None else into(total, weights)
 
 
 def _whose(use: ReplicaUse, minute: datetime) -> Row:
@@ -160,17 +182,10 @@ def _whose(use: ReplicaUse, minute: datetime) -> Row:
     }
 
 
-def _count(count: float | None, weights: Sequence[int]) -> Sequence[float | None]:
-    return [None] * len(weights) if count is None or not isfinite(count) else count_shares(count, weights)
-
-
-def _cost(nanousd: int | None, weights: Sequence[int]) -> Sequence[int | None]:
-    return [None] * len(weights) if nanousd is None else shares(nanousd, weights)
-
-
 def _seconds(use: ReplicaUse, seconds: float) -> Row:
     return {
-        **{column: seconds if phase is use.phase else 0.0 for phase, column in PHASE_COLUMNS.items()},
+        **NO_SECONDS,
+        PHASE_COLUMNS[use.phase]: seconds,
         "covered_s": seconds,
         "missing_s": seconds if use.missing else 0.0,
         "missing_why": use.missing,
@@ -180,10 +195,10 @@ def _seconds(use: ReplicaUse, seconds: float) -> Row:
 
 def _levels(use: ReplicaUse, seconds: float) -> Row:
     row: Row = {}
-    for name in LEVELS:
+    for name, (integral, covered) in LEVEL_COLUMNS.items():
         level = number(getattr(use, name))
-        row[f"{name}_integral"] = None if level is None else level * seconds
-        row[f"{name}_s"] = 0.0 if level is None else seconds
+        row[integral] = None if level is None else level * seconds
+        row[covered] = 0.0 if level is None else seconds
     return row
 
 

@@ -34,12 +34,17 @@ MEMORY_TABLES: tuple[type[Base], ...] = (
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def replace_memory(connection: Connection, memory: SafetyMemory, fleet: str) -> None:
-    """Of ``fleet``."""
-    for row, rows in memory_rows(memory, fleet).items():
-        connection.execute(delete(table(row)).where(table(row).c.fleet == fleet))
-        if rows:
-            connection.execute(insert(table(row)), rows)
+def replace_memory(
+    connection: Connection, memory: SafetyMemory, fleet: str, written: Mapping[type[Base], Sequence[Row]]
+) -> dict[type[Base], list[Row]]:
+    """Of ``fleet``: what now stands. Tables that hold it already, as ``written`` has it, are left as they are."""
+    made = memory_rows(memory, fleet)
+    for row, rows in made.items():
+        if written.get(row) != rows:
+            connection.execute(delete(table(row)).where(table(row).c.fleet == fleet))
+            if rows:
+                connection.execute(insert(table(row)), rows)
+    return made
 
 
 def read_memory(connection: Connection, fleet: str) -> SafetyMemory:

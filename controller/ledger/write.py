@@ -296,7 +296,7 @@ class Ledger:
     def _replace_memory(self, connection: Connection, memory: Memory) -> None:
         """Of this fleet's services; what others remember of theirs stays. What this process wrote last still stands, so
         only tables that differ from it are written: most are the same from pass to pass."""
-        safety.replace_memory(connection, memory.safety, self._fleet)
+        stands = safety.replace_memory(connection, memory.safety, self._fleet, self._remembered)
         owners = fleets.owners(connection)
         alone = set(owners.values()) <= {self._fleet}
         rows: dict[type[Base], list[rollup.Row]] = {
@@ -307,7 +307,7 @@ class Ledger:
             if self._remembered.get(row) != some:
                 connection.execute(delete(table(row)).where(fleets.ours(table(row).c.service, self._fleet)))
                 _insert(connection, row, some)
-        self._remembered = rows
+        self._remembered = rows | stands
 
     def _gap(self, last_at: datetime | None, now: datetime) -> tuple[Gap, ...]:
         """What passes saw while the ledger could not be written is lost; the gap that it leaves is named."""

@@ -33,11 +33,25 @@ class Sum:
     tokens: Tokens = field(default_factory=Tokens)
     gpu_us: int = 0
 
-    def add(self, amounts: Mapping[TokenKind, int], tokens: Tokens, gpu_us: int) -> None:
-        for kind, amount in amounts.items():
+    def add(self, other: Sum) -> None:
+        for kind, amount in other.amounts.items():
             self.amounts[kind] = self.amounts.get(kind, 0) + amount
-        self.tokens = added_tokens(self.tokens, tokens)
-        self.gpu_us += gpu_us
+        self.tokens = added_tokens(self.tokens, other.tokens)
+        self.gpu_us += other.gpu_us
+
+    @classmethod
+    def of(cls, parts: Sequence[Sum]) -> Sum:
+        kinds = dict.fromkeys([kind for one in parts for kind in one.amounts])
+        return cls(
+            amounts={kind: sum([one.amounts.get(kind, 0) for one in parts]) for kind in kinds},
+            tokens=Tokens(
+                uncached=sum([one.tokens.uncached for one in parts]),
+                cached=sum([one.tokens.cached for one in parts]),
+                output=sum([one.tokens.output for one in parts]),
+                requests=sum([one.tokens.requests for one in parts]),
+            ),
+            gpu_us=sum([one.gpu_us for one in parts]),
+        )
 
 
 Sums = dict[tuple[Key, Pool], Sum]
@@ -55,8 +69,8 @@ class Asked:
         return {*self.by, *self.where}
 
 
-def sums(reader: AccountReader, window: Window, asked: Asked) -> Sums:
-    """Cost in ``window`` by key and pool.
+def sums(reader: AccountReader, window: Window, seats: Sequence[SeatRow], asked: Asked) -> Sums:
+    """Cost in ``window`` by key and pool. ``seats``: what the window's seats cost.
 
     Replicas and nodes are told by the seats, identities by the lines; both at once by their crossing, hour by hour.
     """
@@ -66,9 +80,9 @@ def sums(reader: AccountReader, window: Window, asked: Asked) -> Sums:
     if of_seats and of_identities:
         pieces = _crossed(reader, window, asked)
     elif of_seats:
-        pieces = _of_seats(reader.seats(window))
+        pieces = _of_seats(seats)
     else:
-        pieces = _of_lines(reader, window, asked)
+        pieces = _of_lines(reader, window, seats, asked)
     for values, pool, amounts, tokens, gpu_us in pieces:
         if all(values.get(dim, wanted) == wanted for dim, wanted in asked.where.items()):
             _add(found, asked, values, pool, Sum(amounts=amounts, tokens=tokens, gpu_us=gpu_us))
@@ -81,7 +95,7 @@ _Piece = tuple[dict[Dimension, str], Pool, dict[TokenKind, int], Tokens, int]
 def _add(found: Sums, asked: Asked, values: dict[Dimension, str], pool: Pool, piece: Sum) -> None:
     if Dimension.KIND not in asked.dimensions:
         key = tuple(values[dim] for dim in asked.by)
-        found.setdefault((key, pool), Sum()).add(piece.amounts, piece.tokens, piece.gpu_us)
+        _put(found, (key, pool), piece)
         return
     wanted, whole = asked.where.get(Dimension.KIND), sum(piece.amounts.values())
     for kind, amount in piece.amounts.items():
@@ -89,7 +103,15 @@ def _add(found: Sums, asked: Asked, values: dict[Dimension, str], pool: Pool, pi
         if (amount or tokens != Tokens()) and wanted in (None, kind):
             key = tuple(str(kind) if dim is Dimension.KIND else values[dim] for dim in asked.by)
             gpu_us = piece.gpu_us * amount // whole if whole else 0
-            found.setdefault((key, pool), Sum()).add({kind: amount}, tokens, gpu_us)
+            _put(found, (key, pool), Sum(amounts={kind: amount}, tokens=tokens, gpu_us=gpu_us))
+
+
+def _put(found: Sums, at: tuple[Key, Pool], piece: Sum) -> None:
+    there = found.get(at)
+    if there is None:
+        found[at] = piece
+    else:
+        there.add(piece)
 
 
 def only_of(tokens: Tokens, kind: TokenKind) -> Tokens:
@@ -101,9 +123,9 @@ def only_of(tokens: Tokens, kind: TokenKind) -> Tokens:
     )
 
 
-def _of_lines(reader: AccountReader, window: Window, asked: Asked) -> Iterator[_Piece]:
+def _of_lines(reader: AccountReader, window: Window, seats: Sequence[SeatRow], asked: Asked) -> Iterator[_Piece]:
     """GPU time goes with the cost: a line has the share of its pool's that it has of the pool's cost."""
-    pools = pool_hours(reader.seats(window))
+    pools = pool_hours(seats)
     by = tuple(dim for dim in (*OF_IDENTITY, *OF_POOL) if dim in asked.dimensions or dim in OF_POOL)
     where: dict[Dimension, str] = {dim: value for dim, value in asked.where.items() if dim in by}
     for line in reader.lines(window, by, where):

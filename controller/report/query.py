@@ -132,14 +132,14 @@ def report(
     reader: AccountReader, window: Window, last: Window, asked: Asked, basis: Basis = Basis.ALLOCATION
 ) -> Report:
     """Reads the accounts and adds them up."""
-    this_sums, last_sums = sums(reader, window, asked), sums(reader, last, asked)
+    seats = reader.seats(window)
+    this_sums, last_sums = sums(reader, window, seats, asked), sums(reader, last, reader.seats(last), asked)
     at = reference((_by_service(last_sums), _by_service(this_sums)))
     this_keys, last_keys = _by_key(this_sums), _by_key(last_sums)
     keys = dict.fromkeys((*this_keys, *last_keys))
     rows = [_row(key, this_keys.get(key, {}), last_keys.get(key, {}), at, basis) for key in keys]
     rows.sort(key=lambda row: (-row.cost_nanousd, -row.last_nanousd, row.key))
     total = _row((), _together(this_sums), _together(last_sums), at, basis)
-    seats = reader.seats(window)
     return Report(
         window=window,
         last=last,
@@ -170,10 +170,10 @@ def _by_key(found: Sums) -> dict[Key, _ByPool]:
 
 
 def _together(found: Sums) -> _ByPool:
-    whole: _ByPool = {}
+    pools: dict[Pool, list[Sum]] = {}
     for (_, pool), one in found.items():
-        whole.setdefault(pool, Sum()).add(one.amounts, one.tokens, one.gpu_us)
-    return whole
+        pools.setdefault(pool, []).append(one)
+    return {pool: Sum.of(parts) for pool, parts in pools.items()}
 
 
 def _by_service(found: Sums) -> Iterator[tuple[Hashable, Amounts, Tokens]]:
@@ -181,9 +181,7 @@ def _by_service(found: Sums) -> Iterator[tuple[Hashable, Amounts, Tokens]]:
 
 
 def _row(key: Key, this: _ByPool, last: _ByPool, at: Reference, basis: Basis) -> Row:
-    whole = Sum()
-    for one in this.values():
-        whole.add(one.amounts, one.tokens, one.gpu_us)
+    whole = Sum.of(list(this.values()))
     return Row(
         key=key,
         amounts=whole.amounts,
@@ -199,7 +197,9 @@ def _uses(found: _ByPool, at: Reference, basis: Basis) -> dict[Hashable, PoolUse
     """On the usage basis, a pool's GPU time is that of its work."""
     uses: dict[Hashable, PoolUse] = {}
     for pool, one in found.items():
-        cost, everything = on_basis(one.amounts, basis), on_basis(one.amounts, Basis.ALLOCATION)
+        cost = everything = on_basis(one.amounts, Basis.ALLOCATION)
+        if basis is not Basis.ALLOCATION:
+            cost = on_basis(one.amounts, basis)
         gpu_us = one.gpu_us if cost == everything else one.gpu_us * cost // everything if everything else 0
         uses[pool] = PoolUse(cost_nanousd=cost, gpu_us=gpu_us, work=work_units(pool.service, one.tokens, at))
     return uses

@@ -107,7 +107,7 @@ def headline(report: Report) -> str:
     total = report.total
     change = total.bridge.change
     if not total.last_nanousd:
-        return f"{usd(total.cost_nanousd)}. Nothing was spent from {_last(report)}."
+        return f"{usd(total.cost_nanousd)}. Nothing is known to have been spent from {_last(report)}."
     if not change:
         return f"{usd(total.cost_nanousd)}, the same as from {_last(report)}."
     moved = "more" if change > 0 else "less"

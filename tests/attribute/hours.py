@@ -235,7 +235,7 @@ class Chance:
         )
 
 
-EXAMPLES = settings(deadline=None, max_examples=50)
+EXAMPLES = settings(max_examples=50)
 """An hour has dozens of arrays: fifty different ones are enough to meet every branch many times over."""
 
 SEEDS = st.integers(0, 2**32 - 1)

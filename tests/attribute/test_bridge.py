@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from itertools import permutations
+from math import floor, prod
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.attribute.bridge import DRIVERS, Bridge, PoolUse, bridge
@@ -103,3 +105,49 @@ def test_each_term_is_the_mean_over_the_orders_of_change() -> None:
             added[name] += (now["price"] * now["volume"] * now["mix"] * now["efficiency"] - before) / 24
     found = bridge({"h100": last}, {"h100": this})
     assert {name: getattr(found, name) for name in DRIVERS} == pytest.approx(added, abs=1)
+
+
+large = st.builds(
+    PoolUse,
+    cost_nanousd=st.integers(0, 10**18),
+    gpu_us=st.integers(1, 10**16),
+    work=st.integers(1, 10**21),
+)
+
+
+@settings(max_examples=50)
+@given(last=large, this=large, beside=large)
+def test_the_four_are_the_exact_mean_over_the_orders_rounded_by_the_largest_remainders(
+    last: PoolUse, this: PoolUse, beside: PoolUse
+) -> None:
+    """The pool beside it stays as it is, so that the share of the work moves with the pool's own."""
+    found = bridge({"pool": last, "beside": beside}, {"pool": this, "beside": beside})
+    both = [
+        _exact(before, now, last.work + beside.work, this.work + beside.work)
+        for before, now in ((last, this), (beside, beside))
+    ]
+    assert [getattr(found, name) for name in DRIVERS] == [sum(terms) for terms in zip(*both, strict=True)]
+
+
+def _exact(last: PoolUse, this: PoolUse, worked_last: int, worked_this: int) -> list[int]:
+    def factors(one: PoolUse, worked: int) -> dict[str, Fraction]:
+        return {
+            "price": Fraction(one.cost_nanousd, one.gpu_us),
+            "volume": Fraction(worked),
+            "mix": Fraction(one.work, worked),
+            "efficiency": Fraction(one.gpu_us, one.work),
+        }
+
+    old, new = factors(last, worked_last), factors(this, worked_this)
+    added = dict.fromkeys(DRIVERS, Fraction())
+    for order in permutations(DRIVERS):
+        now = dict(old)
+        for name in order:
+            before = prod(now.values())
+            now[name] = new[name]
+            added[name] += (prod(now.values()) - before) / 24
+    whole = {name: floor(term) for name, term in added.items()}
+    left = this.cost_nanousd - last.cost_nanousd - sum(whole.values())
+    for name in sorted(DRIVERS, key=lambda name: whole[name] - added[name])[:left]:
+        whole[name] += 1
+    return list(whole.values())

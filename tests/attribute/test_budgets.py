@@ -154,7 +154,9 @@ def test_thresholds_are_told_anew_in_the_next_period():
 def test_what_happens_at_the_limit_is_told_with_it():
     strict = replace(WEEKLY, at_limit=AtLimit.FORBID, forbidden_capacity=frozenset({CapacityType.ON_DEMAND}))
     told, _ = news(at(strict, 7.0, 24), None)
-    assert told[0].text.endswith("100% reached with 6.0 days left; until then no replica is added on on_demand")
+    assert told[0].text.endswith(
+        "100% reached with 6.0 days left; until its period ends no replica is added on on_demand"
+    )
 
 
 def test_a_burn_is_told_when_it_begins_and_when_it_is_over():
@@ -218,7 +220,7 @@ def test_at_the_limit_a_budget_that_only_alerts_holds_nothing_back():
 def test_at_the_limit_growth_is_refused_in_the_budgets_service_alone():
     (guard,) = guards(at(LIMITS[0], 7.0, 24), FLEET)
     assert (guard.service, guard.refuse_growth) == ("chat", True)
-    assert guard.why.endswith("spent; until then no replica is added beyond the minimum")
+    assert guard.why.endswith("spent; until its period ends no replica is added beyond the minimum")
 
 
 def test_a_budget_of_the_fleet_guards_every_service():

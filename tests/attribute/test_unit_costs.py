@@ -13,6 +13,7 @@ from controller.attribute.unit_costs import (
     Basis,
     TokenKind,
     by_kind,
+    kind_tokens,
     reference,
     unit_costs,
     utilization,
@@ -89,8 +90,8 @@ def test_work_is_tokens_at_the_first_periods_unit_costs() -> None:
         ("new", {TokenKind.OUTPUT: 7}, Tokens(output=2)),
     ]
     at = reference((first, second))
-    assert at["chat", TokenKind.INPUT] == 3
-    assert at["chat", TokenKind.CACHED_INPUT] == Fraction(1, 2), "only the second period had any"
+    assert work_units("chat", Tokens(uncached=1), at) == 3_000
+    assert work_units("chat", Tokens(cached=1), at) == 500, "only the second period had any"
     assert work_units("chat", Tokens(uncached=2, cached=2, output=1), at) == 57_000
     assert work_units("new", Tokens(output=1), at) == 3_500
     assert work_units("unheard of", Tokens(output=1), at) == 0
@@ -100,3 +101,23 @@ def test_all_the_work_of_the_first_period_at_its_own_unit_costs_is_its_cost() ->
     tokens = Tokens(uncached=7, cached=3, output=5)
     amounts = {TokenKind.INPUT: 1_000_003, TokenKind.CACHED_INPUT: 17, TokenKind.OUTPUT: 2_000_001}
     assert work_units("chat", tokens, reference([[("chat", amounts, tokens)]])) == 1000 * sum(amounts.values())
+
+
+kinds = st.dictionaries(st.sampled_from(list(TokenKind)), st.integers(0, 10**15))
+counted = st.builds(
+    Tokens, uncached=st.integers(0, 10**12), cached=st.integers(0, 10**12), output=st.integers(0, 10**12)
+)
+
+
+@given(seen=st.lists(st.tuples(st.sampled_from("ab"), kinds, counted), max_size=4), tokens=counted)
+def test_whole_numbers_are_as_exact_as_fractions(
+    seen: list[tuple[str, dict[TokenKind, int], Tokens]], tokens: Tokens
+) -> None:
+    """In picodollars, of two that are equally near the even one."""
+    exact = Fraction()
+    for kind in (TokenKind.INPUT, TokenKind.CACHED_INPUT, TokenKind.OUTPUT):
+        cost = sum(amounts.get(kind, 0) for service, amounts, _ in seen if service == "a")
+        count = sum(kind_tokens(logged, kind) for service, _, logged in seen if service == "a")
+        if cost and count:
+            exact += Fraction(cost, count) * kind_tokens(tokens, kind)
+    assert work_units("a", tokens, reference([seen])) == round(1000 * exact)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -9,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import psycopg
 import pytest
 
 from controller.facts.decisions import Because, Decision, Memory
@@ -18,46 +18,78 @@ from controller.facts.fleet import CapacityType, Mode
 from controller.facts.missing import Missing
 from controller.facts.passes import PassRecord, PassResult, ReplicaUse
 from controller.facts.readings import Observation, Phase
+from controller.ledger.engine import writer_engine
+from controller.ledger.migrate import migrate
 from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
-from tests.postgres import postgres_server
+from tests.postgres import new_database, run, url_of
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 @pytest.fixture(scope="session")
-def postgres_folder() -> Iterator[str]:
-    """The socket's folder of a PostgreSQL server that all tests of the room share."""
-    with postgres_server() as folder:
-        yield folder
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with this program's tables and no rows, to be copied: to make them takes a tenth of a second."""
+    path = tmp_path_factory.mktemp("ledger") / "migrated.db"
+    _migrate(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def migrated_postgres(postgres_folder: str) -> str:
+    """The name of a database with this program's tables and no rows, to be copied."""
+    name = new_database(postgres_folder)
+    _migrate(url_of(postgres_folder, name))
+    return name
+
+
+def _migrate(url: str) -> None:
+    engine = writer_engine(url)
+    migrate(engine)
+    engine.dispose()
 
 
 @pytest.fixture
-def fresh_postgres(request: pytest.FixtureRequest) -> Iterator[Callable[[], str]]:
-    """Makes an empty database and gives its URL. What is dropped need not be written when the server stops."""
+def fresh_postgres(request: pytest.FixtureRequest, migrates: bool) -> Iterator[Callable[[], str]]:
+    """Makes a database and gives its URL."""
     made: list[str] = []
 
-    def run(command: str) -> None:
-        folder = request.getfixturevalue("postgres_folder")
-        with psycopg.connect(host=folder, user="postgres", dbname="postgres", autocommit=True) as connection:
-            connection.execute(command.encode())
-
     def fresh() -> str:
-        made.append(f"ledger_{uuid4().hex}")
-        run(f'CREATE DATABASE "{made[-1]}"')
-        return f"postgresql+psycopg://postgres@/{made[-1]}?host={request.getfixturevalue('postgres_folder')}"
+        folder = request.getfixturevalue("postgres_folder")
+        like = "template1" if migrates else request.getfixturevalue("migrated_postgres")
+        made.append(new_database(folder, like))
+        return url_of(folder, made[-1])
 
     yield fresh
     for name in made:
-        run(f'DROP DATABASE "{name}" WITH (FORCE)')
+        run(request.getfixturevalue("postgres_folder"), f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+@pytest.fixture
+def fresh_sqlite(request: pytest.FixtureRequest, migrates: bool, tmp_path: Path) -> Callable[[], str]:
+    """Makes a file, or its name where the test itself migrates, and gives its URL."""
+
+    def fresh() -> str:
+        path = tmp_path / f"{uuid4().hex}.db"
+        if not migrates:
+            shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
+        return f"sqlite:///{path}"
+
+    return fresh
+
+
+@pytest.fixture
+def migrates() -> bool:
+    """Whether the test is about an empty place that becomes a ledger; all others get one with tables."""
+    return False
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def fresh_url(request: pytest.FixtureRequest, tmp_path: Path, fresh_postgres: Callable[[], str]) -> Callable[[], str]:
-    """Makes an empty place for a ledger on each engine in turn and gives its URL."""
-    if request.param == "postgresql":
-        return fresh_postgres
-    return lambda: f"sqlite:///{tmp_path / uuid4().hex}.db"
+def fresh_url(
+    request: pytest.FixtureRequest, fresh_sqlite: Callable[[], str], fresh_postgres: Callable[[], str]
+) -> Callable[[], str]:
+    """Makes a place for a ledger on each engine in turn and gives its URL."""
+    return fresh_sqlite if request.param == "sqlite" else fresh_postgres
 
 
 @pytest.fixture
@@ -74,7 +106,7 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 @pytest.fixture
 def reader(url: str, ledger: Ledger) -> Iterator[LedgerReader]:
-    """Of ``ledger``, which made the tables."""
+    """Of ``ledger``."""
     opened = LedgerReader(url)
     yield opened
     opened.close()

@@ -1,5 +1,6 @@
 """Two controllers never work over one ledger."""
 
+import os
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ from contextlib import closing
 import pytest
 
 from controller.errors import LedgerError
+from controller.ledger.claim import Lead
 from controller.ledger.write import Ledger
 
 CLAIM_AND_WAIT = """
@@ -46,7 +48,7 @@ def test_a_claim_ends_with_its_ledger(url):
 def _claimable_soon(url):
     """PostgreSQL notices a killed client when its connection breaks, which takes it a moment."""
 
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while True:
         try:
             with closing(Ledger.open(url)) as ledger:
@@ -56,3 +58,22 @@ def _claimable_soon(url):
             if time.monotonic() > ends:
                 raise
             time.sleep(0.1)
+
+
+def test_a_full_disk_loses_no_lock(tmp_path):
+    """/dev/full has no space left. A lock that is held, and that its holder does not know of, would never be let go."""
+    os.symlink("/dev/full", tmp_path / "pennyweight.db.settling")
+    with closing(Lead(f"sqlite:///{tmp_path}/pennyweight.db")) as lead:
+        assert lead.held()
+        assert lead.held()
+    with closing(Lead(f"sqlite:///{tmp_path}/pennyweight.db")) as following:
+        assert following.held()
+
+
+def test_a_lock_that_cannot_be_made_is_told_as_the_ledger_s_trouble(tmp_path):
+    os.symlink("/nowhere/at/all", tmp_path / "pennyweight.db.settling")
+    with (
+        closing(Lead(f"sqlite:///{tmp_path}/pennyweight.db")) as lead,
+        pytest.raises(LedgerError, match=r"could not lock .*settling"),
+    ):
+        lead.held()

@@ -238,6 +238,7 @@ def test_one_leads_until_it_is_gone(url, ledger):
         assert second.held()
 
 
+@pytest.mark.parametrize("migrates", [True], ids=["from version 7"])
 def test_what_was_recorded_before_there_were_fleets_is_of_the_one_without_a_name(url, make):
     engine = writer_engine(url)
     migrate(engine, MIGRATIONS[:7])

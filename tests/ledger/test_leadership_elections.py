@@ -19,7 +19,9 @@ from controller.ledger.election import AdvisoryElection, FileElection
 from controller.ledger.write import Ledger
 from tests.small_fleet import until
 
-TIMES = LeaderTimes(duration_s=2.0, renew_deadline_s=1.5, retry_s=0.1)
+TIMES = LeaderTimes(duration_s=4.0, renew_deadline_s=3.0, retry_s=0.1)
+AGES = LeaderTimes(duration_s=900.0, renew_deadline_s=600.0, retry_s=0.1)
+"""Nobody waits for the end of these: what happens with them happens at once, however slow the machine."""
 
 LEAD_ON = """
 import sys, time
@@ -28,7 +30,8 @@ from controller.facts.leadership import LeaderTimes
 from controller.ledger.election import AdvisoryElection, FileElection
 url = sys.argv[1]
 kind = FileElection if url.startswith("sqlite") else AdvisoryElection
-times = LeaderTimes(duration_s=2.0, renew_deadline_s=1.5, retry_s=0.1)
+duration_s, renew_deadline_s = map(float, sys.argv[2:])
+times = LeaderTimes(duration_s=duration_s, renew_deadline_s=renew_deadline_s, retry_s=0.1)
 one = kind(url, "", me="other", times=times, utc=lambda: datetime(2026, 3, 1, tzinfo=UTC))
 while True:
     try:
@@ -41,7 +44,12 @@ while True:
 
 
 @pytest.fixture
-def election(url, make):
+def times():
+    return TIMES
+
+
+@pytest.fixture
+def election(url, make, times):
     """Makes candidates for the lead of a ledger that is there."""
     with closing(Ledger.open(url)):
         """The schema."""
@@ -49,7 +57,7 @@ def election(url, make):
 
     def stand(me, fleet=""):
         kind = FileElection if url.startswith("sqlite") else AdvisoryElection
-        made.append(kind(url, fleet, me=me, times=TIMES, utc=lambda: make.noon))
+        made.append(kind(url, fleet, me=me, times=times, utc=lambda: make.noon))
         return made[-1]
 
     yield stand
@@ -58,15 +66,16 @@ def election(url, make):
 
 
 @pytest.fixture
-def other(url, election):
+def other(url, election, times):
     """The same in a process of its own."""
-    process = subprocess.Popen([sys.executable, "-c", LEAD_ON, url], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", LEAD_ON, url, str(times.duration_s), str(times.renew_deadline_s)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     yield process
     process.kill()
     process.communicate()
 
 
-def heard(process, pattern, deadline_s=20.0):
+def heard(process, pattern, deadline_s=60.0):
     ends = time.monotonic() + deadline_s
     while not re.match(pattern, line := process.stdout.readline()):
         assert time.monotonic() < ends, line
@@ -90,15 +99,14 @@ def test_the_leaders_of_two_fleets_do_not_know_of_each_other(election):
     assert election("b", "us").round(0.0).ours
 
 
+@pytest.mark.parametrize("times", [AGES], ids=["ages"])
 def test_a_leader_that_is_killed_is_followed_at_once(election, other):
     assert heard(other, "leads") == "leads 0\n"
     mine = election("mine")
     assert not mine.round(time.monotonic()).ours
     other.kill()
     other.wait()
-    began = time.monotonic()
-    until(lambda: mine.round(time.monotonic()).ours, "the lock to be free")
-    assert time.monotonic() - began < TIMES.duration_s
+    until(lambda: mine.round(time.monotonic()).ours, "the lock to be free, long before its time is over")
 
 
 def test_a_leader_that_is_stopped_loses_the_lead_and_finds_out_when_it_goes_on(election, other):
@@ -108,7 +116,7 @@ def test_a_leader_that_is_stopped_loses_the_lead_and_finds_out_when_it_goes_on(e
     os.kill(other.pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
-        until(lambda: mine.round(time.monotonic()).ours, "the other one's time to be over", deadline_s=10)
+        until(lambda: mine.round(time.monotonic()).ours, "the other one's time to be over")
         assert time.monotonic() - began > TIMES.renew_deadline_s - 0.2, "not before it has stopped itself"
     finally:
         os.kill(other.pid, signal.SIGCONT)
@@ -129,6 +137,12 @@ def test_a_database_that_is_away_is_a_sentence_and_no_lead(election, url, fresh_
 
 
 class TestTheFile:
+    """Times are told, none passes."""
+
+    @pytest.fixture
+    def times(self):
+        return LeaderTimes(duration_s=2.0, renew_deadline_s=1.5, retry_s=0.1)
+
     @pytest.fixture
     def fresh_url(self, tmp_path):
         return lambda: f"sqlite:///{tmp_path / 'ledger.db'}"

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, Engine
 
 from controller.errors import LedgerError
 from controller.ledger.engine import ledger_errors, shown
+from controller.ledger.migrate import require_current
 
 Rows = Sequence[Sequence[Any]]
 """Values in the order of the columns beside them: integers, floats, texts and None, as the drivers take them."""
@@ -30,8 +31,24 @@ def writing(engine: Engine, what: str, then: str) -> Iterator[Connection]:
         raise LedgerError(f"could not {what} in {where}: {lines[0]}; {then}") from error
 
 
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction of a question about the accounts."""
+    with writing(engine, "read the accounts", "nothing was changed") as connection:
+        require_current(connection, shown(engine.url.render_as_string(hide_password=False)))
+        alone(connection)
+        yield connection
+
+
 def on_postgresql(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
+
+
+def alone(connection: Connection) -> None:
+    """Until the transaction ends, without PostgreSQL's parallel workers: to start two of them took longer than to add
+    up the few thousand rows of a question, and all the more where the cores have other work."""
+    if on_postgresql(connection):
+        connection.exec_driver_sql("SET LOCAL max_parallel_workers_per_gather = 0")
 
 
 def copy(connection: Connection, into: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from controller.ledger.accounts.hours import DAY, WEEK
+from controller.ledger.accounts.hours import DAY, SHIFT, WEEK
 from controller.ledger.accounts.states import SETTLED
 from controller.ledger.accounts.tables import LINE_COLUMNS, PART_COLUMNS, HourStateRow
 from controller.ledger.tables import table
@@ -15,7 +15,7 @@ from controller.ledger.tables import table
 class Check:
     """Two queries with the same keys and columns. A key that one of them lacks is all zero there.
 
-    keys   what the key's places are: "hour", "start", "pool", "identity", "seat", "revision"
+    keys   what the key's places are: "hour", "start", "pool", "identity", "team", "seat", "revision"
     """
 
     one: str
@@ -135,7 +135,7 @@ MINUTES_CHECK = Check(
 
 
 def _coarser(grain: int, one: str, fine: str, fine_name: str) -> tuple[Check, ...]:
-    """A day against its hours, a week against its days: lines by pool and identity, seats by seat."""
+    """A shift or a day against its hours, a week against its days: lines by pool and identity, seats by seat."""
     spend = (
         f"allocation_hour WHERE {HOURS}" if fine == "1" else f"spend WHERE grain = {fine} AND scope = 1 AND {STARTS}"
     )
@@ -167,8 +167,18 @@ def _coarser(grain: int, one: str, fine: str, fine_name: str) -> tuple[Check, ..
     )
 
 
+SHIFT_CHECKS = _coarser(SHIFT, "the shift", "1", "its hours")
 DAY_CHECKS = _coarser(DAY, "the day", "1", "its hours")
 WEEK_CHECKS = _coarser(WEEK, "the week", str(DAY), "its days")
+
+
+def _teams(scope: int) -> str:
+    """By name: several numbers may be of one team."""
+    return (
+        f"SELECT start, pool, team, {_sum(LINE_COLUMNS)} FROM spend JOIN identity ON identity.id = spend.identity "
+        f"WHERE grain = :grain AND scope = {scope} AND start = :first GROUP BY start, pool, team"
+    )
+
 
 CUBE_CHECKS = (
     Check(
@@ -200,6 +210,14 @@ CUBE_CHECKS = (
         ),
     ),
     Check(
+        one="by team",
+        other="by identity",
+        keys=("start", "pool", "team"),
+        columns=LINE_COLUMNS,
+        one_query=_teams(3),
+        other_query=_teams(1),
+    ),
+    Check(
         one="lines",
         other="seats",
         keys=("start", "pool"),
@@ -214,7 +232,7 @@ CUBE_CHECKS = (
         ),
     ),
 )
-"""Kept for ever, and so proven for ever."""
+"""Of shifts, days and weeks. Days and weeks are kept for ever, and so proven for ever."""
 
 ADJUSTED = Check(
     one="lines of the adjustment",

@@ -46,8 +46,8 @@ def uses(connection: Connection, first: int, last: int) -> list[CommitmentUse]:
         CommitmentUse(
             id=name,
             kind=CommitmentKind(names[name]["kind"]),
-            start=time_of(first),
-            end=time_of(last),
+            start=names[name]["starts_at"],
+            end=names[name]["ends_at"],
             offer=names[name]["offer"],
             amortised_nanousd=sums["amortised_nanousd"],
             used_nanousd=sums["used_nanousd"],

@@ -1,4 +1,4 @@
-"""Time as the accounts count it: whole hours since 1970 UTC, days from midnight, weeks from Monday."""
+"""Time as the accounts count it: whole hours since 1970 UTC, shifts and days from midnight, weeks from Monday."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from datetime import UTC, date, datetime, time, timedelta
 from controller.facts.money import EPOCH
 
 HOUR = timedelta(hours=1)
-DAY, WEEK = 24, 168
-"""Lengths in hours; with 1 the grains of the cubes."""
+SHIFT, DAY, WEEK = 6, 24, 168
+"""Lengths in hours; with 1 the grains of the cubes. A shift is a quarter of a day, so that a window which ends within a
+day is made of no more than five hours and three shifts of it."""
 
 MONDAY = 96
 """1970-01-05, the first Monday."""
@@ -30,7 +31,7 @@ def time_of(hour: int) -> datetime:
 
 
 def begin(hour: int, grain: int) -> int:
-    """The start of the hour, day or week in which ``hour`` lies."""
+    """The start of the hour, shift, day or week in which ``hour`` lies."""
     offset = MONDAY if grain == WEEK else 0
     return (hour - offset) // grain * grain + offset
 

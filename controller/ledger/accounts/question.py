@@ -11,9 +11,9 @@ from sqlalchemy import Connection
 from controller.attribute.apportion import Ints
 from controller.facts.accounts import Identity, Pool
 from controller.ledger.accounts import dictionaries
-from controller.ledger.accounts.cubes import BY_POOL, PER_POOL, POOLED
+from controller.ledger.accounts.cubes import BY_POOL, BY_TEAM, PER_POOL, POOLED
 from controller.ledger.accounts.tables import ALL_POOLS, LINE_COLUMNS
-from controller.ledger.accounts.tiling import Tile
+from controller.ledger.accounts.tiling import Pieces, Tile, beat
 
 IDENTITY_DIMENSIONS = dictionaries.IDENTITY_COLUMNS
 POOL_DIMENSIONS = dictionaries.POOL_COLUMNS
@@ -39,9 +39,12 @@ def _chosen(names: Names, wanted: Mapping[str, str], dimensions: Sequence[str]) 
 
 def scope_of(names: Sequence[str]) -> int:
     """The smallest sums that tell ``names`` apart. Of nobody in particular it is the pools': they are fewer."""
-    if not _any_of(IDENTITY_DIMENSIONS, names):
+    of_people = {name for name in names if name in IDENTITY_DIMENSIONS}
+    if not of_people:
         return PER_POOL
-    return BY_POOL if _any_of(POOL_DIMENSIONS, names) else POOLED
+    if not _any_of(POOL_DIMENSIONS, names):
+        return POOLED
+    return BY_TEAM if of_people == {"team"} else BY_POOL
 
 
 def _any_of(dimensions: Sequence[str], names: Sequence[str]) -> bool:
@@ -61,20 +64,22 @@ def wanted_ids(who: Mapping[int, Identity], pools: Mapping[int, Pool], wanted: M
 
 
 def read_sums(
-    connection: Connection, tiles: Sequence[Tile], scope: int, by_time: bool, by: Sequence[str], ids: Ids
+    connection: Connection, tiles: Sequence[Tile], scope: int, pieces: Pieces, by: Sequence[str], ids: Ids
 ) -> Ints:
-    """Rows of (hour, pool, identity, LINE_COLUMNS), of ``by`` apart; several may be of the same. 0 in the place of an
-    hour, pool or identity that nobody asked for.
+    """Rows of (hour, pool, identity, LINE_COLUMNS), of ``by`` apart; several may be of the same. The hour is one of its
+    piece; 0 in the place of a pool or identity that nobody asked for.
 
-    The engines add up twice as fast as they hand rows out, so what is not told apart is one row.
+    The engines add up twice as fast as they hand rows out, so what is not told apart is one row, but where
+    that saves less than half of them.
     """
     width = 3 + len(LINE_COLUMNS)
     if not tiles or any(one is not None and not one for one in ids):
         return np.zeros((0, width), dtype=np.int64)
     listed = [one if one is not None and len(one) <= LISTED else None for one in ids]
     told = _told(scope, by, [one is not None and len(one) > LISTED for one in ids])
-    query = " UNION ALL ".join(_part(tile, scope, listed, ["start"] * by_time + told) for tile in tiles)
-    if not by_time or told != _told(scope, DIMENSIONS, (False, False)):
+    query = " UNION ALL ".join(_part(tile, scope, listed, told, pieces) for tile in tiles)
+    starts = sum((tile.end - tile.start) // tile.grain for tile in tiles)
+    if starts > 2 * len(pieces) or told != _told(scope, DIMENSIONS, (False, False)):
         query = f"SELECT start, pool, identity, {SUMMED} FROM ({query}) AS tiles GROUP BY start, pool, identity"
     cursor = connection.exec_driver_sql(query).cursor
     rows = cursor.fetchall() if cursor is not None else []
@@ -95,10 +100,10 @@ def _told(scope: int, by: Sequence[str], filtered: Sequence[bool]) -> list[str]:
     return [column for column, there in asked.items() if there]
 
 
-def _part(tile: Tile, scope: int, ids: Sequence[list[int] | None], told: Sequence[str]) -> str:
+def _part(tile: Tile, scope: int, ids: Sequence[list[int] | None], told: Sequence[str], pieces: Pieces) -> str:
     """Whole numbers only: nothing in here comes from outside. Starts are listed, so that each is looked up by the key
     together with the pools and identities that are wanted."""
-    by_hour = scope == BY_POOL and tile.grain == 1
+    by_hour = scope in (BY_POOL, BY_TEAM) and tile.grain == 1
     starts = range(tile.start, tile.end, tile.grain)
     time = "hour" if by_hour else "start"
     inside = (
@@ -107,9 +112,19 @@ def _part(tile: Tile, scope: int, ids: Sequence[list[int] | None], told: Sequenc
     where = inside if by_hour else f"grain = {tile.grain} AND scope = {scope} AND {inside}"
     for column, one in zip(("identity", "pool"), ids, strict=True):
         where += "" if one is None else f" AND {column} IN ({_list(one)})"
-    columns = {"start": time, "pool": "pool", "identity": "identity"}
-    shown = ", ".join(f"{column if name in told else 0} AS {name}" for name, column in columns.items())
-    return f"SELECT {shown}, {NAMES} FROM {'allocation_hour' if by_hour else 'spend'} WHERE {where}"
+    key = ", ".join(column if column in told else f"0 AS {column}" for column in ("pool", "identity"))
+    source = "allocation_hour" if by_hour else "spend"
+    return f"SELECT {_piece(time, tile, pieces)} AS start, {key}, {NAMES} FROM {source} WHERE {where}"
+
+
+def _piece(time: str, tile: Tile, pieces: Pieces) -> str:
+    """Which piece a row of ``tile`` is of, as an hour; the same one for all of a piece, so that they are one row."""
+    if len(pieces) == 1:
+        return "0"
+    regular = beat(pieces)
+    if regular is None or tile.grain == regular.length:
+        return time
+    return f"({time} - {regular.first}) / {regular.length} * {regular.length} + {regular.first}"
 
 
 def _list(numbers: Sequence[int]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -14,7 +14,7 @@ from controller.attribute.apportion import Ints, summed
 from controller.errors import LedgerError
 from controller.facts.accounts import PARTS, Identity, Pool
 from controller.facts.money import EPOCH
-from controller.ledger.accounts import bulk, dictionaries, refusals
+from controller.ledger.accounts import bulk, cubes, dictionaries, refusals
 from controller.ledger.accounts.dictionaries import SeatNamed
 from controller.ledger.accounts.hours import DAY, HOUR, WEEK, begin, hour_of, midnight, shown, time_of, up
 from controller.ledger.accounts.lines import whole_numbers
@@ -40,7 +40,7 @@ from controller.ledger.accounts.tables import (
     HourStateRow,
     UsageSourceRow,
 )
-from controller.ledger.accounts.tiling import Tile, all_tiled, steps
+from controller.ledger.accounts.tiling import Pieces, Summed, Tile, all_tiled, steps
 from controller.ledger.engine import reader_engine
 from controller.ledger.tables import table
 
@@ -72,10 +72,8 @@ class AccountReader:
         _known((), step)
         return self.pieces(steps(hour_of(start), up(end), None if step is None else step // HOUR), by, where)
 
-    def pieces(
-        self, pieces: Sequence[tuple[int, int]], by: Sequence[str] = (), where: Filter | None = None
-    ) -> AllocationTable:
-        """``lines`` of each piece: hours since 1970, one after the other, each without its end."""
+    def pieces(self, pieces: Pieces, by: Sequence[str] = (), where: Filter | None = None) -> AllocationTable:
+        """``lines`` of each piece."""
         wanted = dict(where or {})
         _known((*by, *wanted), None)
         scope = scope_of((*by, *wanted))
@@ -84,8 +82,8 @@ class AccountReader:
             who = dictionaries.identities_by_id(connection)
             pools = dictionaries.pools_by_id(connection)
             ids = wanted_ids(who, pools, wanted, scope)
-            found = read_sums(connection, tiles, scope, len(pieces) > 1, by, ids)
-        found[:, 0] = np.maximum(found[:, 0], first)
+            found = read_sums(connection, tiles, scope, pieces, by, ids)
+        found[:, 0] = np.maximum(found[:, 0], max(first, pieces[0][0]))
         return _table(found, pieces, tuple(by), who, pools)
 
     def seats(self, start: datetime, end: datetime) -> tuple[SeatSum, ...]:
@@ -186,7 +184,7 @@ class AccountReader:
         return tuple(SourceState(**row, refused_for=why.get(row["source"], ())) for row in rows)
 
     def _read(self) -> AbstractContextManager[Connection]:
-        return bulk.writing(self._engine, "read the accounts", "nothing was changed")
+        return bulk.reading(self._engine)
 
 
 MINUTE = timedelta(minutes=1)
@@ -201,7 +199,7 @@ def _known(names: Sequence[str], step: timedelta | None) -> None:
         raise LedgerError(f"steps are whole hours, found {step}")
 
 
-def _tiles(connection: Connection, pieces: Sequence[tuple[int, int]]) -> tuple[int, list[Tile]]:
+def _tiles(connection: Connection, pieces: Pieces) -> tuple[int, list[Tile]]:
     """The first hour of all, and what makes up ``pieces``. Before that hour there is nothing, so that a window which
     begins before it takes its week whole."""
     states = table(HourStateRow).c
@@ -210,7 +208,7 @@ def _tiles(connection: Connection, pieces: Sequence[tuple[int, int]]) -> tuple[i
         return 0, []
     begun = [(begin(first, WEEK) if start <= first else start, end) for start, end in pieces if end > first]
     through = settled_through(connection)
-    tiles = all_tiled(begun, -1 if through is None else through)
+    tiles = all_tiled(begun, Summed(-1 if through is None else through, cubes.shifts_from(connection)))
     _kept(connection, tiles)
     return first, tiles
 
@@ -233,7 +231,7 @@ def _kept(connection: Connection, tiles: Sequence[Tile]) -> None:
 
 def _table(
     found: Ints,
-    pieces: Sequence[tuple[int, int]],
+    pieces: Pieces,
     by: tuple[str, ...],
     who: Mapping[int, Identity],
     pools: Mapping[int, Pool],
@@ -242,7 +240,7 @@ def _table(
     starts = np.array([start for start, _ in pieces], dtype=np.int64)
     step = np.searchsorted(starts, found[:, 0], side="right") - 1 if len(pieces) > 1 else np.zeros(len(found), np.int64)
     pairs, place = np.unique(found[:, 1] << 32 | found[:, 2], return_inverse=True)
-    names = [_key(pools.get(pair >> 32), who.get(pair & 0xFFFFFFFF), by) for pair in pairs.tolist()]
+    names = _keys(pairs.tolist(), by, who, pools)
     keys = sorted(set(names))
     numbers = {key: number for number, key in enumerate(keys)}
     key = np.array([numbers[name] for name in names], dtype=np.int64)[place]
@@ -257,8 +255,26 @@ def _table(
     )
 
 
-def _key(pool: Pool | None, identity: Identity | None, by: Sequence[str]) -> tuple[str, ...]:
-    return tuple(str(getattr(pool if name in POOL_DIMENSIONS else identity, name)) for name in by)
+def _keys(
+    pairs: Sequence[int], by: Sequence[str], who: Mapping[int, Identity], pools: Mapping[int, Pool]
+) -> list[tuple[str, ...]]:
+    """The values of ``by`` of each pair of pool and identity: there are many pairs, of few pools and identities."""
+    joined = sorted(by, key=lambda name: name in POOL_DIMENSIONS)
+    of_identity = [name for name in joined if name not in POOL_DIMENSIONS]
+    people = _told((pair & 0xFFFFFFFF for pair in pairs), who, of_identity)
+    places = _told((pair >> 32 for pair in pairs), pools, joined[len(of_identity) :])
+    keys = [people[pair & 0xFFFFFFFF] + places[pair >> 32] for pair in pairs]
+    if joined == list(by):
+        return keys
+    order = [joined.index(name) for name in by]
+    return [tuple([key[place] for place in order]) for key in keys]
+
+
+def _told(
+    numbers: Iterable[int], among: Mapping[int, Identity] | Mapping[int, Pool], names: Sequence[str]
+) -> dict[int, tuple[str, ...]]:
+    """Where nothing is asked of them, the number may be nobody's."""
+    return {number: _values(among[number], names) if names else () for number in set(numbers)}
 
 
 def _values(one: Identity | Pool, names: Sequence[str]) -> tuple[str, ...]:

@@ -28,7 +28,7 @@ from controller.facts.account_reader import (
     added_parts,
     added_tokens,
 )
-from controller.facts.accounts import Identity, Pool, Tokens
+from controller.facts.accounts import PARTS, Identity, Pool, Tokens
 from controller.facts.budgets import Anomaly
 from controller.facts.fleet import CapacityType
 from controller.ledger.accounts import bills, budgets, bulk, commitments
@@ -38,7 +38,7 @@ from controller.ledger.accounts.places import Seen, seat_row, seen_in
 from controller.ledger.accounts.quotes import price_dates
 from controller.ledger.accounts.rates import known_rates
 from controller.ledger.accounts.read import AccountReader
-from controller.ledger.accounts.rows import HourLine, Sum
+from controller.ledger.accounts.rows import AllocationTable, HourLine, tokens
 from controller.ledger.accounts.states import open_hours
 from controller.ledger.engine import reader_engine
 
@@ -72,7 +72,7 @@ class LedgerAccounts:
         asked = {str(dim): value for dim, value in where.items()}
         table = self._accounts.pieces([(hour_of(one.start), up(one.end)) for one in windows], names, asked)
         spans = {start: one for (start, _), one in zip(table.steps, windows, strict=True)}
-        return [_line(row, names, spans[row.start]) for row in table.rows()]
+        return _rows(table, [spans[start] for start, _ in table.steps])
 
     def seats(self, window: Window) -> Sequence[SeatRow]:
         """What is told by the hour alone (``mfu``, ``decision``) is in ``seat_hours``."""
@@ -123,7 +123,7 @@ class LedgerAccounts:
             return open_hours(connection, hour_of(window.start), up(window.end))
 
     def _read(self) -> AbstractContextManager[Connection]:
-        return bulk.writing(self._engine, "read the accounts", "nothing was changed")
+        return bulk.reading(self._engine)
 
 
 def _answered(by: Sequence[Dimension]) -> None:
@@ -143,24 +143,39 @@ def _cut(window: Window, step: timedelta | None) -> list[Window]:
     return [Window(start=start, end=min(start + step, window.end)) for start in starts]
 
 
-def _line(row: Sum, names: Sequence[Dimension], window: Window) -> AllocationRow:
-    said = dict(zip(names, row.key, strict=True))
-    return AllocationRow(
-        start=window.start,
-        end=window.end,
-        identity=Identity(**{str(dim): said[dim] for dim in OF_IDENTITY if dim in said}),
-        pool=_pool(said) if Dimension.SERVICE in said else None,
-        parts=row.parts,
-        tokens=row.tokens,
-    )
+def _rows(table: AllocationTable, windows: Sequence[Window]) -> list[AllocationRow]:
+    """Of each step's window. An identity or a pool is made once: there are many rows, of few of them."""
+    people, pools = _named(table)
+    columns = (table.step.tolist(), table.key.tolist(), table.sums.tolist())
+    return [
+        AllocationRow(
+            start=windows[step].start,
+            end=windows[step].end,
+            identity=people[key],
+            pool=pools[key],
+            parts=tuple(sums[: len(PARTS)]),
+            tokens=tokens(sums[len(PARTS) :]),
+        )
+        for step, key, sums in zip(*columns, strict=True)
+    ]
 
 
-def _pool(said: Mapping[Dimension, str]) -> Pool:
-    return Pool(
-        service=said[Dimension.SERVICE],
-        variant=said[Dimension.VARIANT],
-        capacity_type=CapacityType(said[Dimension.CAPACITY_TYPE]),
-    )
+def _named(table: AllocationTable) -> tuple[list[Identity], list[Pool | None]]:
+    """Of each key of ``table``, by some of OF_IDENTITY and then by none or all of OF_POOL."""
+    of_identity = [name for name in table.by if name in OF_IDENTITY]
+    width = len(of_identity)
+    identities = {
+        key: Identity(**dict(zip(of_identity, key, strict=True))) for key in {one[:width] for one in table.keys}
+    }
+    pools = {key: _pool(key) for key in {one[width:] for one in table.keys}}
+    return [identities[key[:width]] for key in table.keys], [pools[key[width:]] for key in table.keys]
+
+
+def _pool(key: Sequence[str]) -> Pool | None:
+    if not key:
+        return None
+    service, variant, capacity_type = key
+    return Pool(service=service, variant=variant, capacity_type=CapacityType(capacity_type))
 
 
 def _line_and_corrections(same: Sequence[HourLine]) -> Iterator[AllocationRow]:

@@ -1,4 +1,4 @@
-"""What is forgotten, and when: usage and minutes after weeks, hours after a year, days and weeks never."""
+"""What is forgotten, and when: usage and minutes after weeks, hours and shifts after a year, days and weeks never."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Keep:
 
     seen    digests of usage records: longer than a record may come late, or it could count twice
     usage   usage and costs by minute: as long as an hour can be worked out again, and minutes can be shown
-    hours   lines by the hour, what a token took, and prices that were asked for; older questions are answered by days
-            and weeks, which are kept for ever
+    hours   lines by the hour and shift, what a token took, and prices that were asked for; older questions are answered
+            by days and weeks, which are kept for ever
     money   hours of commitments, forecasts of spend, anomalies. Bills, what they changed, and closed months: for ever
     """
 
@@ -78,6 +78,8 @@ def _rows(used: int, hours: int, money: int) -> Iterator[_Old]:
     yield _Old("allocation_hour", "hour", hours, ("hour", "pool", "identity", "revision"))
     yield _Old("cost_hour", "hour", hours, ("hour", "seat", "revision"))
     yield _Old("spend", "start", hours, ("grain", "scope", "start", "pool", "identity"), "grain = 1 AND ")
+    yield _Old("spend", "start", hours, ("grain", "scope", "start", "pool", "identity"), "grain = 6 AND ")
+    yield _Old("capacity_spend", "start", hours, ("grain", "start", "seat"), "grain = 6 AND ")
     yield _Old("commitment_hour", "hour", min(money, hours), ("hour", "commitment", "revision"))
     yield _Old("spend_forecast", "due_day", money // DAY, ("budget", "made_day", "horizon_days"))
     yield _Old("anomaly", "ended_hour", money, ("scope", "began_hour"))

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import date, datetime
 
 from controller.attribute.apportion import Ints
-from controller.attribute.tables import TOKENS
 from controller.facts.accounts import PARTS, Identity, Pool, Tokens
 from controller.facts.usage import Reason
 
@@ -159,7 +158,8 @@ class SourceState:
 
 def tokens(values: Sequence[int]) -> Tokens:
     """``values`` in the order of ``attribute.tables.TOKENS``."""
-    return Tokens(**dict(zip(TOKENS, values, strict=True)))
+    uncached, cached, output, requests = values
+    return Tokens(uncached=uncached, cached=cached, output=output, requests=requests)
 
 
 Filter = Mapping[str, str]

@@ -30,7 +30,7 @@ from controller.ledger.accounts.tables import (
 from controller.ledger.accounts.unpriced import Filled, PricesAt, fill, hours_without_price
 from controller.ledger.engine import ledger_errors, reader_engine, writer_engine
 from controller.ledger.engine import shown as shown_url
-from controller.ledger.migrate import migrate
+from controller.ledger.migrate import migrate, require_current
 from controller.ledger.tables import ReplicaMinuteRow, table
 from controller.ledger.upsert import replaced, upsert
 
@@ -258,7 +258,9 @@ class Settler:
 
     @contextmanager
     def _writing(self, what: str) -> Iterator[Connection]:
+        """Not on a ledger that a newer program has brought to its schema meanwhile: it keeps sums that we do not."""
         with bulk.writing(self._engine, what, UNCHANGED) as connection:
+            require_current(connection, self._where)
             if bulk.on_postgresql(connection):
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": SETTLE_KEY})
             yield connection

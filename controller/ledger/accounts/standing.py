@@ -14,8 +14,6 @@ from controller.ledger.accounts.hours import time_of
 from controller.ledger.accounts.states import settled_through
 from controller.ledger.accounts.tables import HourStateRow, UsageHourRow
 from controller.ledger.engine import reader_engine
-from controller.ledger.engine import shown as shown_url
-from controller.ledger.migrate import MIGRATIONS, newer, schema_version
 from controller.ledger.tables import ReplicaMinuteRow, table
 
 
@@ -43,8 +41,7 @@ def standing(url: str) -> Standing:
         )
     engine = reader_engine(url)
     try:
-        with bulk.writing(engine, "read the accounts", "nothing was changed") as connection:
-            _check_version(connection, shown_url(url))
+        with bulk.reading(engine) as connection:
             return _standing(connection)
     finally:
         engine.dispose()
@@ -55,20 +52,11 @@ def newest_records(url: str) -> dict[str, datetime]:
     hours = table(UsageHourRow).c
     engine = reader_engine(url)
     try:
-        with bulk.writing(engine, "read the accounts", "nothing was changed") as connection:
+        with bulk.reading(engine) as connection:
             newest = select(hours.source, func.max(hours.hour)).group_by(hours.source)
             return {source: time_of(hour) for source, hour in connection.execute(newest)}
     finally:
         engine.dispose()
-
-
-def _check_version(connection: Connection, where: str) -> None:
-    version = schema_version(connection)
-    if version > len(MIGRATIONS):
-        raise LedgerError(newer(version, len(MIGRATIONS)))
-    if version < len(MIGRATIONS):
-        was = f"of an older pennyweight (schema version {version} of {len(MIGRATIONS)})" if version else "empty"
-        raise LedgerError(f"the ledger {where} is {was}: `pennyweight run` brings it up to date when it starts")
 
 
 def _standing(connection: Connection) -> Standing:

@@ -277,11 +277,12 @@ class AllocationRevisionRow(Base, table=True):
 
 
 class SpendRow(PartColumns, TokenColumns, Base, table=True):
-    """Sums of ``allocation_hour``, by ``cubes.POOLED`` … ``start``: hours since 1970.
+    """Sums of ``allocation_hour``, by ``cubes.POOLED`` … ``start``: hours since 1970; ``grain``: as many hours.
 
     scope 0   by identity, over all pools (pool 0)
     scope 1   by pool and identity; of hours it is ``allocation_hour`` itself
     scope 2   by pool, over all identities (identity 0)
+    scope 3   by pool and team, which goes by the first of its identities; not of hours
     """
 
     __tablename__ = "spend"

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select, text
 
 from controller.facts.accounts import Pool
-from controller.ledger.accounts import bulk, dictionaries
+from controller.ledger.accounts import bulk, cubes, dictionaries
 from controller.ledger.accounts.checks import (
     ADJUSTED,
     CLOSED,
@@ -20,11 +20,12 @@ from controller.ledger.accounts.checks import (
     HOUR_CHECKS,
     MEASURED,
     MINUTES_CHECK,
+    SHIFT_CHECKS,
     WEEK_CHECKS,
     Check,
 )
 from controller.ledger.accounts.dictionaries import SeatNamed
-from controller.ledger.accounts.hours import DAY, WEEK, begin, hour_of, shown, time_of
+from controller.ledger.accounts.hours import DAY, SHIFT, WEEK, begin, hour_of, shown, time_of
 from controller.ledger.accounts.states import settled_through
 from controller.ledger.accounts.tables import PART_COLUMNS, HourStateRow
 from controller.ledger.engine import reader_engine
@@ -130,12 +131,13 @@ class _Verifier:
         return int(self._connection.scalar(text(sql), {"first": first, "last": last}) or 0)
 
     def _checks(self, first: int, last: int, through: int) -> Iterator[tuple[Check, dict[str, int]]]:
-        """Those of the hours of one day, and of the day and the week that end with it."""
+        """Those of the hours of one day, of its shifts, and of the day and the week that end with it."""
         kept = self._connection.scalar(text("SELECT MIN(hour) FROM allocation_hour"))
         span = {"first": first, "last": last}
         if kept is not None and first >= begin(kept, DAY):
             yield from ((check, span) for check in HOUR_CHECKS)
             yield from self._minute_checks(first, last)
+            yield from self._shift_checks(first, min(last, through + 1))
         day = begin(first, DAY)
         if day + DAY == last and last <= through + 1:
             if kept is not None and day >= begin(kept, DAY):
@@ -145,6 +147,15 @@ class _Verifier:
             if week + WEEK == last:
                 yield from ((check, {"first": week, "last": last}) for check in WEEK_CHECKS)
                 yield from ((check, {"grain": WEEK, "first": week}) for check in CUBE_CHECKS)
+
+    def _shift_checks(self, first: int, last: int) -> Iterator[tuple[Check, dict[str, int]]]:
+        """Those that lie in ``first`` to ``last`` whole."""
+        there = cubes.shifts_from(self._connection)
+        if there is None:
+            return
+        for start in range(-(-max(first, there) // SHIFT) * SHIFT, last + 1 - SHIFT, SHIFT):
+            yield from ((check, {"first": start, "last": start + SHIFT}) for check in SHIFT_CHECKS)
+            yield from ((check, {"grain": SHIFT, "first": start}) for check in CUBE_CHECKS)
 
     def _minute_checks(self, first: int, last: int) -> Iterator[tuple[Check, dict[str, Any]]]:
         """Only of days whose minutes are all kept still."""

@@ -136,6 +136,7 @@ def test_capacity_that_names_a_commitment_is_told_by_it_alone(books):
     assert set(rows) == {("chat-0", "ri-1"), ("ri-1", "ri-1")}
     with accounts(books) as reader:
         (use,) = reader.commitments(Window(start=books.at(0), end=books.at(24)))
+    assert (use.start, use.end) == (one.start, one.end), "its term; the window is what was asked"
     assert sum(row.effective_nanousd for row in rows.values()) == use.amortised_nanousd
     assert use.eligible_on_demand_nanousd == use.covered_on_demand_nanousd == 6_000_000_000
     assert verify(books.url).balances
@@ -263,7 +264,6 @@ def test_whatever_happened_commitments_and_costs_balance(fresh_url, request):
 
     @settings(
         max_examples=12,
-        deadline=None,
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate],
         derandomize=True,

@@ -21,6 +21,7 @@ from controller.facts.accounts import Identity, Pool, WorkRate
 from controller.facts.fleet import CapacityType
 from controller.ledger.accounts.rates import keep_rates
 from controller.ledger.accounts.reader import LedgerAccounts
+from controller.ledger.migrate import MIGRATIONS
 from controller.report.crossing import by_hour, crossed
 
 BUSY = {"prompt_tokens": 3000.0, "output_tokens": 1000.0, "requests": 10.0, "prefill_s": 20.0, "decode_s": 30.0}
@@ -178,3 +179,11 @@ def test_a_quantized_variant_is_held_against_the_unquantized_one_beside_it(books
     assert effects.rates["chat", "h100"].basis == "learned", "as it was known at the end of the window"
     assert {key: one.variant for key, one in effects.baselines.items()} == {("chat", "h100"): "bf16"}
     assert effects.speculation == STATIC.speculation
+
+
+def test_accounts_of_an_older_schema_are_refused_and_not_read_half(books, accounts, day):
+    with books.engine.begin() as connection:
+        connection.exec_driver_sql(f"DELETE FROM schema_version WHERE version = {len(MIGRATIONS)}")
+    for ask in (lambda: accounts.lines(day, (Dimension.TEAM,), {}), lambda: accounts.seats(day)):
+        with pytest.raises(LedgerError, match=f"schema version {len(MIGRATIONS) - 1} of {len(MIGRATIONS)}"):
+            ask()

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import text
 
 from controller.attribute.sharing import Group, Rule, RuleKind
+from controller.errors import LedgerError
 from controller.facts.accounts import Identity
 from controller.ledger.accounts.hours import hour_of
 from controller.ledger.accounts.settle import Settler
 from controller.ledger.accounts.tables import PART_COLUMNS
 from controller.ledger.accounts.verify import verify
+from controller.ledger.migrate import MIGRATIONS
 
 BUSY = {"prompt_tokens": 3000.0, "output_tokens": 1000.0, "requests": 10.0, "prefill_s": 20.0, "decode_s": 30.0}
 COST = f"SUM({' + '.join(PART_COLUMNS)})"
@@ -183,3 +186,12 @@ def test_records_that_touch_an_hour_while_it_is_settled_are_not_lost(books):
     finally:
         settler.close()
     assert verify(books.url).balances
+
+
+def test_a_daemon_that_was_left_behind_by_an_upgrade_settles_no_more(books):
+    books.whole_hour(0)
+    with books.engine.begin() as connection:
+        connection.exec_driver_sql(f"INSERT INTO schema_version (version) VALUES ({len(MIGRATIONS) + 1})")
+    with pytest.raises(LedgerError, match="a newer pennyweight wrote it"):
+        books.settler.settle(books.at(3))
+    assert not books.all("SELECT hour FROM hour_state WHERE state = 'settled'")
