@@ -8,7 +8,7 @@ CHAOS ?= all
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check format lint types imports unit chaos live live-engine focus lock clean
+.PHONY: demo test check format lint types imports unit chaos live live-engine cluster focus lock clean
 
 demo: $(READY) ## the main job on embedded defaults: an emulated fleet, measured in money and scaled
 	@$(BIN)/pennyweight demo
@@ -28,17 +28,17 @@ imports: $(READY)
 	$(BIN)/lint-imports
 
 unit: $(READY)
-	$(BIN)/pytest -n auto -m "not live"
+	$(BIN)/pytest -n auto --dist worksteal -m "not live"
 
-chaos: $(READY) ## every cell of the matrix of faults; CHAOS=20: one in twenty (docs/decisions/0010-chaos.md)
+chaos: $(READY) ## every cell of the matrix of faults; CHAOS=20: one in twenty, CHAOS=3/20: others (docs/decisions/0010-chaos.md)
 	PENNYWEIGHT_CHAOS=$(CHAOS) $(BIN)/pytest -n auto --dist worksteal -q tests/chaos
 
 format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-live: $(READY) live-engine ## real vLLM processes with a tiny model, on the CPU
-	PENNYWEIGHT_LIVE_PYTHON=$(CURDIR)/$(LIVE)/bin/python $(BIN)/pytest -m live
+live: $(READY) live-engine ## real vLLM processes with a tiny model, on the CPU; daemons that are killed. ONLY=FOLDER
+	PENNYWEIGHT_LIVE_PYTHON=$(CURDIR)/$(LIVE)/bin/python $(BIN)/pytest -m live $(ONLY)
 
 live-engine: $(LIVE)/ready
 
@@ -57,6 +57,10 @@ $(LIVE)/ready: requirements-live.lock
 	@$(LIVE)/bin/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
 	@$(LIVE)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements-live.lock
 	@touch $@
+
+cluster: $(READY) ## on a real API server: PENNYWEIGHT_CLUSTER_BINARIES=FOLDER (docs/kubernetes.md)
+	@test -n "$$PENNYWEIGHT_CLUSTER_BINARIES" || { echo "Name the folder with etcd, kube-apiserver, kube-controller-manager and kube-scheduler: PENNYWEIGHT_CLUSTER_BINARIES=FOLDER make cluster"; exit 1; }
+	$(BIN)/pytest -m cluster
 
 focus: $(READY) $(FOCUS)/ready ## FOCUS exports through the official validator, which needs Python 3.12
 	PENNYWEIGHT_FOCUS_PYTHON=$(CURDIR)/$(FOCUS)/bin/python $(BIN)/pytest -m focus tests/report

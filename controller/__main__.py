@@ -17,7 +17,7 @@ from controller.cli.arguments import VERBOSE, add_command, add_fleet
 from controller.cli.numbers import number, positive, whole
 from controller.cli.profile import profile
 from controller.cli.screen import counted
-from controller.cli.typed import READS_ON, parsed
+from controller.cli.typed import READS_ON, Parser, parsed
 from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
 from controller.errors import ConfigError, PennyweightError
 
@@ -36,6 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         logging.getLogger("apscheduler").setLevel(logging.ERROR)  # overruns are told by the daemon
         logging.getLogger("httpx2").setLevel(logging.WARNING)  # a line for each call of the Kubernetes API
+        for name in ("boto3", "botocore"):  # at INFO where credentials were found, at DEBUG what signs each request
+            logging.getLogger(name).setLevel(logging.WARNING)
         code = int(read.command(read))
         sys.stdout.flush()
         return code
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="pennyweight",
         description="Measures an LLM inference fleet in money and turns its knobs safely.",
         epilog="Start with `pennyweight demo`. Then write a fleet.yaml and a policy, and `pennyweight check` them. "
@@ -78,7 +80,7 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     demo = add_command(
         commands,
         "demo",
-        run.demo,
+        _demo,
         "a fleet measured in money and scaled, with nothing to set up",
         "The real daemon over emulated engines; opens the dashboard. Ctrl-C ends it with a summary.",
     )
@@ -229,6 +231,12 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     measure.add_argument("--out", "--json", dest="out", metavar="FILE", help="keep the profile here; - prints only it")
     measure.add_argument("--plot", type=Path, metavar="FILE", help="a picture: .png, .svg or .pdf")
     measure.set_defaults(log_level=logging.WARNING, **{READS_ON: True})
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from controller.cli.demo import demo  # emulating takes libraries that no daemon needs
+
+    return demo(arguments)
 
 
 def _backtest(arguments: argparse.Namespace) -> int:

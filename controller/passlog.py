@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import Counter as Tally
 from collections.abc import Mapping
 
-from controller.facts.decisions import AlertPhase, OutcomeKind
+from controller.facts.decisions import AlertPhase, Decision, Outcome, OutcomeKind
 from controller.facts.passes import PassResult
 
 log = logging.getLogger("pennyweight")
 
+NUMBERS = re.compile(r"\d+")
+
 Advice = Mapping[tuple[str, str], tuple[object, ...]]
-"""By service and variant: what was advised last."""
+"""By service and variant: what was advised or refused last."""
 
 
 def write(result: PassResult, before: Advice) -> Advice:
-    """One line for each decision that moves or failed, alert and problem, one a pass for debugging.
-
-    Advice that nobody follows is the same in every pass: it is written when it changes. Returns this pass's advice.
-    """
-    by_id = {outcome.decision_id: outcome for outcome in result.outcomes}
-    advice = {}
-    for decision in result.decisions:
-        outcome = by_id.get(decision.id)
-        if outcome is None:
-            continue
-        key = decision.service, decision.variant
-        if outcome.kind is OutcomeKind.ADVISED:
-            advice[key] = (decision.current, decision.desired, decision.because)
-        if key not in advice or advice[key] != before.get(key):
-            log.info("%s [%s: %s]", decision, outcome.kind, outcome.detail)
+    """One line for each decision that moves or failed, alert and problem, one a pass for debugging. Returns what is
+    told by now of advice and refusals."""
+    told = _decisions(result, before)
     for alert in result.sent:
         log.warning("alert %s/%s %s: %s", alert.service, alert.name, alert.phase, alert.summary)
     for problem in result.problems:
@@ -38,4 +29,35 @@ def write(result: PassResult, before: Advice) -> Advice:
     reasons = Tally(decision.because for decision in result.decisions)
     firing = sum(state.phase is AlertPhase.FIRING for state in result.alerts)
     log.debug("pass at %s: %.3f s, %s, %d alerts firing", result.at, result.duration_s, dict(reasons), firing)
-    return advice
+    return told
+
+
+def _decisions(result: PassResult, before: Advice) -> Advice:
+    """Advice that nobody follows is the same in every pass: it is written when it changes. So is a refusal, such as
+    that of a target which an HPA owns; it ends when something is done there, for a hold asks nobody."""
+    by_id = {outcome.decision_id: outcome for outcome in result.outcomes}
+    told = {}
+    for decision in result.decisions:
+        outcome, key = by_id.get(decision.id), (decision.service, decision.variant)
+        last = before.get(key)
+        if outcome is None:
+            if last is not None and last[0] is OutcomeKind.REFUSED:
+                told[key] = last
+            continue
+        now = _same(decision, outcome)
+        if now is not None:
+            told[key] = now
+        if last is not None and last[0] is OutcomeKind.REFUSED and outcome.kind is not OutcomeKind.REFUSED:
+            log.info("%s/%s: what is decided is refused no longer", *key)
+        if now is None or now != last:
+            log.info("%s [%s: %s]", decision, outcome.kind, outcome.detail)
+    return told
+
+
+def _same(decision: Decision, outcome: Outcome) -> tuple[object, ...] | None:
+    """What makes two outcomes the same to a reader; None: each is told. Who refuses names counts that come and go."""
+    if outcome.kind is OutcomeKind.ADVISED:
+        return outcome.kind, decision.current, decision.desired, decision.because
+    if outcome.kind is OutcomeKind.REFUSED:
+        return outcome.kind, NUMBERS.sub("", outcome.detail)
+    return None

@@ -12,13 +12,12 @@ Everything goes through HTTP and real clients; what a group has is read from mot
 from __future__ import annotations
 
 import itertools
-import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import cache
 from typing import Any
 
 import pytest
@@ -28,6 +27,7 @@ from moto.autoscaling.responses import AutoScalingResponse
 from moto.core.responses import ActionResult, EmptyResult
 
 from controller.aws.clients import IN_A_PASS, Aws, Client, Patience
+from tests.group_engines import Engines
 from tests.moto_server import moto_server
 
 REGION = "eu-central-1"
@@ -47,46 +47,6 @@ NAMES = itertools.count(1)
 """Several worlds share a server."""
 
 
-class Engines(ThreadingHTTPServer):
-    """All engines behind one port: /INSTANCE/health and /INSTANCE/metrics. By instance: how many requests run, or None
-    while it is not healthy; an instance that is not named here is not healthy. ``waiting``: how many wait at one."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Engine)
-        self.running: dict[str, int | None] = {}
-        self.waiting: Callable[[str], float] = lambda instance: 0.0
-        self.looks = 0
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/{{instance_id}}"
-
-
-class _Engine(BaseHTTPRequestHandler):
-    server: Engines
-
-    def do_GET(self) -> None:
-        instance, _, what = self.path.strip("/").partition("/")
-        running = self.server.running.get(instance)
-        self.server.looks += 1
-        told = {
-            "num_requests_running": running,
-            "num_requests_waiting": self.server.waiting(instance),
-            "generation_tokens_total": 10 * self.server.looks,
-        }
-        page = "" if what == "health" else "".join(f"vllm:{name} {value}\n" for name, value in told.items())
-        self.send_response(503 if running is None else 200)
-        self.send_header("Content-Length", str(len(page)))
-        self.end_headers()
-        self.wfile.write(page.encode())
-
-    def log_message(self, *arguments: object) -> None:
-        del arguments
-
-
 class PatientAws(Aws):
     """As many attempts as ever, of which none ends because the machine of the tests is busy."""
 
@@ -94,12 +54,28 @@ class PatientAws(Aws):
         return super().client(service, region, replace(patience, connect_s=60.0, read_s=60.0))
 
 
+Options = tuple[tuple[str, Any], ...]
+
+
+@cache
+def _aws(options: Options) -> PatientAws:
+    """One for all worlds of a process: EC2's client takes longer to make than most tests take."""
+    return PatientAws(**dict(options))
+
+
+@cache
+def _raw(service: str, options: Options) -> Any:
+    import boto3
+
+    return boto3.client(service, region_name=REGION, **dict(options))
+
+
 class World:
     """Groups, their stock, their engines, and what goes wrong."""
 
     def __init__(self, options: dict[str, Any], engines: Engines) -> None:
         self.options, self.engines = options, engines
-        self.aws = PatientAws(**options)
+        self.aws = _aws(tuple(options.items()))
         self.stock: dict[str, int] = {}
         self.words: dict[str, str] = {}
         self.activities: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
@@ -108,6 +84,7 @@ class World:
         self.faults: defaultdict[str, list[tuple[str, str]]] = defaultdict(list)
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._images: list[str] = []
+        self._made: set[str] = set()
         self._stack = pytest.MonkeyPatch()
 
     # --- what a test does -------------------------------------------------------------------------------------------
@@ -115,6 +92,7 @@ class World:
     def group(self, desired: int, *, minimum: int = 0, maximum: int = 10, **more: Any) -> str:
         """A new group; its instances are in service at once."""
         name = f"group-{next(NAMES):04}"
+        self._made.add(name)
         template = {"LaunchTemplateName": name, "Version": "$Latest"}
         self.ec2().create_launch_template(
             LaunchTemplateName=name, LaunchTemplateData={"ImageId": self._image(), "InstanceType": "g5.xlarge"}
@@ -150,6 +128,16 @@ class World:
     def fail(self, operation: str, code: str, times: int = 1, *, after: bool = False) -> None:
         """The next ``times`` calls of ``operation`` answer ``code``; ``after``: having done what was asked."""
         self.faults[operation] += [(code, "after" if after else "before")] * times
+
+    def clear(self) -> None:
+        """Take away every group made here, and its instances: the more there are, the longer each answer takes."""
+        ec2 = self.backend.ec2_backend
+        for key, made in list(ec2.reservations.items()):
+            if all(ec2.tags[one.id].get("aws:autoscaling:groupName") in self._made for one in made.instances):
+                del ec2.reservations[key]
+        for name in self._made:
+            self.backend.autoscaling_groups.pop(name, None)
+        self._made.clear()
 
     def step(self, group: str) -> None:
         """AWS goes on: what ends is gone, what is missing is launched where there is stock."""
@@ -229,13 +217,7 @@ class World:
 
     def raw(self, service: str) -> Any:
         """A client of the tests' own: what it calls is not counted, nor refused."""
-        import boto3
-
-        key = f"raw {service}"
-        made = self.__dict__.setdefault("_raws", {})
-        if key not in made:
-            made[key] = boto3.client(service, region_name=REGION, **self.options)
-        return made[key]
+        return _raw(service, tuple(self.options.items()))
 
     def _image(self) -> str:
         if not self._images:
@@ -381,13 +363,12 @@ class World:
 
     def close(self) -> None:
         self._stack.undo()
-        for one in self.__dict__.get("_raws", {}).values():
-            one.close()
+        self.clear()
 
 
 @contextmanager
 def auto_scaling() -> Iterator[World]:
-    """One server for all tests of a file; each test makes groups of its own."""
+    """On the server of this process; each test makes groups of its own."""
     engines = Engines()
     with moto_server() as options:
         world = World(options, engines)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from controller.catalog.load import find_gpu, find_model
 from controller.decide.rules import Behaviour, ReplicaRule, ServicePolicy, Targets
@@ -33,7 +34,16 @@ from controller.facts.readings import (
 )
 from controller.facts.safety import Stop
 from controller.facts.slo import Slo
+from controller.ledger import engine
 from controller.loop import Plan
+from tests.cluster.fixtures import real, real_cluster
+from tests.postgres import postgres_folder
+
+__all__ = ["postgres_folder", "real", "real_cluster"]
+
+# How long an example takes says nothing on a loaded machine.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -183,6 +193,23 @@ def after():
 
 
 REPOSITORY = Path(__file__).parents[1]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Stories of several processes first: they mostly wait, and at the end nobody should wait for them alone."""
+    items.sort(key=lambda item: item.path.parent not in (REPOSITORY / "tests", REPOSITORY / "tests" / "acceptance"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def hasty_ledgers() -> Iterator[None]:
+    """SQLite in this process does not wait for the disk, as nobody needs these ledgers after a power cut; PostgreSQL may
+    take as long to answer as a busy machine does."""
+    pragmas = tuple(one.replace("synchronous = FULL", "synchronous = OFF") for one in engine.WRITER_PRAGMAS)
+    assert pragmas != engine.WRITER_PRAGMAS
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "WRITER_PRAGMAS", pragmas)
+        patch.setattr(engine, "CONNECT_TIMEOUT_S", 60)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -130,9 +130,9 @@ class SmallFleet:
             engine.close()
 
 
-def until(condition: Callable[[], object], what: str, deadline_s: float = 20.0) -> None:
+def until(condition: Callable[[], object], what: str, deadline_s: float = 60.0, every_s: float = 0.02) -> None:
     """Wait for ``condition``; the test fails when it does not come."""
     ends = time.monotonic() + deadline_s
     while not condition():
         assert time.monotonic() < ends, f"waited {deadline_s:g} s in vain for: {what}"
-        time.sleep(0.02)
+        time.sleep(every_s)

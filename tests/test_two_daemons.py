@@ -21,15 +21,14 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
 
 from controller.errors import LedgerError
 from controller.ledger.read import LedgerReader
-from tests.cluster.world import World
-from tests.postgres import postgres_server
+from tests.acceptance.cluster_stage import account
+from tests.cluster.fixtures import world_for
+from tests.postgres import new_database, url_of
 from tests.small_fleet import until as wait
 
 ENGINE = Path(__file__).with_name("counted_engine.py")
@@ -88,7 +87,7 @@ class Daemon:
 
     def get(self, path: str) -> tuple[int, str]:
         try:
-            with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+            with urllib.request.urlopen(self.url + path, timeout=60) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as refused:
             with refused:
@@ -191,26 +190,23 @@ def ports(count: int) -> str:
     raise AssertionError("no free ports")
 
 
-@pytest.fixture(scope="module")
-def postgres() -> Iterator[str]:
-    with postgres_server() as folder:
-        yield folder
-
-
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
     way, times = request.param
     ledger, environment, more = f"sqlite:///{tmp_path}/pennyweight.db", {}, ""
     if way == "postgresql":
-        folder, name = request.getfixturevalue("postgres"), f"ledger_{uuid4().hex}"
-        with psycopg.connect(host=folder, user="postgres", autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"'.encode())
-        ledger = f"postgresql+psycopg://postgres@/{name}?host={folder}"
-    world = World()
-    with world.server:
+        folder = request.getfixturevalue("postgres_folder")
+        ledger = url_of(folder, new_database(folder))
+    with world_for(request) as world:
         if way == "lease":
-            config = world.server.kubeconfig(tmp_path / "kubeconfig", namespace="llm")
-            environment, more = {"KUBECONFIG": str(config)}, ", lease: {namespace: llm}"
+            real = request.getfixturevalue("real_cluster")
+            namespace = "llm" if real is None else "pennyweight"
+            config = (
+                world.server.kubeconfig(tmp_path / "kubeconfig", namespace=namespace)
+                if real is None
+                else account(real, tmp_path, "high-availability")
+            )
+            environment, more = {"KUBECONFIG": str(config)}, f", lease: {{namespace: {namespace}}}"
         text = FLEET.format(
             ledger=json.dumps(ledger),
             leader=times % more,
@@ -230,7 +226,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
 STORIES = [
     pytest.param(("sqlite", SHORT), id="sqlite"),
     pytest.param(("postgresql", SHORT), id="postgresql", marks=pytest.mark.live),
-    pytest.param(("lease", USUAL), id="lease-15-10-2", marks=pytest.mark.live),
+    pytest.param(("lease", USUAL), id="lease-15-10-2", marks=[pytest.mark.live, pytest.mark.cluster]),
 ]
 
 

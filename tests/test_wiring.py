@@ -18,7 +18,7 @@ SHARED = {
     "prices": {"source", "resolve", "aws", "listed", "pricing", "quotes"},
     "act": {
         *("actuator", "aws_asg_life", "aws_asg_roll", "gate", "life", "probe", "records", "runner", "targets"),
-        *(f"kubernetes_{part}" for part in ("count", "keep", "look", "pods", "rollout")),
+        *(f"kubernetes_{part}" for part in ("count", "course", "keep", "look", "pods", "rollout")),
     },
     "notify": {"channel", "dispatch"},
     "prices/bills": {"rows"},

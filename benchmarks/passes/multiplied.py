@@ -118,4 +118,11 @@ def _renamed(target: Target, service: str) -> Target:
 
 
 def _of(target: Target, reading: EngineReading | Missing) -> EngineReading | Missing:
-    return reading if isinstance(reading, Missing) else replace(reading, target=target)
+    """With numbers of its own, as one that was read has them: memory is measured, too."""
+    if isinstance(reading, Missing):
+        return reading
+    histograms = {
+        name: replace(one, counts=tuple(count + 0.0 for count in one.counts))
+        for name, one in reading.histograms.items()
+    }
+    return replace(reading, target=target, counters=dict(reading.counters), histograms=histograms)

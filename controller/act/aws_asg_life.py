@@ -62,9 +62,9 @@ class Memo:
     hooks_at: datetime | None = None
 
     def look(self, group: Group, now: datetime) -> None:
-        """Who is there, and who is no longer."""
+        """Who is there, and who is no longer. Where our clock was set back, who was seen ahead of it is seen anew."""
         there = {one.id for one in group.instances}
-        self.seen = dict.fromkeys(there, now) | self.seen
+        self.seen = {one: min(self.seen.get(one, now), now) for one in there}
         self.idle &= there
         self.cold &= there
         for known in (self.seen, self.ready, self.beaten, self.going):
@@ -104,9 +104,10 @@ class Keeper:
 
     def started_at(self, one: Instance) -> datetime:
         """Its launch. What ran for long before we first saw it has not been starting all the time: it may only have
-        been slow to answer, and has the whole time from then on."""
+        been slow to answer, and has the whole time from then on. By our clock nobody was launched after we saw it: a
+        start is given up in time also where AWS's clock is ahead of ours."""
         seen = self.memo.seen.get(one.id, self.now)
-        launched = one.launched_at or seen
+        launched = min(one.launched_at or seen, seen)
         return seen if seen - launched > timedelta(seconds=self.options.start_timeout_s) else launched
 
     # --- one step -----------------------------------------------------------------------------------------------------

@@ -9,10 +9,11 @@ from threading import Lock
 
 from controller.act.actuator import Acts, always
 from controller.act.kubernetes_count import Standing, Victims, states, victims
+from controller.act.kubernetes_course import course_of
 from controller.act.kubernetes_keep import Keeper, permitted
 from controller.act.kubernetes_look import ClusterView, Written, look, options_of, ref_of
 from controller.act.kubernetes_pods import Replica
-from controller.act.kubernetes_rollout import Rollout, change_of, course_of
+from controller.act.kubernetes_rollout import Rollout, change_of
 from controller.errors import ActError, ClusterError, ConflictError, StaleActError
 from controller.facts.actuators import KubernetesOptions
 from controller.facts.changes import Change, ChangeStage
@@ -188,7 +189,7 @@ class KubernetesActuator:
 
 def unfinished(standing: Standing) -> bool:
     """Whether something is on its way that ``replicas`` sees through: else nobody need be asked whether it may."""
-    return bool(standing.leaving or standing.owed or standing.foreign or course_of(standing) is not None)
+    return bool(standing.leaving or standing.owed or standing.foreign or course_of(standing.target) is not None)
 
 
 def _seen_since(state: ReplicaState, at: datetime) -> ReplicaState:

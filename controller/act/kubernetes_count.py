@@ -12,6 +12,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from controller.act.kubernetes_course import course_of
 from controller.act.kubernetes_pods import DELETION_COST, Replica, refused_of
 from controller.facts.interruptions import Stuck
 from controller.facts.missing import Missing
@@ -133,6 +134,8 @@ class Standing:
         note, managers = self.note, self.target.managers
         if note is None or any(map(_ours, managers)) or writer_of(self.target) == note.seen:
             return None
+        if not managers and self.target.replicas == 0 == note.counted:
+            return None  # a count of 0 on the scale subresource is nobody's field: JSON leaves zeros out
         newest = managers[-1] if managers else None
         by, at = (newest.manager, newest.at) if newest is not None else ("somebody", None)
         return Override(by=by, at=at or note.at)
@@ -154,9 +157,11 @@ class Standing:
 
     @property
     def rolling(self) -> bool:
-        """Whether its pods are of several versions."""
+        """Whether its pods are of several versions, or are to be: a rollout of ours goes on until it is through, for
+        a LeaderWorkerSet keeps the group that stands in for others until the last of them is ready."""
         versions = {one.pod.template for one in self.replicas if one.counts and one.pod.template}
-        return len(versions) > 1
+        course = course_of(self.target)
+        return len(versions) > 1 or (course is not None and not course.failed)
 
     @property
     def refused(self) -> Stuck | None:
@@ -260,7 +265,10 @@ def states(standing: Standing, variant: str, now: datetime) -> tuple[ReplicaStat
     """Every replica as the rest of the program knows it: those that start and are ready are as many as counted."""
     placeholders = max(0, min(standing.missing, standing.counted - _present(standing)))
     surplus = len(standing.staying) + placeholders - standing.counted
-    extra = {one.name for one in (*standing.going, *_unneeded(standing)[: max(0, surplus)])}
+    over = _unneeded(standing)
+    if standing.rolling:  # who stands in for others serves; who is made anew in its place does not yet
+        over.sort(key=lambda one: one.phase is Phase.READY)
+    extra = {one.name for one in (*standing.going, *over[: max(0, surplus)])}
     known = tuple(_state(one, variant, extra=one.name in extra) for one in standing.replicas)
     return (*known, *_awaited(standing, variant, placeholders, now))
 

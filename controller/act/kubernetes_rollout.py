@@ -15,6 +15,7 @@ from hashlib import sha256
 from typing import Any
 
 from controller.act.kubernetes_count import Standing
+from controller.act.kubernetes_course import ROLLOUT, Course, Json, course_of
 from controller.act.kubernetes_look import ClusterView, Written
 from controller.act.kubernetes_pods import Replica
 from controller.errors import ActError, ClusterError
@@ -23,13 +24,8 @@ from controller.facts.changes import Change, ChangeStage
 from controller.facts.interruptions import StuckKind
 from controller.facts.readings import Phase
 from controller.kubernetes.objects import Kind
-from controller.kubernetes.resources import PREFIX
 
 log = logging.getLogger(__name__)
-
-Json = dict[str, Any]
-
-ROLLOUT = f"{PREFIX}rollout"
 
 HOPELESS = frozenset({StuckKind.IMAGE, StuckKind.CRASH, StuckKind.REFUSED})
 """What a new version is taken back for at once: it would not heal by waiting."""
@@ -42,47 +38,6 @@ PLACES: Mapping[Kind, tuple[tuple[str, ...], ...]] = {
 """Where in ``Target.template`` the pod templates are."""
 
 FIELDS = ("image", "args", "env")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Course:
-    """A rollout that was begun.
-
-    wanted   what it brings, shortened
-    what     the same for people
-    before   the engine's image, args and env, by pod template, as they were
-    old      the versions of the pods that were there
-    failed   why it was taken back; "" while it goes on
-    """
-
-    since: datetime
-    wanted: str
-    what: str = "another template"
-    before: tuple[Json, ...]
-    old: tuple[str, ...]
-    failed: str = ""
-
-    @property
-    def text(self) -> str:
-        told = {"since": self.since.isoformat(), "wanted": self.wanted, "what": self.what}
-        rest = {"before": self.before, "old": self.old}
-        return json.dumps({**told, **rest, **({"failed": self.failed} if self.failed else {})})
-
-
-def course_of(standing: Standing) -> Course | None:
-    """None where there is none, or somebody wrote over it."""
-    try:
-        told = json.loads(standing.target.annotations[ROLLOUT])
-        return Course(
-            since=datetime.fromisoformat(told["since"]),
-            wanted=told["wanted"],
-            what=str(told.get("what", "another template")),
-            before=tuple(told["before"]),
-            old=tuple(told["old"]),
-            failed=told.get("failed", ""),
-        )
-    except (KeyError, TypeError, ValueError):
-        return None
 
 
 # --- pure: what changes, and whether it may ---------------------------------------------------------------------------
@@ -130,6 +85,8 @@ def breaks_first(kind: Kind, spec: Mapping[str, Any], replicas: int) -> str:
     else:
         rolling = (spec.get("rolloutStrategy") or {}).get("rollingUpdateConfiguration") or {}
         usual = (1, 0)
+        if rolling.get("partition"):
+            return f"its partition {rolling['partition']} leaves groups below it as they are; make it 0"
     unavailable = _part(rolling.get("maxUnavailable", usual[0]), replicas)
     surge = rolling.get("maxSurge", usual[1])
     if surge in (0, "0%"):
@@ -156,7 +113,7 @@ def _part(value: int | str, whole: int) -> int:
 
 def change_of(standing: Standing, options: KubernetesOptions) -> Change | None:
     """What its engines are to be started with instead, and how far that is; None where they are as they are to be."""
-    template, course = options.template, course_of(standing)
+    template, course = options.template, course_of(standing.target)
     if course is not None and not course.failed:
         fresh, since = len(_fresh(standing, course)), f"{course.since:%H:%M:%S} UTC"
         detail = f"{fresh} of {len(standing.active)} replicas are new, since {since}"
@@ -253,7 +210,7 @@ class Rollout:
 
     def watch(self, standing: Standing, now: datetime) -> None:
         """See a rollout through, or take it back. What cannot be written now is written in the next pass."""
-        course = course_of(standing)
+        course = course_of(standing.target)
         if course is None or course.failed or standing.target.deleting:
             return
         why = failing(standing, course, timedelta(seconds=self.options.start_timeout_s), now)

@@ -126,7 +126,17 @@ class LivingActuator:
                 log.warning("%s/%s: adopted %s, whose start was interrupted", *key, run.replica)
                 records[slot] = replace(record, run=run.run)
                 runner.records.write(records[slot])
-        return dict(sorted(records.items())), runs
+        return _on_this_clock(runner, records, now), runs
+
+
+def _on_this_clock(runner: Runner, records: Mapping[int, Record], now: datetime) -> dict[int, Record]:
+    """By slot. Where the clock was set back, what is waited for has its whole time anew, rather than an hour more."""
+    ours = dict(sorted(records.items()))
+    for slot, record in ours.items():
+        if record.since > now and record.stage is not Stage.READY:
+            ours[slot] = replace(record, since=now)
+            runner.records.write(ours[slot])
+    return ours
 
 
 def _new(runner: Runner, variant: Variant, slot: int, run: Run, now: datetime) -> Record:

@@ -81,10 +81,13 @@ class SystemdRunner:
         blocks = [
             dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in text.split("\n\n")
         ]
-        states = {state["Id"]: state for state in blocks if "Id" in state}
+        states = {state["Id"]: state for state in blocks if "Id" in state and "ActiveState" in state}
+        silent = [unit for unit in map(self._unit, self.slots()) if unit not in states]
+        if silent:  # it tells each unit that it is asked for, also those that it does not have
+            return Missing("replicas", f"systemctl show said nothing of {silent[0]}")
         runs = {}
         for slot in self.slots():
-            run = self._run(slot, states.get(self._unit(slot), {}), records.get(slot))
+            run = self._run(slot, states[self._unit(slot)], records.get(slot))
             if run is not None:
                 runs[slot] = run
         return runs

@@ -56,6 +56,7 @@ class Aws:
         self._calls: Counter[str] = Counter()
         self._options = options
         self._made: dict[tuple[str, str, Patience], Client] = {}
+        self._boto: Any = None
         self._lock, self._counting = Lock(), Lock()
 
     @property
@@ -90,8 +91,10 @@ class Aws:
             retries={"mode": "adaptive" if patience.adaptive else "standard", "total_max_attempts": patience.attempts},
         )
         try:
-            session = boto3.session.Session()  # the default session is not for several threads
-            made: Any = session.client(service, region_name=region or None, config=config, **self._options)
+            # One for all: it reads what a service looks like once. Not the default one, which is not for several
+            # threads; of this one clients are made one after the other.
+            self._boto = self._boto or boto3.session.Session()
+            made: Any = self._boto.client(service, region_name=region or None, config=config, **self._options)
         except (BotoCoreError, ValueError) as error:
             raise AwsError(f"AWS cannot be asked: {error}") from error
         made.meta.events.register("provide-client-params.*.*", self._called)

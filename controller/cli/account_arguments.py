@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 from controller.cli.arguments import Command, Commands, add_command, add_fleet
@@ -165,7 +166,13 @@ def _add_ledger(commands: Commands) -> None:
         "pennyweight ledger close 2026-10",
     )
     close.add_argument("month", type=month, metavar="MONTH", help="such as 2026-10, UTC")
-    rebuild = add_command(
+    close.add_argument("--empty", action="store_true", help="also a month in which no hour was accounted")
+    for one in (verify, close, *_repairs(kinds)):
+        add_fleet(one)
+
+
+def _repairs(kinds: Commands) -> Iterator[argparse.ArgumentParser]:
+    yield add_command(
         kinds,
         "rebuild",
         _ledger("rebuild"),
@@ -186,7 +193,8 @@ def _add_ledger(commands: Commands) -> None:
     reprice.add_argument(
         "--from", dest="from_", type=days, metavar="DATE", required=True, help="a day or a month, UTC; up to now"
     )
-    size = add_command(
+    yield reprice
+    yield add_command(
         kinds,
         "size",
         _ledger("size"),
@@ -194,8 +202,6 @@ def _add_ledger(commands: Commands) -> None:
         "By table, and a replica and day.",
         "pennyweight ledger size",
     )
-    for one in (verify, close, rebuild, reprice, size):
-        add_fleet(one)
 
 
 def _add_usage(commands: Commands) -> None:

@@ -87,11 +87,11 @@ def status(arguments: argparse.Namespace) -> int:
     settings = settings_of(arguments.fleet)
     with closing(LedgerReader(settings.ledger_url)) as reader:
         now = reader.fleet_now()
+        for line in told((*reader.stops(), *in_file(settings)), utc_now()):  # holds before the first pass, too
+            console.print(line, style="bold red", markup=False, highlight=False)
         if now is None:
             raise PennyweightError("the ledger has no pass yet: start the daemon with `pennyweight run`")
         rows = (*now.services, now.fleet) if now.fleet is not None else now.services
-        for line in told((*reader.stops(), *in_file(settings)), utc_now()):
-            console.print(line, style="bold red", markup=False, highlight=False)
         titles = [_told_pass(one, utc_now()) for one in now.passes]
         console.print(status_table(titles[0], rows))
         for line in titles[1:]:

@@ -53,7 +53,11 @@ def bill(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> None:
     """Raises ConfigError for what was typed."""
     files: Sequence[Path] = arguments.files
-    problems = [Problem(str(path), 0, 0, "", "there is no such file") for path in files if not path.is_file()]
+    problems = [
+        Problem(str(path), 0, 0, "", "is a folder: name its files" if path.is_dir() else "there is no such file")
+        for path in files
+        if not path.is_file()
+    ]
     if not files and arguments.cost_explorer is None:
         problems.append(Problem("FILE", 0, 0, "", "name the files of a bill, or ask AWS with --cost-explorer MONTH"))
     if files and arguments.cost_explorer is not None:
@@ -113,7 +117,7 @@ def _imported(one: Bill, settings: Settings, arguments: argparse.Namespace) -> I
     """What it says, and what was posted."""
     count = (one.until - one.first).days
     told = f"{counted(count, 'day')}, {counted(len(one.lines), 'charge')}"
-    yield f"{one.provider} bill of {one.period or 'no full day'} ({one.source}): {told}"
+    yield f"{one.provider} bill of {one.period or 'no full day'} ({one.source}): {told}".lstrip()
     if count <= 0:
         yield "  No day of it is told in full yet: import it again later."
         return

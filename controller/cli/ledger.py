@@ -20,7 +20,7 @@ from controller.ledger.accounts.again import Again, worked_again
 from controller.ledger.accounts.hours import hour_of
 from controller.ledger.accounts.settle import Round
 from controller.ledger.accounts.size import size as weighed
-from controller.ledger.accounts.standing import standing
+from controller.ledger.accounts.standing import Standing, standing
 from controller.ledger.accounts.unpriced import Filled
 from controller.ledger.accounts.verify import Proof
 from controller.ledger.accounts.verify import verify as proven
@@ -81,7 +81,7 @@ def _differ(count: int) -> str:
 def _told(proof: Proof) -> list[str]:
     if not proof.hours:
         return ["no hour is accounted in that time: nothing to prove"]
-    seen = f"{proof.hours:,} hours, {usd(proof.cost_nanousd)}, {proof.sums:,} sums held against each other"
+    seen = f"{counted(proof.hours, 'hour')}, {usd(proof.cost_nanousd)}, {proof.sums:,} sums held against each other"
     if proof.balances:
         return [f"{seen}: all of them agree to the nanodollar"]
     count = len(proof.differences) + proof.more
@@ -98,11 +98,15 @@ WHAT_TO_DO = (
 
 
 def close(arguments: argparse.Namespace) -> int:
-    """Close a month that adds up."""
+    """Close a month that adds up, and in which there is anything."""
     month: Days = arguments.month
     settings = settings_of(arguments.fleet)
-    standing(settings.ledger_url)
+    known = standing(settings.ledger_url)
     proof = proven(settings.ledger_url, month.start, month.end)
+    if not (proof.hours or arguments.empty) and _over(month, known):
+        told = f"the accounts tell of {known.first:%Y-%m-%d %H:%M} to {known.until:%Y-%m-%d %H:%M} UTC"
+        say([f"nothing to close in {month.first:%Y-%m}: {told}. With --empty it is closed for $0."])
+        return 1
     if not proof.balances:
         say([f"{month.first:%Y-%m} stays open, because it does not add up.", *_told(proof)])
         return 1
@@ -112,6 +116,11 @@ def close(arguments: argparse.Namespace) -> int:
         return 0
     say([f"{found.month} is closed, with {usd(proof.cost_nanousd)}. {AFTER_CLOSE}"])
     return 0
+
+
+def _over(month: Days, known: Standing) -> bool:
+    """Whether it could be closed. What is not settled yet is told by whoever closes."""
+    return known.settled_until is not None and month.end <= known.settled_until
 
 
 AFTER_CLOSE = (

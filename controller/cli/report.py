@@ -59,7 +59,7 @@ def _asked(arguments: argparse.Namespace, now: datetime) -> tuple[Window, Window
     form = arguments.format or SUFFIXES.get(arguments.output.suffix if arguments.output else "", "text")
     if form == "parquet" and arguments.output is None:
         problems.append(Problem("--format", 0, 0, "", "parquet is written to a file: name it with --output FILE"))
-    if (wrong := folder_missing(arguments.output)) is not None:
+    if (wrong := folder_missing(arguments.output) or _unknown_form(arguments)) is not None:
         problems.append(wrong)
     try:
         period, day = when(arguments.when, now.date())
@@ -69,6 +69,16 @@ def _asked(arguments: argparse.Namespace, now: datetime) -> tuple[Window, Window
     if problems:
         raise ConfigError(problems)
     return window, last, period_end(period, day, now), form
+
+
+def _unknown_form(arguments: argparse.Namespace) -> Problem | None:
+    """A spreadsheet's name on a file of plain text opens nowhere."""
+    ending = arguments.output.suffix if arguments.output else ""
+    if arguments.format or ending in {"", ".txt", *SUFFIXES}:
+        return None
+    return Problem(
+        "--output", 0, 0, "", f"no report is a '{ending}': end it in {', '.join(SUFFIXES)} or .txt, or say --format"
+    )
 
 
 def folder_missing(output: Path | None) -> Problem | None:

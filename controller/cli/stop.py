@@ -7,6 +7,7 @@ import getpass
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from controller.act.gate import NO_REASON, StopFile
@@ -47,17 +48,27 @@ def stop(arguments: argparse.Namespace) -> int:
     settings, now = _readable(arguments), utc_now()
     _known(settings, arguments.services)
     until = _until(arguments.lasting, now)
-    made = [
+    asked = [
         Stop(service=name, since=now, by=getpass.getuser(), reason=arguments.reason, until=until)
         for name in arguments.services or [EVERYTHING]
     ]
     with closing(Ledger.open(settings.ledger_url, settings.fleet_name)) as ledger:
+        on = {one.service: one for one in ledger.stops() if one.holds(now)}
+        made = [_with_what_was_said(one, on.get(one.service)) for one in asked]
         for one in made:
-            ledger.stop(one)
+            if one is not on.get(one.service):
+                ledger.stop(one)
     for one in made:
-        print(one)
+        print(f"{one}{' (it was already)' if one is on.get(one.service) else ''}")
         print(f"  nothing of it is touched from now on; lifted by: {one.lift}")
     return 0
+
+
+def _with_what_was_said(asked: Stop, before: Stop | None) -> Stop:
+    """Who stops again what is stopped, and gives no reason, must not wipe out who did it first, and why."""
+    if before is None or asked.reason != NO_REASON:
+        return asked
+    return before if asked.until == before.until else replace(asked, reason=before.reason)
 
 
 def _readable(arguments: argparse.Namespace) -> Settings:

@@ -13,6 +13,23 @@ READS_ON = "reads_on"
 """A command with this default tells ``arguments.wrong`` itself, together with what it finds wrong."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Its commands' and options' choices are told as other mistakes are: what is there, and what was probably meant."""
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is None or value in action.choices:
+            return
+        known = [str(one) for one in action.choices]
+        close = difflib.get_close_matches(str(value).lower(), known, n=1, cutoff=0.6)
+        there = f"there are {', '.join(known)}"
+        if isinstance(action, argparse._SubParsersAction):
+            said = f"there is no such command; {f'did you mean {close[0]}?' if close else there}"
+            raise ConfigError([Problem(str(value), 0, 0, "", said)])
+        where = action.option_strings[-1] if action.option_strings else str(action.metavar or action.dest)
+        said = f"'{value}' is none of its choices; {f'did you mean {close[0]}? ' if close else ''}{there}"
+        raise ConfigError([Problem(where, 0, 0, "", said)])
+
+
 def parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments; ``typed`` as they were typed, ``wrong`` the mistakes. Raises ConfigError where nobody reads on."""
     found, unknown = parser.parse_known_args(arguments)

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from controller.decide.predictive import all_wishes
 from controller.decide.rules import ReplicaRule, ServicePolicy
 from controller.decide.situation import ReplicaView, Situation, VariantSituation
 from controller.facts.decisions import (
@@ -40,7 +39,7 @@ KEPT = timedelta(hours=1)
 
 
 def noticed(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> ServiceMemory:
-    """``memory`` brought up to what this pass sees: failed starts, losses, liveness, idleness, and foreign changes."""
+    """``memory`` brought up to what this pass sees: failed starts, losses, idleness, and foreign changes."""
     now = situation.at
     ready = _ready_since(situation, memory)
     ended = {
@@ -62,7 +61,6 @@ def noticed(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) 
         given_up=_recent(_as_well_as(memory.given_up, failed), ended, now),
         lost=_recent({**memory.lost, **dict.fromkeys(lost, now)}, ended, now),
         ready_since=ready,
-        live_since=(memory.live_since or now) if _live(situation, policy) else None,
         idle_since=(memory.idle_since or now) if proven_idle(situation) else None,
     )
 
@@ -189,10 +187,11 @@ def _inside_runs_left_out(past: Sequence[Recommendation], wanted: int) -> Sequen
     return past[:-1] if [one.wanted for one in past[-2:]] == [wanted, wanted] else past
 
 
-def _live(situation: Situation, policy: ServicePolicy) -> bool:
-    _, lost = all_wishes(situation, policy)
+def lived(situation: Situation, lost: Collection[Missing], memory: ServiceMemory) -> ServiceMemory:
+    """``memory`` with since when every signal of every replica has been live. ``lost``: the signals that are not."""
     uncounted = any(variant.uncounted for variant in situation.variants.values())
-    return not lost and not uncounted and situation.signals.read_replicas >= situation.ready
+    live = not lost and not uncounted and situation.signals.read_replicas >= situation.ready
+    return replace(memory, live_since=(memory.live_since or situation.at) if live else None)
 
 
 def _recent(ended: Mapping[str, datetime], still: Collection[str], now: datetime) -> dict[str, datetime]:

@@ -13,15 +13,19 @@ from controller.facts.missing import Missing
 
 NO_CAPACITY: Mapping[str, float] = MappingProxyType({})
 
+ALL_TYPES = tuple(CapacityType)
+
 
 def offers(variant: VariantSituation, policy: ServicePolicy) -> tuple[CapacityPrice, ...]:
     """The ways of buying this variant that the policy allows, in the fleet file's order."""
     rule = _rule(variant.name, policy)
-    allowed = rule.capacity_types if rule is not None and rule.capacity_types is not None else tuple(CapacityType)
+    allowed = rule.capacity_types if rule is not None and rule.capacity_types is not None else ALL_TYPES
     return tuple(
-        capacity
-        for capacity in variant.capacity
-        if capacity.type in allowed and (capacity.type is not CapacityType.SPOT or policy.spot_allowed)
+        [
+            capacity
+            for capacity in variant.capacity
+            if capacity.type in allowed and (capacity.type is not CapacityType.SPOT or policy.spot_allowed)
+        ]
     )
 
 

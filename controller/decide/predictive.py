@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil, isfinite
+from typing import NamedTuple
 
 from controller.decide.placement import growth_order, most, units_of
 from controller.decide.reserve import at_quantile, between, share_of, worth_carrying
@@ -29,7 +30,14 @@ LEAST_SHARE = 0.02
 that may scale to zero would not. A guess: an idle hour after three at 5 requests/s leaves 0.004 requests/s."""
 
 
-def all_wishes(situation: Situation, policy: ServicePolicy) -> tuple[tuple[Wish, ...], tuple[Missing, ...]]:
+class Wished(NamedTuple):
+    """What is wanted, and what is missing that a shrink needs."""
+
+    found: tuple[Wish, ...]
+    lost: tuple[Missing, ...]
+
+
+def all_wishes(situation: Situation, policy: ServicePolicy) -> Wished:
     """What the live signals want and, where there is one, what the forecast wants; what is missing that a shrink needs.
 
     Beside a forecast the loads that the policy names are a floor, and what arrives must be known: a forecast lives on
@@ -39,10 +47,10 @@ def all_wishes(situation: Situation, policy: ServicePolicy) -> tuple[tuple[Wish,
     found, lost = wishes(situation, policy)
     forecast, outlook = forecast_wish(situation, policy), situation.outlook
     if isinstance(forecast, Missing):
-        return found, lost if policy.replicas.targets.named else (*lost, forecast)
+        return Wished(found, lost if policy.replicas.targets.named else (*lost, forecast))
     arriving = outlook if isinstance(outlook, Missing) else outlook.demand.requests_per_s
     unread = (arriving,) if isinstance(arriving, Missing) else ()
-    return (*(wish for wish in found if wish.saturates), forecast), (*lost, *unread)
+    return Wished((*(wish for wish in found if wish.saturates), forecast), (*lost, *unread))
 
 
 def forecast_wish(situation: Situation, policy: ServicePolicy) -> Wish | Missing:

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller.decide.changes import with_changes
-from controller.decide.memory import benched_until, noticed, overdue, proven_idle, recommended, still_trying
+from controller.decide.memory import benched_until, lived, noticed, overdue, proven_idle, recommended, still_trying
 from controller.decide.placement import most
 from controller.decide.plan import Verdict, placed
 from controller.decide.predictive import SIGNAL as FORECAST
-from controller.decide.predictive import all_wishes
+from controller.decide.predictive import Wished, all_wishes
 from controller.decide.rules import ServicePolicy
 from controller.decide.shrink import safe_count
 from controller.decide.signals import Wish, decisive
@@ -58,25 +58,27 @@ def decide_replicas(
     spot = watched(situation, memory) if policy.spot_allowed else memory.spot
     memory = replace(noticed(situation, policy, memory), spot=spot)
     situation = weighed(situation, policy, memory)
-    verdict = _verdict(situation, policy, memory)
+    wished = all_wishes(situation, policy)
+    memory = lived(situation, wished.lost, memory)
+    verdict = _verdict(situation, policy, memory, wished)
     if verdict.wishes:
         memory = recommended(memory, _limited(verdict.wanted, policy), policy.replicas, situation.at)
     return with_changes(situation, policy, placed(situation, policy, memory, verdict)), memory
 
 
-def _verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> Verdict:
+def _verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, wished: Wished) -> Verdict:
     standing = _standing_down(situation, policy, memory) or _outside_limits(situation, policy)
     if standing is None:
-        return _judged_verdict(situation, policy, memory)
+        return _judged_verdict(situation, policy, memory, wished)
     if standing.desired <= situation.current:
         return standing
-    more = _judged_verdict(situation, policy, memory)  # what was lost is not brought back to the minimum alone
+    more = _judged_verdict(situation, policy, memory, wished)  # what was lost is not brought back to the minimum alone
     return more if more.desired > standing.desired else standing
 
 
-def _judged_verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory) -> Verdict:
+def _judged_verdict(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, wished: Wished) -> Verdict:
     current, rule = situation.current, policy.replicas
-    found, lost = all_wishes(situation, policy)
+    found, lost = wished
     if not found:
         why = "; ".join(str(missing) for missing in lost) or "the policy names no target that can be read"
         return Verdict(desired=current, wanted=current, because=Because.BLIND, detail=why)

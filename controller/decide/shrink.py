@@ -64,6 +64,8 @@ def victims(
         (variant.name, replica) for variant in variants for replica in variant.in_phase(Phase.STARTING, Phase.READY)
     ]
     plain = sorted(candidates, key=lambda pair: _order(pair[1], units.get(pair[0], 1.0)))
+    if all(one.spot_domain is None for _, one in plain):
+        return tuple(plain[:count])
     rest = Counter(one.spot_domain for _, one in plain)
     crowd = {}
     for name, one in plain:  # whoever goes leaves its domain one less

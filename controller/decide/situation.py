@@ -77,18 +77,17 @@ class VariantSituation:
     uncounted: str = ""
     change: Change | None = None
     """What its engines are to be started with instead."""
+    current: int = field(init=False, repr=False, compare=False)
+    """Replicas that exist and are not on their way out: Kubernetes' current count. A decision asks for it, and for
+    ``ready``, dozens of times."""
+    ready: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "current", len(self.in_phase(Phase.STARTING, Phase.READY)))
+        object.__setattr__(self, "ready", len(self.in_phase(Phase.READY)))
 
     def in_phase(self, *phases: Phase) -> tuple[ReplicaView, ...]:
-        return tuple(replica for replica in self.replicas if replica.phase in phases)
-
-    @property
-    def current(self) -> int:
-        """Replicas that exist and are not on their way out: Kubernetes' current count."""
-        return len(self.in_phase(Phase.STARTING, Phase.READY))
-
-    @property
-    def ready(self) -> int:
-        return len(self.in_phase(Phase.READY))
+        return tuple([replica for replica in self.replicas if replica.phase in phases])
 
 
 NO_GATEWAY = Missing("gateway_waiting", "the fleet file names no gateway")
@@ -137,14 +136,13 @@ class Situation:
     outlook: Outlook | Missing = NO_OUTLOOK
     guards: tuple[Guard, ...] = ()
     """What budgets hold back of its growth."""
+    current: int = field(init=False, repr=False, compare=False)
+    """Over all variants, as is ``ready``."""
+    ready: int = field(init=False, repr=False, compare=False)
 
-    @property
-    def current(self) -> int:
-        return sum(variant.current for variant in self.variants.values())
-
-    @property
-    def ready(self) -> int:
-        return sum(variant.ready for variant in self.variants.values())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "current", sum(variant.current for variant in self.variants.values()))
+        object.__setattr__(self, "ready", sum(variant.ready for variant in self.variants.values()))
 
 
 def situation_of(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import repeat, takewhile
 from math import fsum
+from typing import NamedTuple
 
 from controller.estimate.seats import Seat
 from controller.estimate.stranded import stranded_gpus
@@ -12,7 +14,7 @@ from controller.facts.accounts import STRANDED
 from controller.facts.estimates import Number, ReplicaCost
 from controller.facts.fleet import Capacity, CapacityType, Fleet, Variant
 from controller.facts.missing import Missing, mapped
-from controller.facts.prices import UNKNOWN_RATES, Price, Prices
+from controller.facts.prices import UNKNOWN_RATES, FourRates, Price, Prices
 from controller.facts.readings import Machine
 
 
@@ -31,7 +33,10 @@ def replica_costs(fleet: Fleet, seats: Sequence[Seat], prices: Prices) -> tuple[
         for variant in fleet.variants()
         for cost in _variant_costs(variant, by_variant.get((variant.service, variant.name), []), prices)
     ]
-    stranded = [_cost(one.variant, STRANDED, one.bought, prices, gpus=one.gpus) for one in stranded_gpus(fleet, costs)]
+    stranded = [
+        _cost(one.variant, STRANDED, one.bought, _priced(one.variant, one.bought, prices, gpus=one.gpus))
+        for one in stranded_gpus(fleet, costs)
+    ]
     return (*costs, *stranded)
 
 
@@ -65,11 +70,13 @@ def tokens_per_usd(what: str, usd_per_hour: Number, tokens_per_s: Number) -> Num
 
 def _variant_costs(variant: Variant, seats: Sequence[Seat], prices: Prices) -> Iterator[ReplicaCost]:
     places = _places(variant, [seat.bought for seat in seats if seat.bought is not None])
+    # Replicas that are bought alike, on machines alike, cost the same.
+    priced = cache(lambda bought, machine: _priced(variant, bought, prices, machine))
     for seat in sorted(seats, key=lambda one: one.replica):
         bought = seat.bought or next(places, (None, False))[0]
-        yield _cost(variant, seat.replica, bought, prices, node=seat.node, machine=seat.machine)
+        yield _cost(variant, seat.replica, bought, priced(bought, seat.machine), node=seat.node)
     for bought, _ in takewhile(lambda place: place[1], places):
-        yield _cost(variant, "", bought, prices)
+        yield _cost(variant, "", bought, priced(bought, None))
 
 
 def _places(variant: Variant, taken: list[CapacityType]) -> Iterator[tuple[CapacityType, bool]]:
@@ -96,25 +103,43 @@ def _cost(
     variant: Variant,
     replica: str,
     bought: CapacityType | None,
-    prices: Prices,
+    priced: _Priced,
     *,
-    gpus: int | None = None,
     node: str = "",
-    machine: Machine | None = None,
 ) -> ReplicaCost:
-    """``gpus``: as many as a replica has, unless it is told."""
-    price = _other_machine(variant, bought, machine) or _price(variant, bought, prices)
-    paid = variant.gpus_per_replica if gpus is None else gpus
     return ReplicaCost(
         service=variant.service,
         variant=variant.name,
         replica=replica,
         capacity_type=bought or CapacityType.ON_DEMAND,
-        usd_per_hour=mapped(price, lambda known: known.usd_per_gpu_hour * paid),
-        rates=UNKNOWN_RATES if isinstance(price, Missing) else price.rates(paid),
-        gpus=paid,
+        usd_per_hour=priced.usd_per_hour,
+        rates=priced.rates,
+        gpus=priced.gpus,
         node=node,
     )
+
+
+class _Priced(NamedTuple):
+    """What so many GPUs cost."""
+
+    usd_per_hour: Number
+    rates: FourRates
+    gpus: int
+
+
+def _priced(
+    variant: Variant,
+    bought: CapacityType | None,
+    prices: Prices,
+    machine: Machine | None = None,
+    gpus: int | None = None,
+) -> _Priced:
+    """``gpus``: as many as a replica has, unless it is told."""
+    price = _other_machine(variant, bought, machine) or _price(variant, bought, prices)
+    paid = variant.gpus_per_replica if gpus is None else gpus
+    if isinstance(price, Missing):
+        return _Priced(price, UNKNOWN_RATES, paid)
+    return _Priced(price.usd_per_gpu_hour * paid, price.rates(paid), paid)
 
 
 def _other_machine(variant: Variant, bought: CapacityType | None, machine: Machine | None) -> Missing | None:

@@ -23,13 +23,15 @@ def merge_histograms(histograms: Sequence[Histogram]) -> Histogram:
     if len(histograms) == 1:
         return histograms[0]
     bounds = histograms[0].bounds
-    if any(one.bounds != bounds for one in histograms):
+    if all(one.bounds == bounds for one in histograms):
+        counts = [one.counts for one in histograms]
+    else:
         bounds = tuple(sorted(set(bounds).intersection(*(one.bounds for one in histograms))))
-    counts = [one.counts if one.bounds == bounds else _coarsened(one, bounds) for one in histograms]
+        counts = [_coarsened(one, bounds) for one in histograms]
     return Histogram(
         bounds=bounds,
         counts=tuple(map(sum, zip(*counts, strict=True))),  # whole numbers: plain sums are exact, and faster
-        total=fsum(one.total for one in histograms),
+        total=fsum([one.total for one in histograms]),
     )
 
 
@@ -76,7 +78,7 @@ def _within(histogram: Histogram, upto: Sequence[float], at: int, rank: float) -
 
 
 def _coarsened(histogram: Histogram, bounds: Sequence[float]) -> tuple[float, ...]:
-    """``histogram``'s counts by fewer bounds, all of which it has."""
+    """``histogram``'s counts by these bounds, all of which it has."""
     counts = [0.0] * len(bounds)
     for bound, count in zip(histogram.bounds, histogram.counts, strict=True):
         counts[bisect_left(bounds, bound)] += count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from controller.estimate.demand.arrivals import DemandMark, demand_of
 from controller.estimate.demand.forecast import forecasts
@@ -83,11 +83,18 @@ class Lookout:
 
 
 def looked_ahead(
-    service: Service, slo: Slo, observation: Observation, seen: Estimate, lookout: Lookout, interval_s: float
+    service: Service,
+    slo: Slo,
+    observation: Observation,
+    seen: Estimate,
+    lookout: Lookout,
+    interval_s: float,
+    early_s: float = 0.0,
 ) -> tuple[Outlook, Lookout]:
     """The outlook of one service, and what to remember for the next.
 
     interval_s   until the next look: a replica ordered then is ready so much later
+    early_s      by how much its second model comes early: services that begin together take turns then
     """
     now = observation.at
     readings = _readings(service, observation)
@@ -99,7 +106,7 @@ def looked_ahead(
     engines = _engines(service, readings, lookout)
     modelled, modelled_at = lookout.modelled, lookout.modelled_at
     if modelled_at is None or (now - modelled_at).total_seconds() >= MODELLED_S or now < modelled_at:
-        modelled_at = now
+        modelled_at = now if modelled else now - timedelta(seconds=early_s)
         modelled = {
             name: _capacity(service, variant, slo, demand.shape, len(readings[name]), engines[name])
             for name, variant in service.variants.items()

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from math import fsum
+from operator import attrgetter
 from typing import Any, cast
 
 from controller.estimate.costs import tokens_per_usd, total_usd_per_hour, usd_per_million
@@ -63,6 +64,29 @@ TOTALLED_GAUGES = (
     Gauge.KV_CAPACITY_TOKENS,
 )
 """Gauges of which Estimate has the sum, under the gauge's name."""
+
+RATES: Mapping[str, Callable[[Seen], Number]] = {
+    "prompt_tokens_per_s": attrgetter("traffic.prompt"),
+    "computed_prompt_tokens_per_s": attrgetter("traffic.computed_prompt"),
+    "cached_prompt_tokens_per_s": attrgetter("traffic.cached_prompt"),
+    "output_tokens_per_s": attrgetter("traffic.output"),
+    "requests_per_s": attrgetter("traffic.requests"),
+    "rejections_per_s": lambda one: one.window.rate(Counter.REJECTIONS),
+    "preemptions_per_s": lambda one: one.window.rate(Counter.PREEMPTIONS),
+}
+"""Field of Estimate, of which it has the sum."""
+
+LOADS: Mapping[str, Callable[[Seen], Number]] = {
+    "prompt_tokens_per_s": attrgetter("traffic.prompt"),
+    "output_tokens_per_s": attrgetter("traffic.output"),
+    "running": lambda one: one.window.gauge(Gauge.RUNNING),
+    "queue_depth": lambda one: one.window.gauge(Gauge.QUEUE_DEPTH),
+    "kv_cache_ratio": lambda one: one.window.gauge(Gauge.KV_CACHE_RATIO),
+    "mfu_ratio": attrgetter("efficiency.mfu"),
+}
+"""Field of ReplicaLoad."""
+
+NOT_ALWAYS_COUNTED = ("rejections_per_s", "preemptions_per_s")
 
 REASONS_TOLD = 3
 """How many different reasons a Missing of a large scope lists before it only counts the rest."""
@@ -113,11 +137,7 @@ def finished_in(seen: Sequence[Seen]) -> Finished:
 
 def load_of(seat: Seat, seen: Seen | None, usd_per_hour: Number) -> ReplicaLoad:
     """The few numbers of one replica that every pass needs."""
-
-    def said(what: str, value: Callable[[Seen], Number]) -> Number:
-        found = value(seen) if seen is not None else seat.window
-        return Missing(what, found.why) if isinstance(found, Missing) else cast("float", found)
-
+    told = {what: _told(what, seat.window if seen is None else value(seen)) for what, value in LOADS.items()}
     return ReplicaLoad(
         service=seat.variant.service,
         variant=seat.variant.name,
@@ -127,14 +147,13 @@ def load_of(seat: Seat, seen: Seen | None, usd_per_hour: Number) -> ReplicaLoad:
         ready=seat.ready,
         unread=seat.window.why if isinstance(seat.window, Missing) else "",
         window_s=seen.window.window_s if seen is not None else 0.0,
-        prompt_tokens_per_s=said("prompt_tokens_per_s", lambda one: one.traffic.prompt),
-        output_tokens_per_s=said("output_tokens_per_s", lambda one: one.traffic.output),
-        running=said("running", lambda one: one.window.gauge(Gauge.RUNNING)),
-        queue_depth=said("queue_depth", lambda one: one.window.gauge(Gauge.QUEUE_DEPTH)),
-        kv_cache_ratio=said("kv_cache_ratio", lambda one: one.window.gauge(Gauge.KV_CACHE_RATIO)),
-        mfu_ratio=said("mfu_ratio", lambda one: one.efficiency.mfu),
         usd_per_hour=usd_per_hour,
+        **told,
     )
+
+
+def _told(what: str, found: Number | Window) -> Number:
+    return Missing(what, found.why) if isinstance(found, Missing) else cast("float", found)
 
 
 def rolled_up(scope: Scope) -> Estimate:
@@ -156,18 +175,9 @@ def _counts(scope: Scope, _: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rates(scope: Scope, _: dict[str, Any]) -> dict[str, Any]:
-    def total(what: str, rate: Callable[[Seen], Number], *, strict: bool = True) -> Number:
-        spanning = [seen for seen in scope.seen if seen.window.window_s > 0] or scope.seen
-        return _total(what, scope, spanning, rate, strict=strict)
-
+    spanning = [seen for seen in scope.seen if seen.window.window_s > 0] or scope.seen
     return {
-        "prompt_tokens_per_s": total("prompt_tokens_per_s", lambda one: one.traffic.prompt),
-        "computed_prompt_tokens_per_s": total("computed_prompt_tokens_per_s", lambda one: one.traffic.computed_prompt),
-        "cached_prompt_tokens_per_s": total("cached_prompt_tokens_per_s", lambda one: one.traffic.cached_prompt),
-        "output_tokens_per_s": total("output_tokens_per_s", lambda one: one.traffic.output),
-        "requests_per_s": total("requests_per_s", lambda one: one.traffic.requests),
-        "rejections_per_s": total("rejections_per_s", lambda one: one.window.rate(Counter.REJECTIONS), strict=False),
-        "preemptions_per_s": total("preemptions_per_s", lambda one: one.window.rate(Counter.PREEMPTIONS), strict=False),
+        what: _total(what, scope, spanning, rate, strict=what not in NOT_ALWAYS_COUNTED) for what, rate in RATES.items()
     }
 
 
@@ -226,8 +236,13 @@ def _gpu_and_money(scope: Scope, values: dict[str, Any]) -> dict[str, Any]:
 def _total(
     what: str, scope: Scope, seen: Sequence[Seen], value: Callable[[Seen], Number], *, strict: bool = True
 ) -> Number:
+    try:
+        if seen:
+            return fsum(cast("Iterable[float]", map(value, seen)))
+    except TypeError:  # somebody's is Missing
+        pass
     values = [(one, value(one)) for one in seen]
-    there = [number for _, number in values if not isinstance(number, Missing)]
+    there = known(number for _, number in values)
     lost = [(one, number) for one, number in values if isinstance(number, Missing)]
     if not there:
         return _nobody(what, scope, [f"{number.why}" for _, number in lost])
@@ -273,19 +288,20 @@ def _weighted(what: str, scope: Scope, values: Sequence[Number], weights: Sequen
 
 def _sums(scope: Scope, part: Counter, whole: Counter) -> tuple[Number, Number]:
     """The two increases over the replicas that count both, so that their quotient is weighted by ``whole``."""
-    pairs = [(one.window.counter(part), one.window.counter(whole)) for one in scope.seen]
-    both = [(a, b) for a, b in pairs if not isinstance(a, Missing) and not isinstance(b, Missing)]
-    if not both:
-        lost = _nobody(part.value, scope, [str(one) for pair in pairs for one in pair if isinstance(one, Missing)])
-        return lost, lost
-    return fsum(a for a, _ in both), fsum(b for _, b in both)
+    both = [said for one in scope.seen if part in (said := one.window.counters) and whole in said]
+    if both:
+        return fsum([said[part] for said in both]), fsum([said[whole] for said in both])
+    told = [one.window.counter(counter) for one in scope.seen for counter in (part, whole)]
+    each = {id(one): one for one in told}.values()  # most are one and the same
+    lost = _nobody(part.value, scope, [str(one) for one in each if isinstance(one, Missing)])
+    return lost, lost
 
 
 def _or_gauge(scope: Scope, counted: Number, gauge: Gauge) -> Number:
     """What the counters give, else the mean of the gauge that some engines export instead."""
     if not isinstance(counted, Missing):
         return counted
-    values = known([one.window.gauge(gauge) for one in scope.seen])
+    values = [said[gauge] for one in scope.seen if gauge in (said := one.window.gauges)]
     return fsum(values) / len(values) if values else counted
 
 

@@ -73,7 +73,7 @@ def _known(load: ReplicaLoad, reading: EngineReading | None, energy: float | Non
     """What was measured of a replica; ``reading`` None: its engine could not be read."""
     return {
         "phase": load.phase,
-        "counts": dict(reading.counters) if reading is not None else {},
+        "counts": reading.counters if reading is not None else {},
         "prefill_s": _seconds(reading, Distribution.PREFILL_TIME_S),
         "decode_s": _seconds(reading, Distribution.DECODE_TIME_S),
         "running": _or_none(load.running),

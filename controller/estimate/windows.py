@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import chain
+from functools import cache
 from math import fsum
 from typing import TypeVar
 
@@ -51,12 +52,18 @@ class Window:
         if signal not in self.finished:
             return Missing(f"mean_{signal.value}", self._why(signal).why)
         parts = self.finished[signal]
-        count = sum(one.count for one in parts)
+        count = sum([one.count for one in parts])
         nothing = Missing(f"mean_{signal.value}", "nothing finished in this window")
-        return fsum(one.total for one in parts) / count if count > 0 else nothing
+        return fsum([one.total for one in parts]) / count if count > 0 else nothing
 
     def _why(self, signal: Signal) -> Missing:
-        return self.missing.get(signal, Missing(signal.value, "the engine does not export it"))
+        return self.missing.get(signal) or _not_exported(signal)
+
+
+@cache
+def _not_exported(signal: Signal) -> Missing:
+    """Made once: most engines lack something, and every pass asks each of them for it."""
+    return Missing(signal.value, "the engine does not export it")
 
 
 def history_after(
@@ -107,8 +114,11 @@ def merge(readings: Sequence[EngineReading]) -> Window:
 
 def _side_by_side(said: Sequence[Mapping[S, V]]) -> dict[S, list[V]]:
     """By signal: every value that was said of it."""
-    signals = dict.fromkeys(chain.from_iterable(said))
-    return {signal: [one[signal] for one in said if signal in one] for signal in signals}
+    values: defaultdict[S, list[V]] = defaultdict(list)
+    for one in said:
+        for signal, value in one.items():
+            values[signal].append(value)
+    return dict(values)
 
 
 def _seconds_of(counter: Counter, readings: Sequence[EngineReading]) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from controller.errors import (
     AbsentError,
@@ -15,6 +16,9 @@ from controller.errors import (
     ForbiddenError,
 )
 from controller.kubernetes.resources import Resource
+
+LONGEST = 300
+"""Characters of a message of the API server that are told."""
 
 WRITES = {"create", "update", "patch", "delete"}
 
@@ -81,13 +85,27 @@ def _forbidden(call: Call, status: int, said: str) -> str:
 
 
 def _said(content: bytes) -> str:
-    """The message of a Status object, or the beginning of whatever came instead."""
+    """The message of a Status object with its causes, or the beginning of whatever came instead."""
     try:
         found = json.loads(content)
     except ValueError:
         return " ".join(content[:120].decode(errors="replace").split())
     message = found.get("message") if isinstance(found, dict) else None
-    return " ".join(str(message).split())[:300] if message else ""
+    parts = [str(message), *(one for one in _causes(found) if one not in str(message))] if message else []
+    return _shortened(" ".join(" ".join(parts).split()))
+
+
+def _causes(found: Mapping[str, Any]) -> list[str]:
+    """Why, where the message does not say it: the budget that forbids an eviction."""
+    try:
+        return [str(one["message"]) for one in found["details"]["causes"] if one.get("message")]
+    except (KeyError, TypeError, AttributeError):
+        return []
+
+
+def _shortened(text: str) -> str:
+    """Its beginning and its end: of a patch that does not fit the API server tells the whole object first."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} … {text[-LONGEST // 2 :]}"
 
 
 def _fields(content: bytes) -> set[str]:

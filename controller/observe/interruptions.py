@@ -70,7 +70,7 @@ class Interruptions:
     def __init__(self, maintenance_lead: timedelta = timedelta()) -> None:
         self._lead = maintenance_lead
         self._sources: tuple[Source, ...] = ()
-        self._notices: dict[tuple[str, NoticeKind], Notice] = {}
+        self._notices: dict[tuple[str, NoticeKind, bool], Notice] = {}
         self._heard = 0
         self._told: dict[str, int] = {}
         self._lock = Lock()
@@ -103,7 +103,8 @@ class Interruptions:
         with self._lock:
             self._prune(now)
             counting = [one for one in self._notices.values() if self._counts(one, now)]
-        counting.sort(key=lambda one: (-URGENT[one.kind], -one.at.timestamp()))  # the last one of a node stays
+        # The last one of a node stays: the most urgent, with a date where one is told, the first.
+        counting.sort(key=lambda one: (-URGENT[one.kind], one.deadline is not None, -one.at.timestamp()))
         return {one.node: one for one in counting}
 
     def seen(self, now: datetime) -> tuple[SourceSeen, ...]:
@@ -119,8 +120,9 @@ class Interruptions:
 
     def _put(self, notice: Notice) -> None:
         """The first of a kind stays, unless a later one says an earlier end: a warning that comes again is no new one.
-        Of hints the last stays."""
-        key = (notice.node, notice.kind)
+        Of hints the last stays. Maintenance without a date may be now and is no word on another of a later date, nor
+        the other way round: both stay."""
+        key = (notice.node, notice.kind, notice.kind is NoticeKind.MAINTENANCE and notice.deadline is None)
         before = self._notices.get(key)
         if before is None or notice.kind is NoticeKind.REBALANCE or _sooner(notice, before):
             self._notices[key] = notice

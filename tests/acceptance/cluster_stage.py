@@ -15,11 +15,11 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from controller.daemon import utc_now
 from controller.kubernetes.resources import PHASE_LABEL
@@ -28,8 +28,12 @@ from controller.ledger.read import LedgerReader
 from tests.cluster.documents import at
 from tests.cluster.engines import Engines, engines_of
 from tests.cluster.kinds import PODS
+from tests.cluster.status import ApiStatus
 from tests.cluster.world import NAMESPACE, World
 from tests.small_fleet import until
+
+if TYPE_CHECKING:
+    from tests.cluster.control_plane import ControlPlane
 
 REPOSITORY = Path(__file__).parents[2]
 TICK_S = 0.1
@@ -131,7 +135,7 @@ class Daemon:
 
     @property
     def url(self) -> str:
-        until(lambda: "listening on" in self.said() or self.process.poll() is not None, "the daemon to listen", 90)
+        until(lambda: "listening on" in self.said() or self.process.poll() is not None, "the daemon to listen", 180)
         found = re.search(r"listening on (\S+):", self.said())
         assert found is not None, self.said()
         return found[1]
@@ -224,7 +228,7 @@ class Stage:
         """spec.replicas of a Deployment."""
         return int(self.world.get("Deployment", name)["spec"]["replicas"])
 
-    def wait(self, condition: Callable[[], Any], what: str, deadline_s: float = 40.0) -> None:
+    def wait(self, condition: Callable[[], Any], what: str, deadline_s: float = 90.0) -> None:
         """Until ``condition``; what the daemon said is told when it never comes."""
         try:
             until(condition, what, deadline_s)
@@ -236,21 +240,68 @@ class Stage:
 
 
 @contextmanager
-def staged(folder: Path) -> Iterator[Stage]:
-    """A cluster whose clock is the real one."""
-    world = World(now=utc_now())
-    with world.server, engines_of(world, LoadedEngines) as engines:
-        router = engines.router = Router(world, engines)
+def ours(folder: Path) -> Iterator[World]:
+    """The tests' own cluster, with a clock that is the real one."""
+    world, ended = World(now=utc_now()), Event()
+
+    def tick() -> None:
+        while not ended.wait(TICK_S):
+            world.step(max(0.0, (utc_now() - world.now).total_seconds()))
+
+    ticking = Thread(target=tick, name="time", daemon=True)
+    with world.server:
         world.server.kubeconfig(folder / "kubeconfig", namespace=NAMESPACE)
+        ticking.start()
+        try:
+            yield world
+        finally:
+            ended.set()
+            ticking.join()
+
+
+@contextmanager
+def anothers(real: ControlPlane, folder: Path) -> Iterator[World]:
+    """A real API server, and in it what deploy/ gives: who acts has the token of its service account, and no more."""
+    from tests.cluster.live import live_world
+
+    with live_world(real) as world:
+        account(real, folder, "act")
+        yield world
+
+
+def account(real: ControlPlane, folder: Path, overlay: str) -> Path:
+    """A kubeconfig with the token of the service account of an overlay, which may act where the tests' engines are."""
+    admin = real.kubeconfig(folder / "admin.kubeconfig", namespace=NAMESPACE)
+    apply(admin, f"overlays/{overlay}")
+    apply(admin, "engines/act", "--namespace", NAMESPACE)
+    token = real.token_of("pennyweight", "pennyweight")
+    return real.kubeconfig(folder / "kubeconfig", namespace=NAMESPACE, token=token)
+
+
+def apply(config: Path, folder: str, *words: str) -> str:
+    """What kubectl says to a folder of deploy/kubernetes."""
+    from tests.cluster.control_plane import kubectl
+
+    where = str(REPOSITORY / "deploy" / "kubernetes" / folder)
+    return kubectl(config, "apply", "--server-side", "--validate=strict", *words, "-k", where)
+
+
+@contextmanager
+def staged(folder: Path, real: ControlPlane | None = None) -> Iterator[Stage]:
+    """A cluster, engines, and a router before them. ``real``: an API server that runs, instead of the tests' own."""
+    with ours(folder) if real is None else anothers(real, folder) as world, engines_of(world, LoadedEngines) as engines:
+        router = engines.router = Router(world, engines)
         stage, ended = Stage(world, router, engines.port, folder), Event()
 
         def tick() -> None:
+            before = utc_now()
             while not ended.wait(TICK_S):
-                passed = (utc_now() - world.now).total_seconds()
-                world.step(max(0.0, passed))
-                router.turn(passed)
+                now = utc_now()
+                with suppress(ApiStatus):  # it knows no more than the API server tells; it asks again
+                    router.turn((now - before).total_seconds())
+                before = now
 
-        ticking = Thread(target=tick, name="time", daemon=True)
+        ticking = Thread(target=tick, name="router", daemon=True)
         ticking.start()
         try:
             yield stage

@@ -1,7 +1,9 @@
-"""`pennyweight run` in mode act on Auto Scaling groups: what it does, and that it does nothing twice."""
+"""`pennyweight run` in mode act on Auto Scaling groups, with the policy of deploy/aws and nothing else allowed: what it
+does, and that it does nothing twice."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +11,10 @@ import pytest
 
 from controller.act.aws_asg_roll import DRAINING
 from tests.auto_scaling import World, auto_scaling
+from tests.aws.iam_guard import Guard, guarded
 from tests.aws_stage import Stage, Wire
+
+POLICY = Path(__file__).parents[2] / "deploy" / "aws" / "policy.json"
 
 
 @pytest.fixture(scope="module")
@@ -18,18 +23,36 @@ def world() -> Iterator[World]:
         yield made
 
 
+@pytest.fixture(scope="module")
+def guard(world: World) -> Iterator[Guard]:
+    with guarded(world) as made:
+        yield made
+
+
 @pytest.fixture
-def stage(world: World, tmp_path: Path) -> Iterator[Stage]:
+def stage(world: World, guard: Guard, tmp_path: Path) -> Iterator[Stage]:
+    guard.may(json.loads(POLICY.read_text(encoding="utf-8")))
     wire = Wire(world.options["endpoint_url"])
     world.forget()
     made = Stage(world, wire, tmp_path)
+    made.keys = guard.keys
     yield made
     made.close()
     wire.close()
     world.engines.running.clear()
+    world.clear()
 
 
-def test_a_service_grows_shrinks_by_its_chosen_instance_and_takes_the_second_variant_where_there_is_no_capacity(stage):
+WRITES = {
+    *("autoscaling:CreateOrUpdateTags", "autoscaling:SetDesiredCapacity", "autoscaling:SetInstanceProtection"),
+    *("autoscaling:TerminateInstanceInAutoScalingGroup", "ec2:CreateTags"),
+}
+"""What the first story does, with leave to do it."""
+
+
+def test_a_service_grows_shrinks_by_its_chosen_instance_and_takes_the_second_variant_where_there_is_no_capacity(
+    stage, guard
+):
     stage.want(1)
     stage.start()
     stage.until(lambda: stage.ready("first") == 1, "the first one serves")
@@ -67,9 +90,12 @@ def test_a_service_grows_shrinks_by_its_chosen_instance_and_takes_the_second_var
     assert "sufficient p5.48xlarge capacity" in stuck[0].detail
     calls = stage.metric("pennyweight_aws_calls_total", operation="autoscaling:TerminateInstanceInAutoScalingGroup")
     assert calls == 1
+    assert guard.denied == []
+    assert {one.action for one in guard.asked} >= WRITES
+    assert "credentials" not in stage.said()
 
 
-def test_notices_drain_and_are_covered_and_neither_a_kill_nor_a_silence_of_aws_ends_anything_twice(stage):
+def test_notices_drain_and_are_covered_and_neither_a_kill_nor_a_silence_of_aws_ends_anything_twice(stage, guard):
     world = stage.world
     for instance in world.ids(stage.first):
         world.backend.ec2_backend.get_instance(instance).lifecycle = "spot"
@@ -120,3 +146,5 @@ def test_notices_drain_and_are_covered_and_neither_a_kill_nor_a_silence_of_aws_e
     assert len(world.ids(stage.first)) == 3
     stage.until(lambda: len(world.ids(stage.first)) == 1, "once AWS is there again it shrinks")
     assert len(set(stage.ended())) == len(stage.ended()) == 3
+    assert guard.denied == []
+    assert {"sqs:GetQueueUrl", "sqs:ReceiveMessage", "sqs:DeleteMessage"} <= {one.action for one in guard.asked}

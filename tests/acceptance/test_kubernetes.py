@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,8 +17,14 @@ from tests.acceptance.cluster_stage import Stage, staged
 from tests.cluster.kubelet import Behaviour
 from tests.cluster.parts import NodeShape, deployment, hpa, template
 
+if TYPE_CHECKING:
+    from tests.cluster.control_plane import ControlPlane
+
+pytestmark = pytest.mark.cluster
+
 SAFE = {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}}}
 QUICK = Behaviour(start_s=1.0)
+SLOW = Behaviour(start_s=3600.0)
 
 
 def deployed(stage: Stage, name: str, replicas: int, pool: str = "any", **more: object) -> None:
@@ -27,10 +34,10 @@ def deployed(stage: Stage, name: str, replicas: int, pool: str = "any", **more: 
 
 
 @pytest.fixture(scope="module")
-def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+def stage(tmp_path_factory: pytest.TempPathFactory, real_cluster: ControlPlane | None) -> Iterator[Stage]:
     """Five services at rest, and the daemon."""
     folder: Path = tmp_path_factory.mktemp("acceptance")
-    with staged(folder) as made:
+    with staged(folder, real_cluster) as made:
         made.world.behave("", QUICK)
         made.world.add_nodes(3, NodeShape(labels={"pool": "any"}))
         made.world.add_nodes(2, NodeShape(gpus=1, capacity="spot", labels={"pool": "spot"}))
@@ -50,7 +57,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         names = ("chat-h100", "batch-cheap", "owned-h100", "broken-h100", "spot-h100")
         made.start()
         made.wait(lambda: all(len(made.world.ready(name)) == 1 for name in names), "one pod of each")
-        made.wait(lambda: made.daemon.get("/readyz")[0] == 200, "the first pass", 90)
+        made.wait(lambda: made.daemon.get("/readyz")[0] == 200, "the first pass", 180)
         yield made
 
 
@@ -59,13 +66,13 @@ def test_it_grows_under_load_and_shrinks_after_it_and_survives_a_kill_in_the_mid
     stage.wait(lambda: stage.wanted("chat-h100") > 1, "growth")
     stage.daemon.kill()
     stage.start()
-    stage.wait(lambda: len(stage.world.ready("chat-h100")) == 3, "three that are ready", 60)
+    stage.wait(lambda: len(stage.world.ready("chat-h100")) == 3, "three that are ready")
     grown = stage.world.ready("chat-h100")
     stage.router.load["chat-h100"] = 3.0  # what one carries; who is sent away still has something to finish
     stage.wait(lambda: stage.router.drained & set(grown), "the first to drain")
     stage.daemon.kill()
     stage.start()
-    stage.wait(lambda: len(stage.world.ready("chat-h100")) == 1 == stage.wanted("chat-h100"), "one again", 60)
+    stage.wait(lambda: len(stage.world.ready("chat-h100")) == 1 == stage.wanted("chat-h100"), "one again")
     gone = set(grown) - set(stage.world.ready("chat-h100"))
     assert gone <= stage.router.drained, "who went was marked before"
     assert stage.router.cut == set(), "nobody went while it still worked"
@@ -132,8 +139,17 @@ def test_a_stop_holds_everything_until_it_is_lifted(stage: Stage) -> None:
 def test_other_arguments_in_the_fleet_file_are_rolled_out_one_by_one_and_nobody_is_missed(stage: Stage) -> None:
     stage.wait(lambda: len(stage.world.ready("chat-h100")) == 2, "two that serve")
     old = set(stage.world.ready("chat-h100"))
+    stage.world.behave("chat-h100", SLOW)  # the new ones wait until a pass has told of them
     stage.write(lambda text: text.replace("drain_timeout: 20s", "template: {args: [--max-num-seqs, '64']}"))
     stage.daemon.process.send_signal(signal.SIGHUP)
+
+    def told() -> bool:
+        held = [one.decision.detail for one in stage.decided("chat") if one.decision.because is Because.ROLLOUT]
+        return any("a rollout (args) is under way" in detail for detail in held)
+
+    stage.wait(told, "a pass that finds it under way")
+    assert old <= set(stage.world.ready("chat-h100"))
+    stage.world.behave("chat-h100", QUICK)
     fewest = [2]
 
     def through() -> bool:
@@ -146,5 +162,3 @@ def test_other_arguments_in_the_fleet_file_are_rolled_out_one_by_one_and_nobody_
     begun = [one for one in stage.decided("chat") if one.decision.change]
     assert [(one.decision.change, one.outcome.kind) for one in begun if one.outcome] == [("args", OutcomeKind.DONE)]
     assert begun[0].decision.numbers["surge_usd_per_hour"] > 0
-    told = [one.decision.detail for one in stage.decided("chat") if one.decision.because is Because.ROLLOUT]
-    assert any("a rollout (args) is under way" in detail for detail in told)

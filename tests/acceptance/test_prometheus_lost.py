@@ -128,7 +128,7 @@ def test_nothing_shrinks_one_line_tells_it_and_keda_hears_that_it_is_unknown(
 
         def told() -> str:
             try:
-                return str(channel.unary_unary(SCALER)(b"\x0a" + bytes([len(ASK)]) + ASK, timeout=10.0))
+                return str(channel.unary_unary(SCALER)(b"\x0a" + bytes([len(ASK)]) + ASK, timeout=60.0))
             except grpc.RpcError as error:
                 return error.code().name
 

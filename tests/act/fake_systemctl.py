@@ -20,6 +20,8 @@ with (folder / "calls").open("a") as calls:
     calls.write(" ".join(sys.argv[1:]) + "\n")
 if (folder / "down").exists():
     sys.exit("System has not been booted with systemd as init system (PID 1). Can't operate.")
+if (folder / "mute").exists():
+    sys.exit(0)
 
 
 def state(unit):

@@ -20,6 +20,7 @@ from tests.cluster.parts import NodeShape, hpa, pdb, scaled_object
 KINDS = list(Kind)
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("kind", KINDS)
 def test_growing_adds_pods_that_start_and_become_ready(stage_of, kind):
     stage = stage_of(kind, 2)
@@ -31,6 +32,7 @@ def test_growing_adds_pods_that_start_and_become_ready(stage_of, kind):
     assert stage.phases() == {"ready": 4}
 
 
+@pytest.mark.cluster
 def test_a_replica_tells_its_machine_and_how_it_is_bought(stage_of):
     stage = stage_of(replicas=1, shape=NodeShape(capacity="spot"))
     (state,) = stage.seen()
@@ -39,6 +41,7 @@ def test_a_replica_tells_its_machine_and_how_it_is_bought(stage_of):
     assert state.url.endswith(f":{stage.engines.port}")
 
 
+@pytest.mark.cluster
 def test_acting_twice_is_acting_once(stage_of):
     stage = stage_of(replicas=2)
     assert stage.scale(2, 3).kind is OutcomeKind.DONE
@@ -48,6 +51,29 @@ def test_acting_twice_is_acting_once(stage_of):
     assert stage.current() == 2
 
 
+@pytest.mark.cluster
+def test_a_count_of_none_is_our_own_though_the_api_server_forgets_whose_it_is(stage_of):
+    stage = stage_of(replicas=1)
+    stage.scale(1, 0)
+    stage.passes(2, every_s=5)
+    assert (stage.replicas, stage.phases()) == (0, {})
+    assert stage.scale(0, 1).kind is OutcomeKind.DONE
+    stage.world.step(8)
+    assert stage.phases() == {"ready": 1}
+
+
+@pytest.mark.cluster
+def test_somebody_elses_count_of_none_is_an_override(stage_of):
+    stage = stage_of(replicas=2)
+    stage.scale(2, 3)
+    stage.world.scale("Deployment", "chat", 0, manager="kubectl")
+    stage.world.step(70)
+    assert stage.phases() == {}
+    with pytest.raises(StaleActError, match=r"'somebody' changed spec\.replicas at"):
+        stage.scale(0, 3)
+
+
+@pytest.mark.cluster
 def test_a_busy_victim_drains_and_only_it_goes(stage_of):
     stage = stage_of()
     victim = stage.pods()[1]
@@ -74,6 +100,7 @@ def test_who_still_has_requests_goes_at_the_drain_deadline(stage_of):
     assert (stage.replicas, victim in stage.pods()) == (2, False)
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("kind", [Kind.STATEFUL_SET, Kind.LEADER_WORKER_SET])
 def test_only_the_highest_ordinals_can_go_and_that_is_said(stage_of, kind):
     stage = stage_of(kind, 3)
@@ -84,6 +111,7 @@ def test_only_the_highest_ordinals_can_go_and_that_is_said(stage_of, kind):
     assert "chat-0" in stage.pods()
 
 
+@pytest.mark.cluster
 def test_the_highest_ordinal_that_is_busy_keeps_those_below_it(stage_of):
     stage = stage_of(Kind.STATEFUL_SET, 3)
     stage.busy("chat-2")
@@ -108,6 +136,7 @@ def test_a_victim_that_dies_by_itself_is_not_replaced(stage_of):
     assert (stage.replicas, stage.phases()) == (2, {"ready": 2})
 
 
+@pytest.mark.cluster
 def test_growing_while_others_leave_counts_them_on_top(stage_of):
     stage = stage_of()
     victim = stage.pods()[0]
@@ -137,6 +166,7 @@ def test_a_drained_pod_waits_while_a_lower_count_would_take_one_that_starts(stag
     assert (stage.replicas, stage.phases()) == (3, {"ready": 3})
 
 
+@pytest.mark.cluster
 def test_a_start_that_is_given_up_goes_at_once_and_nobody_else(stage_of):
     stage = stage_of(replicas=2, nodes=1, shape=NodeShape(gpus=2))
     stage.scale(2, 3)
@@ -153,7 +183,9 @@ def test_a_start_that_is_given_up_goes_at_once_and_nobody_else(stage_of):
 @pytest.mark.parametrize(
     ("behaviour", "kind", "said"),
     [
-        (Behaviour(image="pull access denied"), StuckKind.IMAGE, "pull access denied"),
+        pytest.param(
+            Behaviour(image="pull access denied"), StuckKind.IMAGE, "pull access denied", marks=pytest.mark.cluster
+        ),
         (Behaviour(crash_s=1), StuckKind.CRASH, "3 restarts, exit code 1"),
     ],
 )
@@ -169,6 +201,7 @@ def test_why_a_start_gets_no_further_is_told(stage_of, behaviour, kind, said):
     assert said in found[0].detail
 
 
+@pytest.mark.cluster
 def test_disruption_budgets_bound_a_shrink_and_the_rest_is_told(stage_of):
     stage = stage_of(replicas=4)
     stage.world.add(pdb("chat", "chat", minAvailable=3))
@@ -183,6 +216,7 @@ def test_disruption_budgets_bound_a_shrink_and_the_rest_is_told(stage_of):
     assert "PodDisruptionBudget chat allows 0" in blocked.detail
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize(
     ("scaler", "said"),
     [
@@ -211,6 +245,7 @@ def test_an_operators_count_is_taken_as_it_is_and_left_alone_for_a_while(stage_o
     assert stage.scale(6, 5).kind is OutcomeKind.DONE
 
 
+@pytest.mark.cluster
 def test_whoever_scales_up_meanwhile_gets_the_draining_ones_back(stage_of):
     stage = stage_of()
     victim = stage.pods()[0]
@@ -223,6 +258,7 @@ def test_whoever_scales_up_meanwhile_gets_the_draining_ones_back(stage_of):
     assert DRAINING_SINCE not in stage.annotations(victim)
 
 
+@pytest.mark.cluster
 def test_another_count_than_decided_on_is_stale(stage_of):
     stage = stage_of()
     with pytest.raises(StaleActError, match="decided on 2 replicas, found 3"):
@@ -335,12 +371,14 @@ def test_a_stale_watch_is_no_count(stage_of):
         stage.scale(3, 4)
 
 
+@pytest.mark.cluster
 def test_a_target_that_is_not_there_is_told(stage_of):
     stage = stage_of()
     stage.world.remove("Deployment", "chat")
     assert "there is no Deployment llm/chat" in str(stage.actuator.replicas(stage.variant, stage.world.now))
 
 
+@pytest.mark.cluster
 def test_what_we_meant_stands_on_the_target(stage_of):
     stage = stage_of()
     stage.scale(3, 4)

@@ -113,6 +113,14 @@ def test_a_failed_unit_is_told_once_and_reset(units):
     assert running(units) == []
 
 
+def test_a_start_is_not_waited_for_longer_because_our_clock_was_set_back(units, monkeypatch):
+    monkeypatch.setattr(Engine, "do_GET", lambda engine: engine.send_error(503))
+    units.scale(0, 1)
+    (state,) = units.look(-3600.0)
+    assert (state.phase, state.since) == (Phase.STARTING, units.now)
+    assert units.look(15.0)[0].since == state.since
+
+
 def test_a_unit_stopped_by_somebody_is_gone_without_a_failure(units):
     units.grown(2)
     (units.folder / "vllm-chat@2.service").unlink()
@@ -124,6 +132,16 @@ def test_a_unit_started_by_somebody_is_counted(units):
     active = {"ActiveState": "active", "InvocationID": "abcdef0123"}
     (units.folder / "vllm-chat@3.service").write_text(json.dumps(active))
     assert "l4-3-abcdef" in [one.replica for one in units.phases(Phase.READY, Phase.READY)]
+
+
+def test_a_systemctl_that_says_nothing_of_a_unit_is_missing_and_nothing_is_ended(units):
+    before = units.grown(2)
+    (units.folder / "mute").touch()
+    found = units.actuator.replicas(units.variant, units.now)
+    assert isinstance(found, Missing)
+    assert "vllm-chat@1.service" in found.why
+    (units.folder / "mute").unlink()
+    assert units.look() == before
 
 
 def test_no_systemd_is_missing_not_zero(units):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -90,31 +91,33 @@ def answers(aws: Aws) -> Iterator[Answers]:
     made.machines.deactivate()
 
 
-@pytest.fixture
-def one_page() -> Iterator[Callable[[bytes], str]]:
-    """A server that has one answer to everything."""
-    servers: list[ThreadingHTTPServer] = []
+class Between(ThreadingHTTPServer):
+    """Somebody in between, who has one answer to everything."""
 
-    def serving(page: bytes) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(page)))
-                self.end_headers()
-                self.wfile.write(page)
+    page = b""
 
-            def log_message(self, *arguments: object) -> None:
-                del arguments
 
-        servers.append(ThreadingHTTPServer(("127.0.0.1", 0), Handler))
-        threading.Thread(target=servers[-1].serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return f"http://127.0.0.1:{servers[-1].server_port}"
+class _Answer(BaseHTTPRequestHandler):
+    server: Between
 
-    yield serving
-    for one in servers:
-        one.shutdown()
-        one.server_close()
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.page)))
+        self.end_headers()
+        self.wfile.write(self.server.page)
+
+    def log_message(self, *arguments: object) -> None:
+        del arguments
+
+
+@pytest.fixture(scope="module")
+def between() -> Iterator[tuple[Between, Aws]]:
+    server = Between(("127.0.0.1", 0), _Answer)
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    yield server, Aws(**KEYS, endpoint_url=f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    server.server_close()
 
 
 CHAT = Wanted(name="chat", region="us-east-1")
@@ -287,7 +290,9 @@ def test_without_a_region_it_is_told_before_anything_is_asked(monkeypatch):
 @pytest.mark.parametrize(
     "page", [b"", b"<html>busy</html>", b"{}", b"<DescribeAutoScalingGroupsResponse/>", b"\xff\xfe"]
 )
-def test_whatever_somebody_in_between_answers_is_an_error_of_ours(page, one_page):
-    aws = Aws(**KEYS, endpoint_url=one_page(page))
+def test_whatever_somebody_in_between_answers_is_an_error_of_ours(page, between, monkeypatch):
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: None))
+    server, aws = between
+    server.page = page
     with pytest.raises(AwsError, match="AWS answered"):
         read_groups(aws, "us-east-1", [CHAT])

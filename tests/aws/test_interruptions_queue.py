@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 import threading
 import time
 from datetime import UTC, datetime, timedelta
-from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
 from controller.aws.clients import Aws
 from controller.aws.interruptions import LISTENING, MOST_REMEMBERED, QueueListener
 from controller.errors import AwsError
+from tests.moto_server import moto_server
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NODE = "i-0123456789abcdef0"
-KEYS = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing"}
 
 
 def spot(number="1", node=NODE):
@@ -36,33 +33,21 @@ def spot(number="1", node=NODE):
 
 # --- against a server ------------------------------------------------------------------------------------------------
 
-SERVER = """
-from moto.server import DomainDispatcherApplication, create_backend_app
-from werkzeug.serving import make_server
-server = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
-print(server.server_port, flush=True)
-server.serve_forever()
-"""
-
 
 @pytest.fixture(scope="module")
-def endpoint():
-    process = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert process.stdout is not None
-    url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-    with build_opener(ProxyHandler({})).open(f"{url}/moto-api/", timeout=30):
-        pass
-    yield url
-    process.kill()
-    process.wait()
-    process.stdout.close()
+def server():
+    """What a client needs, and clients: they take a while to make."""
+    import boto3
+
+    with moto_server() as options:
+        client = boto3.client("sqs", region_name="us-east-2", **options)
+        yield client, Aws(**options).client("sqs", "us-east-2", LISTENING)
+        client.close()
 
 
 @pytest.fixture
-def queue(endpoint, request):
-    import boto3
-
-    client = boto3.client("sqs", region_name="us-east-2", endpoint_url=endpoint, **KEYS)
+def queue(server, request):
+    client, _ = server
     name = re.sub(r"\W", "-", request.node.name)[:70]
     url = client.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "20"})["QueueUrl"]
 
@@ -75,9 +60,8 @@ def queue(endpoint, request):
             found = client.get_queue_attributes(QueueUrl=url, AttributeNames=names)["Attributes"]
             return sum(int(found[one]) for one in names)
 
-    Queue.name, Queue.url, Queue.endpoint = name, url, endpoint
-    yield Queue()
-    client.close()
+    Queue.name, Queue.url = name, url
+    return Queue()
 
 
 @pytest.fixture
@@ -86,11 +70,9 @@ def said():
 
 
 @pytest.fixture
-def listener(queue, said):
+def listener(server, said):
     def made(name):
-        aws = Aws(endpoint_url=queue.endpoint, **KEYS)
-        client = aws.client("sqs", "us-east-2", LISTENING)
-        return QueueListener(lambda: client, name, lambda one, now: said.append(one), lambda: NOW, wait_s=1)
+        return QueueListener(lambda: server[1], name, lambda one, now: said.append(one), lambda: NOW, wait_s=1)
 
     return made
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chaos.matrix import Player, player
-from tests.chaos.platforms.aws_asg import stop_server
+from tests.chaos.platforms.aws_asg import stop_stage
 
 CELLS, CAUGHT = "chaos cells", "chaos caught"
 
@@ -27,7 +27,7 @@ def played() -> Iterator[Player]:
         with player() as made:
             yield made
     finally:
-        stop_server()
+        stop_stage()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,29 +6,39 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+import controller.ledger.accounts.settle as settle
+import controller.ledger.accounts.verify as verify
 from controller.ledger.write import Ledger
 from tests.chaos.history import History
+from tests.chaos.numbered import kept_reader, kept_writer
 from tests.chaos.platforms.base import Platform
 from tests.chaos.stage import Stage, Weather
 from tests.chaos.story import Story
-from tests.chaos.tape import Crossing, Fault, Sort, Strike, Tape
+from tests.chaos.tape import Crossing, Fault, Sort, Strike, Tape, Then
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 LEDGER_FAULTS = (Fault.REFUSED, Fault.LOST, Fault.KILLED_BEFORE, Fault.KILLED_AFTER)
+RECORDS = "record"
 POINT_FAULTS = (Fault.KILLED_BEFORE,)
 
 AWAY_PASSES = 40
 """Ten minutes."""
 
 SICK_PASSES = 4
+PAIRS = 5
+"""One cell in so many is also played with a second fault."""
+
+SOON = 12
+"""Numbered things after the first fault: about as many as a pass has."""
+
 JUMPS_S = {"an hour ahead": 3600.0, "an hour back": -3600.0, "ten minutes ahead": 600.0}
 
 
@@ -40,9 +50,12 @@ class Cell:
     story: str
     strike: Strike | None = None
     weather: Weather | None = None
+    then: Then | None = None
 
     @property
     def kind(self) -> str:
+        if self.then is not None:
+            return "two faults"
         if self.strike is not None:
             return (
                 "killed" if self.strike.fault in (Fault.KILLED_BEFORE, Fault.KILLED_AFTER) else self.strike.fault.value
@@ -55,11 +68,22 @@ class Cell:
             what = f"{self.strike.number}:{self.strike.label}:{self.strike.fault}"
         elif self.weather is not None:
             what = f"{self.weather.name}:{self.weather.since}"
-        return f"{self.platform}/{self.story}/{what}"
+        more = f"+{self.then.after}:{self.then.pick}" if self.then is not None else ""
+        return f"{self.platform}/{self.story}/{what}{more}"
 
-    def drawn(self, share: int) -> bool:
-        """Whether it is among one in ``share``, always the same ones."""
-        return zlib.crc32(str(self).encode()) % share == 0
+    def drawn(self, share: int, part: int = 0) -> bool:
+        """Whether it is among one in ``share``, always the same ones; each cell is in one of the parts up to it."""
+        return self.lot % share == part
+
+    @property
+    def lot(self) -> int:
+        return zlib.crc32(str(self).encode())
+
+    def with_another(self) -> Iterator[Cell]:
+        """The same and a second fault soon after it, for one in ``PAIRS``."""
+        if self.lot % PAIRS == 0:
+            lot = self.lot // PAIRS
+            yield replace(self, then=Then(after=1 + lot % SOON, pick=lot // SOON % 8))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,26 +96,51 @@ class Maker:
 
 
 def cells_of(maker: Maker, story: Story, log: Sequence[Crossing]) -> Iterator[Cell]:
-    """All cells of a recording. Passes in which nothing is changed, and before which nothing befell, are all alike: of
-    those that follow each other the first is struck."""
+    """All cells of a recording, and the drawn pairs."""
+    for cell in _single_cells(maker, story, log):
+        yield cell
+        yield from cell.with_another()
+
+
+def _single_cells(maker: Maker, story: Story, log: Sequence[Crossing]) -> Iterator[Cell]:
+    """Passes in which nothing is changed, and before which nothing befell, are all alike: of
+    those that follow each other the first is struck; so it is of kills that leave the same behind."""
     busy = {one.made for one in log if one.sort is Sort.WRITE or one.label == "before acting"} | set(story.events)
     alike = {made for made in range(1, story.passes) if made not in busy and made - 1 not in busy}
-    for crossing in log:
+    for crossing, at in zip(log, _killed_at(log), strict=True):
         if crossing.made in alike:
             continue
         for fault in _faults(maker, crossing):
-            yield Cell(maker.name, story.name, strike=Strike(crossing.number, crossing.label, fault))
+            if at.get(fault, True):
+                yield Cell(maker.name, story.name, strike=Strike(crossing.number, crossing.label, fault))
     for since in range(story.passes):
         if since in alike:
             continue
         yield from (Cell(maker.name, story.name, weather=one) for one in _weathers(since))
 
 
+def _killed_at(log: Sequence[Crossing]) -> Iterator[Mapping[Fault, bool]]:
+    """Whether a kill before and after each leaves behind what no kill before it in its pass did. What a daemon knew dies
+    with it, so only what it changed outside of itself tells two kills apart."""
+    seen: set[tuple[int, int]] = set()
+    changes = 0
+
+    def is_new(made: int) -> bool:
+        new = (made, changes) not in seen
+        seen.add((made, changes))
+        return new
+
+    for one in log:
+        before = is_new(one.made)
+        changes += one.sort is Sort.WRITE or (one.sort is Sort.LEDGER and one.label.startswith(RECORDS))
+        yield {Fault.KILLED_BEFORE: before, Fault.KILLED_AFTER: is_new(one.made)}
+
+
 def _faults(maker: Maker, crossing: Crossing) -> tuple[Fault, ...]:
     if crossing.sort is Sort.POINT:
         return POINT_FAULTS
     if crossing.sort is Sort.LEDGER:
-        return LEDGER_FAULTS if crossing.label.startswith("record") else (Fault.REFUSED,)
+        return LEDGER_FAULTS if crossing.label.startswith(RECORDS) else (Fault.REFUSED,)
     return maker.faults.get(crossing.sort, ())
 
 
@@ -110,7 +159,6 @@ class Player:
         self._root = Path(tempfile.mkdtemp(prefix="chaos-", dir=_quick_disk()))
         self._template = self._root / "empty.db"
         Ledger.open(f"sqlite:///{self._template}").close()
-        self._made = 0
 
     def play(
         self,
@@ -120,21 +168,22 @@ class Player:
         broken: Callable[[pytest.MonkeyPatch], None] | None = None,
     ) -> tuple[History, Tape, Stage]:
         """``broken``: what a mutation breaks first."""
-        self._made += 1
-        folder = self._root / str(self._made)
+        folder = self._root / "cell"  # always the same: engines are kept by the ledger's path
         folder.mkdir()
-        tape = Tape(strike=cell.strike if cell is not None else None)
-        with pytest.MonkeyPatch.context() as patch:
+        cell = cell or Cell(maker.name, story.name)
+        tape = Tape(strike=cell.strike, then=cell.then, faults=lambda crossing: _faults(maker, crossing))
+        with pytest.MonkeyPatch.context() as patch, ExitStack() as undo:
+            undo.callback(shutil.rmtree, folder, ignore_errors=True)
             if broken is not None:
                 broken(patch)
+            patch.setattr(verify, "reader_engine", kept_reader)
+            patch.setattr(settle, "reader_engine", kept_reader)
+            patch.setattr(settle, "writer_engine", kept_writer)
             platform = maker.make(tape, folder, patch)
-            stage = Stage(story, platform, tape, folder, self._template, cell.weather if cell is not None else None)
+            stage = Stage(story, platform, tape, folder, self._template, cell.weather)
+            undo.callback(stage.close)
             platform.told = stage.mark
-            try:
-                history = stage.play()
-            finally:
-                stage.close()
-                shutil.rmtree(folder, ignore_errors=True)
+            history = stage.play()
         return history, tape, stage
 
     def close(self) -> None:

@@ -90,7 +90,7 @@ MUTATIONS = (
         "forgets what is starting, and does not count before it acts",
         (
             Change(
-                "controller.decide.situation:VariantSituation.current",
+                "controller.decide.situation:VariantSituation.__post_init__",
                 "len(self.in_phase(Phase.STARTING, Phase.READY))",
                 "len(self.in_phase(Phase.READY))",
             ),
@@ -219,5 +219,17 @@ MUTATIONS = (
         (Change("controller.act.aws_asg:roll_of", "unwanted = () if group.rebalances else", "unwanted = () and"),),
         "aws_asg",
         "second writer",
+    ),
+    Mutation(
+        "counts the seconds before a pass twice",
+        (Change("controller.loop:replica_uses", "return tuple(uses)", "return tuple(uses) * 2"),),
+        "process",
+        "grow",
+    ),
+    Mutation(
+        "settles an hour and loses one of its lines",
+        (Change("controller.ledger.accounts.lines:insert_lines", "rows.tolist()", "rows.tolist()[1:]"),),
+        "process",
+        "grow",
     ),
 )

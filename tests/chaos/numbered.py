@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from typing import Any
+
+from sqlalchemy import event
 
 from controller.act.actuator import Actuator
 from controller.errors import LedgerError
@@ -13,15 +16,28 @@ from controller.facts.decisions import Alert, Decision, Memory, Outcome, Outcome
 from controller.facts.fleet import Variant
 from controller.facts.passes import PassRecord, PassResult
 from controller.facts.readings import Observation
+from controller.ledger.engine import reader_engine, writer_engine
 from controller.ledger.write import Ledger
 from controller.shell import LiveShell
 from tests.chaos.tape import Fault, Sort, Tape
 
+kept_writer = cache(writer_engine)
+kept_reader = cache(reader_engine)
+"""One engine by URL for all lives of all cells: what takes longest is to compile the same statements anew for each. A
+closed ledger closes its connections all the same."""
+
 
 class NumberedLedger(Ledger):
-    """The real one, every transaction of a pass numbered. ``intended``: decisions whose intent was committed."""
+    """The real one, every transaction of a pass numbered. ``begun``: told the connection of each that begins."""
 
-    tape: Tape
+    def __init__(self, url: str, tape: Tape, begun: Callable[[Any], None]) -> None:
+        super().__init__(url)
+        self.tape, self._begun, self._engine = tape, begun, kept_writer(url)
+        event.listen(self._engine, "begin", begun, insert=True)
+
+    def close(self) -> None:
+        super().close()
+        event.remove(self._engine, "begin", self._begun)
 
     def _numbered(self, label: str, do: Callable[[], Any]) -> Any:
         def broken(fault: Fault, do: Callable[[], Any]) -> Any:

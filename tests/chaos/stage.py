@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
 from controller.act.gate import StopFile
@@ -20,11 +19,10 @@ from controller.decide.rules import Behaviour, Method, ReplicaRule, ServicePolic
 from controller.errors import LedgerError
 from controller.facts.budgets import Guard
 from controller.facts.decisions import Decision
-from controller.facts.fleet import Fleet, Mode, Service
+from controller.facts.fleet import Fleet, Mode, Service, Variant
 from controller.facts.missing import Missing
 from controller.facts.slo import Slo
 from controller.leader.leadership import Sole, Tenure
-from controller.ledger.accounts.verify import verify
 from controller.loop import Plan, Running, one_pass
 from controller.notify.dispatch import Dispatcher
 from controller.observe.interruptions import Interruptions
@@ -32,9 +30,10 @@ from controller.prices.overrides import Overrides
 from controller.prices.pricing import Pricing
 from controller.shell import LiveShell
 from tests.chaos import story as told
+from tests.chaos.accounts import unbalanced
 from tests.chaos.history import Census, Conditions, Done, History, PassSeen
 from tests.chaos.numbered import Actuating, Again, NumberedLedger, NumberedShell
-from tests.chaos.platforms.base import Platform
+from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, USD_PER_HOUR, Platform, Provider
 from tests.chaos.story import Event, Story
 from tests.chaos.tape import Died, Tape
 from tests.chaos.watching import Watching
@@ -50,6 +49,8 @@ WARM_PASSES = 3
 
 QUIET_PASSES = 3
 """So many passes in which nothing moves, and it is as it should be: it will stay so."""
+
+BY_OTHERS = frozenset({Event.NOTICE, Event.HINT, Event.OPERATOR, Event.OWNED, Event.FREE})
 
 
 def policy() -> ServicePolicy:
@@ -69,6 +70,14 @@ def policy() -> ServicePolicy:
             foreign_hold_s=told.FOREIGN_HOLD_S,
         ),
     )
+
+
+def fleet_of(variant: Variant, usd_per_hour: float | None) -> Fleet:
+    model = find_model("llama-3.1-8b")
+    assert model is not None
+    capacity = tuple(replace(one, usd_per_gpu_hour=usd_per_hour) for one in variant.capacity)
+    its = {variant.name: replace(variant, capacity=capacity)}
+    return Fleet(services={"chat": Service(name="chat", model=model, variants=its)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,17 +106,15 @@ class Stage:
         self.conditions = Conditions(load=made.load(0))
         self.life, self.number, self.skew_s = 0, 0, 0.0
         self.acting: Decision | None = None
-        self.sick = ""
+        self.sick, self.quiet = "", 0
         self._drained: dict[str, int] = {}
         self.stop_file = folder / "stop"
         self.interruptions = Interruptions()
         variant = platform.begin(made.starts)
         self.variant = variant
-        model = find_model("llama-3.1-8b")
-        assert model is not None
-        self.fleet = Fleet(services={"chat": Service(name="chat", model=model, variants={variant.name: variant})})
+        self._fleets = {priced: fleet_of(variant, USD_PER_HOUR if priced else None) for priced in (True, False)}
         self.plan = Plan(
-            fleet=self.fleet,
+            fleet=self._fleets[True],
             policies={"chat": policy()},
             mode=Mode.ACT,
             interval_s=told.INTERVAL_S,
@@ -125,15 +132,13 @@ class Stage:
 
     def _start(self) -> None:
         """A daemon that knows what the ledger and the platform say. Raises LedgerError."""
-        ledger = NumberedLedger(f"sqlite:///{self.path}")
-        ledger.tape = self.tape
-        event.listen(ledger._engine, "begin", self._sickened, insert=True)
+        ledger = NumberedLedger(f"sqlite:///{self.path}", self.tape, self._sickened)
         try:
             ledger.claim()
             sole = Sole(ledger.enter_next(f"life-{self.life}", self.now).epoch)
             self._dispatcher = Dispatcher({})
             live = LiveShell(
-                self.fleet,
+                self.plan.fleet,
                 observer=Watching(self.platform.targets, lambda: self.conditions),  # type: ignore[arg-type]
                 pricing=Pricing(sources=(Overrides(),)),
                 actuators={self.variant.actuator: self._actuating()},  # type: ignore[dict-item]
@@ -191,21 +196,33 @@ class Stage:
             self.tape.made = made
             self._befall(made)
             self._pass()
+            self._rests(nothing_comes=self._is_over(made))
+            if self.quiet == QUIET_PASSES:
+                break
         self.tape.rolling = False
         self._over()
-        quiet = 0
         for _ in range(LONGEST_RECOVERY):
-            self._pass()
-            last = self.history.passes[-1]
-            moved = any(not one.holds for one in last.decisions) or last.before != last.after
-            settled = last.after.serving in self.story.ends and not any(
-                one.leaving for one in last.after.members.values()
-            )
-            quiet = 0 if moved or not settled or last.died else quiet + 1
-            if quiet == QUIET_PASSES:
+            if self.quiet == QUIET_PASSES:
                 break
+            self._pass()
+            self._rests(nothing_comes=True)
         self._audit()
         return self.history
+
+    def _rests(self, *, nothing_comes: bool) -> None:
+        """Count the passes in which nothing moves, and it is as it should be."""
+        last = self.history.passes[-1]
+        moved = any(not one.holds for one in last.decisions) or last.before != last.after or self.shell is None
+        leaving = any(one.leaving for one in last.after.members.values())
+        rests = nothing_comes and not moved and not leaving and last.after.serving in self.story.ends
+        self.quiet = self.quiet + 1 if rests else 0
+
+    def _is_over(self, made: int) -> bool:
+        """Whether all that was to go wrong did, and nothing of the story is left. A recording is played to its end."""
+        weather = self.weather
+        if self.tape.since is None or made < self.story.settles or self.sick or self.conditions.away:
+            return False
+        return self.tape.is_done and (weather is None or made >= weather.since + weather.passes)
 
     def _befall(self, made: int) -> None:
         self.conditions = replace(self.conditions, load=self.story.load(made), foreign=None)
@@ -214,6 +231,8 @@ class Stage:
         weather = self.weather
         if weather is None:
             return
+        if made == weather.since:
+            self.tape.disturb()
         on = weather.since <= made < weather.since + weather.passes
         if weather.name == "away" and on is not self.conditions.away:
             self.conditions = replace(self.conditions, away=on)
@@ -235,15 +254,9 @@ class Stage:
         change: dict[str, Any] = {}
         if one is Event.LOSE:
             self.history.lost.append((self.number, self.platform.lose()))
-        elif one in (Event.NOTICE, Event.HINT):
-            for notice in self.platform.announce(120.0, hint=one is Event.HINT):
-                self.announce(notice)
-        elif one is Event.OPERATOR:
-            self.platform.set_by_operator(told.OPERATORS)
-            change["foreign"] = told.OPERATORS
-        elif one in (Event.OWNED, Event.FREE):
-            self.platform.own_by_other(one is Event.OWNED)
-            change["owned"] = one is Event.OWNED
+        elif one in BY_OTHERS:
+            assert isinstance(self.platform, Provider), self.platform.name
+            change |= self._by_others(one, self.platform)
         elif one in (Event.UP, Event.DOWN):
             self.platform.comes_up = one is Event.UP
         elif one in (Event.STOP, Event.GO):
@@ -256,6 +269,17 @@ class Stage:
         else:
             change["priced"] = one is Event.PRICED
         self.conditions = replace(self.conditions, **change)
+
+    def _by_others(self, one: Event, platform: Provider) -> dict[str, Any]:
+        if one is Event.OPERATOR:
+            platform.set_by_operator(told.OPERATORS)
+            return {"foreign": told.OPERATORS}
+        if one in (Event.OWNED, Event.FREE):
+            platform.own_by_other(one is Event.OWNED)
+            return {"owned": one is Event.OWNED}
+        for notice in platform.announce(120.0, hint=one is Event.HINT):
+            self.announce(notice)
+        return {}
 
     def announce(self, notice: Any) -> None:
         self.interruptions.heard("test")(Told(notices=(notice,)), self.now)
@@ -279,7 +303,7 @@ class Stage:
             seen = self.shell.seen = {}
             running = self.running
             _, self.running = one_pass(self._priced(self.shell), self.plan, running, self.now)
-            again = self._again(seen, running)
+            again = self._again(seen, running) if self._is_new else None
         except Died:
             died = True
             self._throw_away()
@@ -295,15 +319,15 @@ class Stage:
 
     def _priced(self, shell: NumberedShell) -> Any:
         """Without prices where the story has none."""
-        capacity = tuple(
-            replace(one, usd_per_gpu_hour=2.0 if self.conditions.priced else None) for one in self.variant.capacity
-        )
-        variant = replace(self.variant, capacity=capacity)
-        services = {"chat": replace(self.fleet.services["chat"], variants={variant.name: variant})}
-        fleet = replace(self.fleet, services=services)
-        shell.live._fleet = fleet
-        self.plan = replace(self.plan, fleet=fleet)
+        shell.live._fleet = fleet = self._fleets[self.conditions.priced]
+        if self.plan.fleet is not fleet:
+            self.plan = replace(self.plan, fleet=fleet)
         return shell
+
+    @property
+    def _is_new(self) -> bool:
+        """Not what the recording was up to here."""
+        return self.tape.since is not None or (self.tape.strike is None and self.weather is None)
 
     def _again(self, seen: Mapping[str, Any], running: Running) -> tuple[Decision, ...] | None:
         if "observe" not in seen or "stops" not in seen:
@@ -313,6 +337,8 @@ class Stage:
     def _collect(self, before: Census, after: Census) -> None:
         """Who ended by our hand, and whether anybody was served there."""
         lost = {name for _, name in self.history.lost}
+        if self.weather is not None and self.weather.jump_s > DRAIN_TIMEOUT_S and self.tape.made == self.weather.since:
+            lost |= {name for name, one in before.members.items() if one.leaving}  # by the clock its time was over
         for name, one in before.members.items():
             if one.busy and name not in after.members and name not in lost and not one.noticed:
                 self.history.ended_busy.append((self.number, name))
@@ -367,8 +393,7 @@ class Stage:
         ).fetchall()
         connection.close()
         self.history.unsettled = tuple(row[0] for row in rows)
-        proof = verify(f"sqlite:///{self.path}")
-        self.history.unbalanced = tuple(str(one) for one in proof.differences)
+        self.history.unbalanced = unbalanced(str(self.path))
 
     def close(self) -> None:
         self._throw_away()

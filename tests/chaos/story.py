@@ -40,6 +40,9 @@ class Event(StrEnum):
 
 OPERATORS = 3
 
+OF_PROVIDERS = ("kubernetes", "kubernetes behind", "statefulset", "aws_asg")
+"""Platforms that take machines away, and on which others have a say."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Story:
@@ -58,6 +61,12 @@ class Story:
     ends: tuple[int, ...]
     events: Mapping[int, tuple[Event, ...]] = field(default_factory=dict)
     only: tuple[str, ...] = ()
+
+    @property
+    def settles(self) -> int:
+        """From which pass on nothing befalls it any more."""
+        changes = (made for made in range(1, self.passes + 1) if self.load(made) != self.load(made - 1))
+        return max((0, *self.events, *changes))
 
     def at(self, made: int) -> tuple[Event, ...]:
         return self.events.get(made, ())
@@ -93,7 +102,7 @@ STORIES = (
         load=steady(18),
         events={1: (Event.NOTICE,)},
         ends=(2,),
-        only=("kubernetes", "kubernetes behind", "aws_asg"),
+        only=OF_PROVIDERS,
     ),
     Story(
         name="never up",
@@ -110,7 +119,7 @@ STORIES = (
         load=then(18, (1, 38), (4, 48)),
         events={4: (Event.OPERATOR,)},
         ends=(5,),
-        only=("kubernetes", "kubernetes behind", "aws_asg"),
+        only=OF_PROVIDERS,
     ),
     Story(
         name="owned",
@@ -119,7 +128,7 @@ STORIES = (
         load=then(18, (1, 38)),
         events={2: (Event.OWNED,), 6: (Event.FREE,)},
         ends=(4,),
-        only=("kubernetes", "kubernetes behind", "aws_asg"),
+        only=OF_PROVIDERS,
     ),
     Story(
         name="stopped",

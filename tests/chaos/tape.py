@@ -63,19 +63,45 @@ class Strike:
     fault: Fault
 
 
+@dataclass(frozen=True, slots=True)
+class Then:
+    """And once more, ``after`` so many numbers, whatever is there by then: with the fault that ``pick`` chooses among
+    those of its sort."""
+
+    after: int
+    pick: int
+
+
 class DivergedError(AssertionError):
     """A cell did not come by where its recording did: nothing was proved."""
 
 
 @dataclass
 class Tape:
-    """Numbers, and strikes once."""
+    """Numbers, and strikes once, or twice.
+
+    faults   of a crossing, among which a second strike chooses
+    since    the number at which the first thing went wrong, be it a strike or the weather; None: nothing did yet
+    """
 
     strike: Strike | None = None
+    then: Then | None = None
+    faults: Callable[[Crossing], tuple[Fault, ...]] = lambda crossing: ()
     log: list[Crossing] = field(default_factory=list)
     made: int = 0
     rolling: bool = False
-    struck: bool = False
+    since: int | None = None
+
+    @property
+    def is_done(self) -> bool:
+        """All strikes are over."""
+        if self.since is None:
+            return self.strike is None
+        return self.then is None or len(self.log) > self.since + self.then.after
+
+    def disturb(self) -> None:
+        """Something goes wrong that nobody called for."""
+        self.since = len(self.log) if self.since is None else self.since
 
     def point(self, label: str) -> None:
         """A point of the protocol: nothing happens here but that one may be killed."""
@@ -100,13 +126,23 @@ class Tape:
     def _fault(self, sort: Sort, label: str) -> Fault | None:
         if not self.rolling:
             return None
-        number = len(self.log)
-        self.log.append(Crossing(number, sort, label, self.made))
-        if self.strike is None or self.struck or number != self.strike.number:
-            return None
-        if label != self.strike.label:
-            raise DivergedError(f"number {number} was {self.strike.label!r}, and is {label!r} now")
-        self.struck = True
-        if self.strike.fault is Fault.KILLED_BEFORE:
+        crossing = Crossing(len(self.log), sort, label, self.made)
+        self.log.append(crossing)
+        fault = self._first(crossing) or self._second(crossing)
+        if fault is Fault.KILLED_BEFORE:
             raise Died
+        return fault
+
+    def _first(self, crossing: Crossing) -> Fault | None:
+        if self.strike is None or self.since is not None or crossing.number != self.strike.number:
+            return None
+        if crossing.label != self.strike.label:
+            raise DivergedError(f"number {crossing.number} was {self.strike.label!r}, and is {crossing.label!r} now")
+        self.since = crossing.number
         return self.strike.fault
+
+    def _second(self, crossing: Crossing) -> Fault | None:
+        if self.then is None or self.since is None or crossing.number != self.since + self.then.after:
+            return None
+        choice = self.faults(crossing)
+        return choice[self.then.pick % len(choice)] if choice else None

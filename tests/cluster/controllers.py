@@ -1,4 +1,4 @@
-"""The controllers that make pods of what is wanted: Deployments by ReplicaSets, StatefulSets, LeaderWorkerSets.
+"""The controllers that make pods of what is wanted: Deployments by ReplicaSets, and StatefulSets; ``groups.py`` has a third.
 
 Each looks at the store, does what the real one would do next, and says whether it did anything.
 """
@@ -16,17 +16,15 @@ from tests.cluster.checks import DELETION_COST
 from tests.cluster.documents import Doc, at
 from tests.cluster.kinds import (
     DEPLOYMENTS,
-    LEADER_WORKER_SETS,
     PODS,
     REPLICA_SETS,
     STATEFUL_SETS,
     KindInfo,
 )
-from tests.cluster.parts import LWS, revision
+from tests.cluster.parts import revision
 from tests.cluster.store import Store, Writer, controller_of
 
 MANAGER = Writer("kube-controller-manager")
-LWS_MANAGER = Writer("lws-controller-manager")
 LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 
 
@@ -45,21 +43,21 @@ def owned_by(store: Store, owner: Doc, info: KindInfo = PODS) -> list[Doc]:
     return store.owned(info, at(owner, "metadata.uid"))
 
 
-def _reference(owner: Doc) -> Doc:
+def reference(owner: Doc) -> Doc:
     meta = owner["metadata"]
     told = {key: owner[key] for key in ("apiVersion", "kind")}
     return {**told, "name": meta["name"], "uid": meta["uid"], "controller": True, "blockOwnerDeletion": True}
 
 
-def _pod(name: str, pods: Doc, owner: Doc, labels: dict[str, str]) -> Doc:
+def make_pod(name: str, pods: Doc, owner: Doc, labels: dict[str, str]) -> Doc:
     doc = copy.deepcopy(pods)
     meta = doc.setdefault("metadata", {})
-    meta |= {"name": name, "labels": {**meta.get("labels", {}), **labels}, "ownerReferences": [_reference(owner)]}
+    meta |= {"name": name, "labels": {**meta.get("labels", {}), **labels}, "ownerReferences": [reference(owner)]}
     doc["status"] = {"phase": "Pending", "qosClass": "Guaranteed"}
     return doc
 
 
-def _write_status(store: Store, info: KindInfo, doc: Doc, writer: Writer = MANAGER, **status: Any) -> None:
+def write_status(store: Store, info: KindInfo, doc: Doc, writer: Writer = MANAGER, **status: Any) -> None:
     meta = doc["metadata"]
     whole = {**(doc.get("status") or {}), **status, "observedGeneration": meta["generation"]}
     if whole == doc.get("status"):
@@ -122,11 +120,13 @@ def run_replica_set(store: Store, replica_set: Doc, random: Random) -> bool:
     wanted, meta = at(replica_set, "spec.replicas", 1), replica_set["metadata"]
     for _ in range(wanted - len(pods)):
         name = f"{meta['name']}-{''.join(random.choices(LETTERS, k=5))}"
-        store.create(PODS, meta["namespace"], _pod(name, at(replica_set, "spec.template"), replica_set, {}), MANAGER)
+        store.create(
+            PODS, meta["namespace"], make_pod(name, at(replica_set, "spec.template"), replica_set, {}), MANAGER
+        )
     for pod in deletion_order(pods, store.now)[: max(0, len(pods) - wanted)]:
         store.delete(PODS, meta["namespace"], at(pod, "metadata.name"))
     counted = [pod for pod in owned_by(store, replica_set) if is_active(pod)]
-    _write_status(store, REPLICA_SETS, replica_set, **_counts(counted))
+    write_status(store, REPLICA_SETS, replica_set, **_counts(counted))
     return wanted != len(pods)
 
 
@@ -147,7 +147,7 @@ def run_deployment(store: Store, doc: Doc, random: Random) -> bool:
     updated = [pod for pod in pods if controller_of(pod) == at(newest, "metadata.uid")]
     counts = {**_counts(pods), "updatedReplicas": len(updated)}
     counts["unavailableReplicas"] = max(0, at(doc, "spec.replicas") - counts["availableReplicas"])
-    _write_status(store, DEPLOYMENTS, doc, **counts)
+    write_status(store, DEPLOYMENTS, doc, **counts)
     return store.version != before
 
 
@@ -162,7 +162,7 @@ def _replica_set_of(store: Store, doc: Doc) -> Doc:
     labelled["metadata"].setdefault("labels", {})["pod-template-hash"] = digest
     labels = {**(at(doc, "spec.selector.matchLabels") or {}), "pod-template-hash": digest}
     made = {
-        "metadata": {"name": name, "labels": labels, "ownerReferences": [_reference(doc)]},
+        "metadata": {"name": name, "labels": labels, "ownerReferences": [reference(doc)]},
         "spec": {"replicas": 0, "selector": {"matchLabels": labels}, "template": labelled},
     }
     return store.create(REPLICA_SETS, meta["namespace"], made, MANAGER)
@@ -175,8 +175,8 @@ def _roll(store: Store, doc: Doc, newest: Doc, old: list[Doc]) -> None:
         for one in old:
             _set_replicas(store, one, 0)
         return
-    surge = _part(at(doc, "spec.strategy.rollingUpdate.maxSurge", "25%"), wanted, up=True)
-    spare = _part(at(doc, "spec.strategy.rollingUpdate.maxUnavailable", "25%"), wanted, up=False)
+    surge = part_of(at(doc, "spec.strategy.rollingUpdate.maxSurge", "25%"), wanted, up=True)
+    spare = part_of(at(doc, "spec.strategy.rollingUpdate.maxUnavailable", "25%"), wanted, up=False)
     spare = max(spare, 0 if surge else 1)
     room = wanted + surge - older
     most = wanted if not older else max(at(newest, "spec.replicas"), min(wanted, room))
@@ -202,14 +202,14 @@ def _set_replicas(store: Store, replica_set: Doc, replicas: int) -> None:
     store.write(REPLICA_SETS, meta["namespace"], meta["name"], scaled, MANAGER)
 
 
-def _part(value: Any, whole: int, *, up: bool) -> int:
+def part_of(value: Any, whole: int, *, up: bool) -> int:
     if isinstance(value, int):
         return value
     share = int(value.removesuffix("%")) * whole / 100
     return ceil(share) if up else floor(share)
 
 
-# --- StatefulSets and LeaderWorkerSets -------------------------------------------------------------------------------
+# --- StatefulSets -------------------------------------------------------------------------------
 
 
 def run_stateful_set(store: Store, doc: Doc) -> bool:
@@ -225,7 +225,7 @@ def run_stateful_set(store: Store, doc: Doc) -> bool:
         if number not in pods:
             labels = {"controller-revision-hash": digest, "apps.kubernetes.io/pod-index": str(number)}
             labels["statefulset.kubernetes.io/pod-name"] = name = f"{meta['name']}-{number}"
-            store.create(PODS, meta["namespace"], _pod(name, at(doc, "spec.template"), doc, labels), MANAGER)
+            store.create(PODS, meta["namespace"], make_pod(name, at(doc, "spec.template"), doc, labels), MANAGER)
         if ordered and (number not in pods or not is_ready(pods[number])):
             break
     _update_one(
@@ -233,7 +233,7 @@ def run_stateful_set(store: Store, doc: Doc) -> bool:
     )
     left = [pod for pod in owned_by(store, doc) if is_active(pod)]
     updated = sum(at(pod, "metadata.labels").get("controller-revision-hash") == digest for pod in left)
-    _write_status(store, STATEFUL_SETS, doc, **_counts(left), updatedReplicas=updated, currentReplicas=len(left))
+    write_status(store, STATEFUL_SETS, doc, **_counts(left), updatedReplicas=updated, currentReplicas=len(left))
     return store.version != before
 
 
@@ -252,50 +252,3 @@ def _update_one(store: Store, namespace: str, pods: list[Doc], digest: str) -> N
     old = [pod for pod in pods if at(pod, "metadata.labels").get("controller-revision-hash") != digest]
     if old and all(is_ready(pod) and is_active(pod) for pod in pods if pod is not old[0]) and is_active(old[0]):
         store.delete(PODS, namespace, at(old[0], "metadata.name"))
-
-
-def run_leader_worker_set(store: Store, doc: Doc) -> bool:
-    """Groups by index: leader NAME-0, workers NAME-0-1 …; a group whose pod ended is made anew as a whole."""
-    meta, spec, before = doc["metadata"], doc["spec"], store.version
-    groups, wanted = spec["leaderWorkerTemplate"], spec.get("replicas", 1)
-    size, digest = groups.get("size", 1), revision(groups)
-    own = owned_by(store, doc)
-    for index in {_group(pod) for pod in own}:
-        pods = [pod for pod in own if _group(pod) == index]
-        old = any(at(pod, "metadata.labels")[f"{LWS}/template-revision-hash"] != digest for pod in pods)
-        if index >= wanted or old or not all(map(is_active, pods)):
-            _give_up(store, meta["namespace"], pods, ordered=False)
-    for index in range(wanted):
-        if not any(_group(pod) == index for pod in own):
-            for worker in range(size):
-                store.create(PODS, meta["namespace"], _member(doc, groups, index, worker, digest), LWS_MANAGER)
-    _tell_groups(store, doc, size)
-    return store.version != before
-
-
-def _group(pod: Doc) -> int:
-    return int(at(pod, "metadata.labels")[f"{LWS}/group-index"])
-
-
-def _member(doc: Doc, groups: Doc, index: int, worker: int, digest: str) -> Doc:
-    name = at(doc, "metadata.name")
-    labels = {
-        f"{LWS}/name": name,
-        f"{LWS}/group-index": str(index),
-        f"{LWS}/worker-index": str(worker),
-        f"{LWS}/template-revision-hash": digest,
-    }
-    pods = groups["workerTemplate"] if worker else groups.get("leaderTemplate") or groups["workerTemplate"]
-    return _pod(f"{name}-{index}" + (f"-{worker}" if worker else ""), pods, doc, labels)
-
-
-def _tell_groups(store: Store, doc: Doc, size: int) -> None:
-    by_group: dict[int, list[Doc]] = {}
-    for pod in owned_by(store, doc):
-        if is_active(pod):
-            by_group.setdefault(_group(pod), []).append(pod)
-    whole = [pods for pods in by_group.values() if len(pods) == size]
-    ready = sum(all(map(is_ready, pods)) for pods in whole)
-    counts = {"replicas": len(whole), "readyReplicas": ready, "updatedReplicas": len(whole)}
-    selector = f"{LWS}/name={at(doc, 'metadata.name')},{LWS}/worker-index=0"
-    _write_status(store, LEADER_WORKER_SETS, doc, LWS_MANAGER, **counts, hpaPodSelector=selector)

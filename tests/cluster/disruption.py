@@ -78,18 +78,13 @@ def _allow(store: Store, over: list[Doc]) -> None:
     for doc in over:
         status = doc.get("status") or {}
         name = at(doc, "metadata.name")
+        refused = "Cannot evict pod as it would violate the pod's disruption budget."
         if status.get("observedGeneration", 0) < at(doc, "metadata.generation"):
-            said = "Cannot evict pod as it would violate the pod's disruption budget."
-            raise ApiStatus(
-                429,
-                "TooManyRequests",
-                f"{said} The budget {name} is still being processed",
-                retry_after_s=RETRY_AFTER_S,
-            )
+            why = f"The disruption budget {name} is still being processed by the server."
+            raise ApiStatus(429, "TooManyRequests", refused, retry_after_s=RETRY_AFTER_S, budget=why)
         if status["disruptionsAllowed"] <= 0:
-            needs = f"The disruption budget {name} needs {status['desiredHealthy']} healthy pods and has {status['currentHealthy']} currently"
-            raise ApiStatus(
-                429, "TooManyRequests", f"Cannot evict pod as it would violate the pod's disruption budget. {needs}"
-            )
+            needs, has = status["desiredHealthy"], status["currentHealthy"]
+            why = f"The disruption budget {name} needs {needs} healthy pods and has {has} currently"
+            raise ApiStatus(429, "TooManyRequests", refused, budget=why)
         told = {**status, "disruptionsAllowed": status["disruptionsAllowed"] - 1}
         store.put(PDBS, {**doc, "status": told}, doc, MANAGER, sub="status")

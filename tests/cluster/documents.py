@@ -23,6 +23,9 @@ SYSTEM_METADATA = frozenset(
 """The API server's own: nobody manages them."""
 
 
+REPLICAS = ("spec", "replicas")
+
+
 def at(doc: Any, path: str, usual: Any = None) -> Any:
     """What stands at "spec.nodeName"."""
     for part in path.split("."):
@@ -80,6 +83,8 @@ def owned(
     old, new = dict(leaves(before)), dict(leaves(after))
     changed = {path for path, value in new.items() if path not in old or old[path] != value}
     gone = set(old) - set(new)
+    if sub == "scale" and new.get(REPLICAS) == 0 and REPLICAS in changed:  # a Scale leaves 0 out: it is nobody's then
+        changed, gone = changed - {REPLICAS}, gone | {REPLICAS}
     if not changed and not gone:
         return list(entries)
     kept = [

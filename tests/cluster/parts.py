@@ -44,8 +44,8 @@ class NodeShape:
             "metadata": {"name": name, "labels": {key: value for key, value in labels.items() if value}},
             "spec": {"providerID": self.provider_id or f"aws:///{self.zone}/{instance}"},
             "status": {
-                "capacity": {GPU: str(self.gpus), "cpu": "192"},
-                "allocatable": {GPU: str(self.gpus), "cpu": "190"},
+                "capacity": {GPU: str(self.gpus), "cpu": "192", "memory": "2048Gi", "pods": "110"},
+                "allocatable": {GPU: str(self.gpus), "cpu": "190", "memory": "2000Gi", "pods": "110"},
                 "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
             },
         }

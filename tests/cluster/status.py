@@ -9,11 +9,18 @@ class ApiStatus(Exception):  # noqa: N818 - it is named as the API names it
     """An answer that is no success."""
 
     def __init__(
-        self, code: int, reason: str, message: str, *, retry_after_s: int | None = None, causes: tuple[str, ...] = ()
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        *,
+        retry_after_s: int | None = None,
+        causes: tuple[str, ...] = (),
+        budget: str = "",
     ) -> None:
         super().__init__(message)
         self.code, self.reason, self.message, self.retry_after_s = code, reason, message, retry_after_s
-        self.causes = causes
+        self.causes, self.budget = causes, budget
 
     def body(self) -> dict[str, Any]:
         details: dict[str, Any] = {}
@@ -21,6 +28,8 @@ class ApiStatus(Exception):  # noqa: N818 - it is named as the API names it
             details["retryAfterSeconds"] = self.retry_after_s
         if self.causes:
             details["causes"] = [{"reason": "FieldValueInvalid", "field": field} for field in self.causes]
+        if self.budget:
+            details["causes"] = [{"reason": "DisruptionBudget", "message": self.budget}]
         return {
             "kind": "Status",
             "apiVersion": "v1",

@@ -25,13 +25,14 @@ class Bookmarks:
 def watch(
     store: Store, asked: Asked, bookmarks: Bookmarks, ended: Callable[[], bool], begun: Callable[[], None]
 ) -> Iterator[Doc]:
-    """Events until ``timeoutSeconds`` are over, or ``ended``. 400 before the first where the version is no number.
+    """Events until ``timeoutSeconds`` are over, or ``ended``. 500 before the first where the version is no number.
 
     A version that is too old is told in an ERROR event, as etcd's compaction is.
     """
     version_text, test = asked.query.get("resourceVersion", ""), wanted(asked)
     if version_text and not version_text.isdecimal():
-        raise ApiStatus(400, "BadRequest", f"invalid resource version: {version_text}")
+        why = f'strconv.ParseUint: parsing "{version_text}": invalid syntax'
+        raise ApiStatus(500, "InternalError", f'resourceVersion: Invalid value: "{version_text}": {why}')
     version = int(version_text or 0)
     begun()
     ends = monotonic() + min(LONGEST_S, float(asked.query.get("timeoutSeconds") or LONGEST_S))

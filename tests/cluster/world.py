@@ -21,6 +21,7 @@ from random import Random
 
 from tests.cluster import controllers, disruption
 from tests.cluster.documents import Doc, at
+from tests.cluster.groups import run_leader_worker_set
 from tests.cluster.kinds import (
     BY_KIND,
     DEPLOYMENTS,
@@ -39,7 +40,7 @@ from tests.cluster.kubelet import Behaviour, Kubelets, ready_conditions
 from tests.cluster.parts import INFOS, NodeShape
 from tests.cluster.scheduler import free_gpus, run_scheduler
 from tests.cluster.server import ApiServer
-from tests.cluster.store import Store, Writer
+from tests.cluster.store import Store, Writer, controller_of
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NAMESPACE = "llm"
@@ -60,11 +61,16 @@ class Provisioner:
 
 
 class World:
-    """The objects, their clock, and everything that moves them."""
+    """The objects, their clock, and everything that moves them. ``groups``: LeaderWorkerSets have a controller."""
+
+    groups = True
 
     def __init__(self, *, absent: Iterable[str] = (), seed: int = 1, now: datetime = NOON) -> None:
-        self.store = Store(now)
-        self.server = ApiServer(self.store, lambda *asked: disruption.evict(self.store, *asked), absent=absent)
+        store = Store(now)
+        self._begin(store, ApiServer(store, lambda *asked: disruption.evict(store, *asked), absent=absent), seed)
+
+    def _begin(self, store: Store, server: ApiServer, seed: int) -> None:
+        self.store, self.server = store, server
         self.provisioner: Provisioner | None = None
         self._random = Random(seed)
         self._behaviours: dict[str, Behaviour] = {}
@@ -152,9 +158,10 @@ class World:
         for doc in self.store.all(DEPLOYMENTS):
             controllers.run_deployment(self.store, doc, self._random)
         for doc in self.store.all(STATEFUL_SETS):
-            controllers.run_stateful_set(self.store, doc)
+            if not controller_of(doc):  # else it is that of a LeaderWorkerSet's leaders
+                controllers.run_stateful_set(self.store, doc)
         for doc in self.store.all(LEADER_WORKER_SETS):
-            controllers.run_leader_worker_set(self.store, doc)
+            run_leader_worker_set(self.store, doc)
         return self.store.version != before
 
     def _collect(self) -> bool:
@@ -162,7 +169,7 @@ class World:
         before = self.store.version
         alive = {at(doc, "metadata.uid") for info in BY_KIND.values() for doc in self.store.all(info)}
         nodes = {at(node, "metadata.name") for node in self.store.all(NODES)}
-        for info in (REPLICA_SETS, PODS):
+        for info in (REPLICA_SETS, STATEFUL_SETS, PODS):
             for doc in self.store.all(info):
                 owners = at(doc, "metadata.ownerReferences") or ()
                 lost = info is PODS and at(doc, "spec.nodeName") not in {None, *nodes}

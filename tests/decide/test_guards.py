@@ -159,7 +159,7 @@ def variants(draw, build, name):
     return replace(build.variant(ready, starting, name=name), capacity=tuple(ways))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_no_guard_ever_takes_away_undercuts_the_minimum_or_adds(build, data):
     fleet = tuple(data.draw(variants(build, name)) for name in ("a", "b", "c")[: data.draw(st.integers(1, 3))])

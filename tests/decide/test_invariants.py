@@ -129,7 +129,7 @@ def run(build, policy, history, start, blind_start=False):
             replicas.append(replace(fresh, name=f"r{index}-{extra}", phase=Phase.STARTING, since=now))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), start=st.integers(0, 12), history=passes())
 def test_nothing_ever_leaves_the_limits_or_moves_for_no_reason(build, data, start, history):
     policy = data.draw(rules(build))
@@ -151,7 +151,7 @@ def required_are_there(situation, policy):
     return loads_there and arrivals_there and (targets != Targets() or bool(usable))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), start=st.integers(0, 12), history=passes())
 def test_nothing_ever_shrinks_blind(build, data, start, history):
     policy = data.draw(rules(build))
@@ -168,7 +168,7 @@ def test_nothing_ever_shrinks_blind(build, data, start, history):
             assert seen.read_replicas >= situation.ready
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), start=st.integers(0, 12), history=passes())
 def test_deciding_twice_on_the_same_inputs_is_equal(build, data, start, history):
     policy = data.draw(rules(build))
@@ -177,7 +177,7 @@ def test_deciding_twice_on_the_same_inputs_is_equal(build, data, start, history)
         assert decide_replicas(situation, policy, memory)[0][0] == decision
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), start=st.integers(0, 12), history=passes())
 def test_no_window_is_ever_overruled_in_either_direction(build, data, start, history):
     policy = data.draw(rules(build))
@@ -193,7 +193,7 @@ def test_no_window_is_ever_overruled_in_either_direction(build, data, start, his
             wanted.append((situation.at, decision.wanted))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), start=st.integers(0, 12), history=passes())
 def test_a_shrink_by_forecast_leaves_what_carries_the_forecast(build, data, start, history):
     policy = data.draw(rules(build))
@@ -205,7 +205,7 @@ def test_a_shrink_by_forecast_leaves_what_carries_the_forecast(build, data, star
             assert situation.signals.read_replicas >= situation.ready
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data(), start=st.integers(0, 12), history=passes())
 def test_nobody_who_looks_ahead_holds_fewer_than_who_does_not_would_ask_for(build, data, start, history):
     policy = data.draw(rules(build))

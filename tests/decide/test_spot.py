@@ -5,7 +5,7 @@ from datetime import timedelta
 from math import inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.decide.placement import growth_order
@@ -254,7 +254,6 @@ def test_a_spare_is_kept_only_where_it_is_worth_it(build):
     assert all(one.holds for one in decisions.values())
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=6), st.integers(1, 14), st.integers(0, 4))
 def test_a_spare_is_never_dearer_than_on_demand_nor_goes_up_and_down(build, counts, wanted, on_demand):
     """Wherever the new ones come to lie, it settles: one pass after the other with nothing else changing."""

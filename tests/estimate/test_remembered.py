@@ -67,7 +67,7 @@ def lived():
     return Lookout(demand=demand, start_ups_s={"h100": (200.0, 240.0)}, trims={"h100": Trim(factor=0.9)})
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(lookouts)
 def test_what_is_kept_comes_back_as_it_was(lookout):
     back, problems = lookout_of("chat", states_of("chat", lookout))

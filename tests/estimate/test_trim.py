@@ -153,7 +153,7 @@ def test_the_mean_time_per_token_of_requests_goes_before_the_gaps_between_tokens
 # --- in a loop ------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(bias=st.floats(0.75, 1.7), steep=st.floats(4, 30), requests=st.integers(50, 5000))
 def test_whatever_the_models_error_the_share_missed_tends_to_the_share_allowed(bias, steep, requests):
     """A replica that really carries 1 misses its half of the allowance there and exponentially more beyond; the model believes ``bias``."""

@@ -43,6 +43,7 @@ def one_of(world: World, calls: Calls) -> Pod:
     return calls.pod("llm", world.ready("chat")[0])
 
 
+@pytest.mark.cluster
 @pytest.mark.parametrize("kind", list(Kind))
 def test_a_count_is_set_on_the_scale_and_is_ours_from_then_on(world: World, calls: Calls, kind: Kind) -> None:
     made = {
@@ -51,16 +52,21 @@ def test_a_count_is_set_on_the_scale_and_is_ours_from_then_on(world: World, call
         Kind.LEADER_WORKER_SET: leader_worker_set("one", 2, template("one")),
     }
     world.add(made[kind])
-    world.step(1)
+    world.step(5)
     ref = TargetRef(kind=kind, namespace="llm", name="one")
     before = calls.scale(ref)
-    after = calls.set_scale(ref, 0, version=before.resource_version)
-    assert (before.replicas, after.replicas) == (2, 0)
+    after = calls.set_scale(ref, 3, version=before.resource_version)
+    assert (before.replicas, after.replicas) == (2, 3)
     target = calls.target(ref)
-    assert target.replicas == 0
+    assert target.replicas == 3
     assert (target.managers[-1].manager, target.managers[-1].subresource) == (FIELD_MANAGER, "scale")
+    world.step(5)
+    none = calls.set_scale(ref, 0, version=calls.scale(ref).resource_version)
+    target = calls.target(ref)
+    assert (none.replicas, target.replicas, target.managers) == (0, 0, ()), "a count of 0 is nobody's field"
 
 
+@pytest.mark.cluster
 def test_a_count_that_somebody_else_changed_meanwhile_is_a_conflict(chat: World, calls: Calls) -> None:
     before = calls.scale(CHAT)
     chat.scale("Deployment", "chat", 5)
@@ -70,6 +76,7 @@ def test_a_count_that_somebody_else_changed_meanwhile_is_a_conflict(chat: World,
     assert calls.target(CHAT).managers[-1].manager == "kubectl"
 
 
+@pytest.mark.cluster
 def test_a_note_is_set_and_taken_away(chat: World, calls: Calls) -> None:
     pod = calls.note_pod(one_of(chat, calls), annotations={"pennyweight.dev/a": "1"}, labels={"b": "2"})
     assert (pod.annotations["pennyweight.dev/a"], pod.labels["b"]) == ("1", "2")
@@ -79,6 +86,7 @@ def test_a_note_is_set_and_taken_away(chat: World, calls: Calls) -> None:
         calls.note_pod(pod, labels={"b": "3"}, version="1")
 
 
+@pytest.mark.cluster
 def test_another_pod_of_the_name_is_not_the_one_that_was_meant(world: World, calls: Calls) -> None:
     world.add_nodes(1)
     world.add(stateful_set("chat", 1, template("chat")))
@@ -94,6 +102,7 @@ def test_another_pod_of_the_name_is_not_the_one_that_was_meant(world: World, cal
         calls.evict(before)
 
 
+@pytest.mark.cluster
 def test_a_template_is_changed_if_nobody_else_changed_it(chat: World, calls: Calls) -> None:
     before = calls.target(CHAT)
     patch = {"metadata": {"annotations": {"pennyweight.dev/rollout": "7"}}, "spec": {"paused": True}}
@@ -103,17 +112,31 @@ def test_a_template_is_changed_if_nobody_else_changed_it(chat: World, calls: Cal
         calls.patch_target(CHAT, patch | {"spec": {"paused": False}}, version=before.resource_version)
 
 
-def test_an_eviction_that_a_budget_forbids_is_blocked(chat: World, calls: Calls) -> None:
+@pytest.mark.cluster
+def test_of_a_long_refusal_the_end_is_told_as_well(chat: World, calls: Calls) -> None:
+    version = calls.target(CHAT).resource_version
+    with pytest.raises(ClusterError, match=r"cannot unmarshal .*nothing was done") as refused:
+        calls.patch_target(CHAT, {"spec": {"replicas": "4"}}, version=version)
+    assert len(str(refused.value)) < 450
+
+
+def test_a_budget_that_is_not_worked_out_yet_says_when_to_come_again(chat: World, calls: Calls) -> None:
     chat.add(pdb("chat", "chat", minAvailable=3))
     with pytest.raises(BlockedError, match="still being processed") as early:
         calls.evict(one_of(chat, calls))
     assert early.value.retry_after_s == 10
+
+
+@pytest.mark.cluster
+def test_an_eviction_that_a_budget_forbids_is_blocked(chat: World, calls: Calls) -> None:
+    chat.add(pdb("chat", "chat", minAvailable=3))
     chat.step(1)
     with pytest.raises(BlockedError, match="needs 3 healthy pods and has 3 currently"):
         calls.evict(one_of(chat, calls))
     assert len(chat.ready("chat")) == 3
 
 
+@pytest.mark.cluster
 def test_what_is_not_there_is_absent(world: World, calls: Calls) -> None:
     for call in (lambda: calls.scale(CHAT), lambda: calls.target(CHAT)):
         with pytest.raises(AbsentError, match="nothing was done"):
@@ -181,6 +204,7 @@ def test_calls_are_counted_by_verb_and_resource(chat: World, api: Api, calls: Ca
     assert api.calls["create", "pods/eviction"] == 1
 
 
+@pytest.mark.cluster
 def test_a_lease_is_made_and_replaced_by_its_version(world: World, api: Api) -> None:
     made = api.create(LEASES, "llm", {"metadata": {"name": "leader"}, "spec": {"holderIdentity": "a"}})
     newer = {**made, "spec": {"holderIdentity": "b"}}

@@ -15,6 +15,7 @@ from controller.errors import LedgerError
 from controller.facts.leadership import LeaderTimes, Term
 from controller.kubernetes.api import Api, Timeouts, config_of
 from controller.leader.lease_election import LeaseElection
+from tests.cluster.fixtures import world_for
 from tests.cluster.world import World
 from tests.small_fleet import until
 
@@ -55,9 +56,8 @@ def book() -> Book:
 
 
 @pytest.fixture
-def cluster() -> Iterator[World]:
-    world = World()
-    with world.server:
+def cluster(request: pytest.FixtureRequest) -> Iterator[World]:
+    with world_for(request) as world:
         yield world
 
 

@@ -28,6 +28,7 @@ def lease(api):
     return lambda: api.get(LEASES, "llm", "pennyweight")
 
 
+@pytest.mark.cluster
 def test_the_first_one_makes_the_lease_as_the_api_wants_it(candidate, lease, book):
     won = candidate("a").round(0.0)
     assert (won.ours, won.term.epoch, won.term.holder) == (True, 0, "a")
@@ -48,6 +49,7 @@ def test_a_time_has_six_decimals_and_is_utc():
     assert re.fullmatch(r".*\.\d{6}Z", micro_time(datetime(2026, 1, 2, 3, 4, 5, 120, tzinfo=here)))
 
 
+@pytest.mark.cluster
 def test_a_second_one_follows_until_the_first_is_silent_for_its_whole_time(candidate, book):
     first, second = candidate("a"), candidate("b")
     assert first.round(0.0).ours
@@ -71,6 +73,7 @@ def test_renewals_are_one_call_each_and_keep_the_term(candidate, cluster, lease)
     assert lease()["spec"]["leaseTransitions"] == 0
 
 
+@pytest.mark.cluster
 def test_somebody_elses_annotation_costs_a_round_and_nothing_else(candidate, api, lease):
     one = candidate("a")
     one.round(0.0)
@@ -81,6 +84,7 @@ def test_somebody_elses_annotation_costs_a_round_and_nothing_else(candidate, api
     assert lease()["metadata"]["annotations"] == {"seen-by": "ann"}, "what others wrote stays"
 
 
+@pytest.mark.cluster
 def test_whoever_resigns_is_followed_at_once_and_the_count_goes_on(candidate, lease):
     first, second = candidate("a"), candidate("b")
     first.round(0.0)
@@ -90,6 +94,7 @@ def test_whoever_resigns_is_followed_at_once_and_the_count_goes_on(candidate, le
     assert second.round(1.0).term.epoch == 1
 
 
+@pytest.mark.cluster
 def test_whoever_leads_no_longer_gives_nothing_back(candidate, lease):
     first, second = candidate("a"), candidate("b")
     first.round(0.0)
@@ -113,6 +118,7 @@ def test_a_write_that_worked_without_an_answer_is_found_in_the_next_round(candid
     assert len(book.terms) == 1
 
 
+@pytest.mark.cluster
 def test_a_lease_that_was_deleted_begins_a_term_that_no_earlier_one_had(candidate, api, book):
     first, second = candidate("a"), candidate("b")
     first.round(0.0)
@@ -126,6 +132,7 @@ def test_a_lease_that_was_deleted_begins_a_term_that_no_earlier_one_had(candidat
     assert [one.epoch for one in book.terms] == [0, 1, 2]
 
 
+@pytest.mark.cluster
 def test_without_the_ledger_nobody_begins_and_the_lease_is_left_to_who_can(candidate, book, api):
     book.down = True
     with pytest.raises(LedgerError):
@@ -134,6 +141,7 @@ def test_without_the_ledger_nobody_begins_and_the_lease_is_left_to_who_can(candi
         api.get(LEASES, "llm", "pennyweight")
 
 
+@pytest.mark.cluster
 def test_an_entry_whose_answer_was_lost_is_the_same_term(candidate, book):
     book.answers = False
     one = candidate("a")
@@ -143,6 +151,7 @@ def test_an_entry_whose_answer_was_lost_is_the_same_term(candidate, book):
     assert [entry.epoch for entry in book.terms] == [0]
 
 
+@pytest.mark.cluster
 def test_a_term_that_the_ledger_has_seen_of_another_is_not_begun_again(candidate, book):
     book.terms.append(Term(epoch=7, holder="by the ledger's lock"))
     assert candidate("a").round(0.0).term.epoch == 8

@@ -219,7 +219,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(EVENTS)
 def test_any_history_counts_all_tokens_but_those_after_a_process_last_scrape(events: list[int | str]) -> None:
     assembler = Assembler()

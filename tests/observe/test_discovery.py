@@ -40,7 +40,7 @@ def groups(*targets: str, **labels: str) -> list[dict[str, object]]:
 
 @pytest.fixture
 def discoverer() -> Discoverer:
-    return Discoverer(timeout_s=2.0)
+    return Discoverer(timeout_s=60.0)
 
 
 def urls(found: tuple[object, ...]) -> list[str]:

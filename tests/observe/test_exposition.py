@@ -16,9 +16,7 @@ from controller.observe.exposition import Page, PageReader, Series
 
 RECORDED = sorted((Path(__file__).parent / "recorded").glob("*.prom"))
 
-patient = settings(
-    deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow]
-)  # others use this machine too
+patient = settings(max_examples=50, suppress_health_check=[HealthCheck.too_slow])  # others use this machine too
 
 Sample = tuple[str, tuple[tuple[str, str], ...], float]
 

@@ -133,10 +133,10 @@ def no_nvml() -> Library:
 def observer() -> Iterator[FleetObserver]:
     made = FleetObserver(
         fleet(),
-        Scraper(ScrapeLimits(deadline_s=5.0, target_timeout_s=3.0)),
+        Scraper(ScrapeLimits(deadline_s=60.0, target_timeout_s=60.0)),
         nvml=NvmlSource(no_nvml, "here"),
-        prometheus=PrometheusReader(timeout_s=2.0),
-        deadline_s=5.0,
+        prometheus=PrometheusReader(timeout_s=60.0),
+        deadline_s=60.0,
     )
     yield made
     made.close()

@@ -70,6 +70,33 @@ def test_maintenance_counts_from_its_lead_on():
     assert board.notices(NOW) == {"i-2": unknown}, "when it begins is not known: it may be now"
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_maintenance_of_an_unknown_time_and_of_a_later_date_do_not_silence_each_other(first):
+    """Its group ends an instance now (a lifecycle action tells no time) that is also planned to be retired in days."""
+    board = Interruptions(timedelta(minutes=30))
+    planned = Notice(node="i-1", kind=NoticeKind.MAINTENANCE, at=NOW, deadline=NOW + timedelta(days=3), source="sqs")
+    now = replace(planned, deadline=None, at=later(5))
+    for one in (now, planned) if first else (planned, now):
+        told(board, one)
+    assert board.notices(later(5)) == {"i-1": now}
+    assert board.notices(NOW + timedelta(days=3, minutes=-30)) == {"i-1": planned}
+
+
+def test_where_both_count_the_date_is_told():
+    board = Interruptions(timedelta(minutes=30))
+    soon = Notice(node="i-1", kind=NoticeKind.MAINTENANCE, at=NOW, deadline=later(600), source="sqs")
+    for at in (later(-5), later(5)):
+        told(board, soon, replace(soon, deadline=None, at=at))
+        assert board.notices(later(5)) == {"i-1": soon}
+
+
+def test_a_spot_warning_without_a_time_gets_it_from_the_next_one():
+    board = Interruptions()
+    told(board, replace(SPOT, deadline=None))
+    told(board, replace(SPOT, at=later(5)))
+    assert board.notices(later(5))["i-1"].deadline == SPOT.deadline
+
+
 def test_a_machine_that_runs_again_has_no_notice_of_before():
     board = Interruptions()
     told(board, SPOT)

@@ -28,7 +28,7 @@ GAUGES = (RUNNING, WAITING)
 
 @pytest.fixture
 def reader() -> Iterator[PrometheusReader]:
-    made = PrometheusReader(timeout_s=5.0)
+    made = PrometheusReader(timeout_s=60.0)
     yield made
     made.close()
 

@@ -40,7 +40,7 @@ GAUGES = (RUNNING, WAITING)
 WIRE_NAMES = rf"({'|'.join(NAMES)})(_total|_bucket|_sum|_count|_created)?{{"
 
 
-def until(what: str, check: Callable[[], T | None], deadline_s: float = 20.0) -> T:
+def until(what: str, check: Callable[[], T | None], deadline_s: float = 60.0) -> T:
     """The first answer of ``check`` that is not None."""
     end = time.monotonic() + deadline_s
     while time.monotonic() < end:
@@ -52,7 +52,7 @@ def until(what: str, check: Callable[[], T | None], deadline_s: float = 20.0) ->
 
 @pytest.fixture
 def reader() -> Iterator[PrometheusReader]:
-    made = PrometheusReader(timeout_s=5.0)
+    made = PrometheusReader(timeout_s=60.0)
     yield made
     made.close()
 

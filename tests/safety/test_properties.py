@@ -13,7 +13,7 @@ from controller.safety.rules import Blast, Freeze, Limit
 from tests.safety.conftest import NOON, Fleet, Make
 
 MAKE = Make()
-FEW = settings(max_examples=150, deadline=None)
+FEW = settings(max_examples=150)
 LIMITS = st.builds(
     Limit,
     replicas=st.none() | st.integers(0, 12),
@@ -132,7 +132,7 @@ def test_a_restart_remembers_everything(memory):
     assert memory_of(rows) == memory
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.dictionaries(NAMES, COUNTS, min_size=1),
     st.lists(st.dictionaries(NAMES, COUNTS), min_size=2, max_size=12),

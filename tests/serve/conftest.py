@@ -24,6 +24,7 @@ class FixedView:
 
     result: PassResult | None
     reasons: tuple[str, ...] = ()
+    reload_ok: bool = False
     delivered: dict[str, Delivered] = field(default_factory=lambda: {"slack": Delivered(sent=3, failed=1, dropped=0)})
 
     def latest(self) -> PassResult | None:
@@ -34,7 +35,7 @@ class FixedView:
             reasons=self.reasons,
             overruns=2,
             failed_passes=1,
-            reload_ok=False,
+            reload_ok=self.reload_ok,
             reloaded_at=None,
             delivered=self.delivered,
         )

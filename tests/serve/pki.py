@@ -22,8 +22,8 @@ class Authority:
         self.file = folder / f"{name}.crt"
         self.file.write_bytes(_pem(self._certificate))
 
-    def issue(self, name: str, into: str = "") -> tuple[Path, Path]:
-        """(certificate, key) for ``name``, which serves on loopback; files named after ``into``."""
+    def issue(self, name: str, into: str = "", also: str = "") -> tuple[Path, Path]:
+        """(certificate, key) for ``name``, which serves on loopback and as ``also``; files named after ``into``."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         files = self.folder / f"{into or name}.crt", self.folder / f"{into or name}.key"
@@ -31,12 +31,15 @@ class Authority:
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
         files[1].write_bytes(private)
-        files[0].write_bytes(_pem(self._signed(subject, key, is_ca=False)))
+        files[0].write_bytes(_pem(self._signed(subject, key, is_ca=False, also=also)))
         return files
 
-    def _signed(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_ca: bool) -> x509.Certificate:
+    def _signed(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_ca: bool, also: str = ""
+    ) -> x509.Certificate:
         now = datetime.now(UTC)  # noqa: TID251 - whoever checks a certificate looks at the real clock
-        names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names: list[x509.GeneralName] = [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+        names += [x509.DNSName(one) for one in ("localhost", also) if one]
         usage = x509.KeyUsage(
             digital_signature=True,
             content_commitment=False,

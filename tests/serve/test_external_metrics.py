@@ -58,7 +58,7 @@ def get(serve):
 
 def fetched(url, context=None):
     try:
-        with urllib.request.urlopen(url, timeout=10.0, context=context) as answer:
+        with urllib.request.urlopen(url, timeout=60.0, context=context) as answer:
             body = answer.read().decode()
             return answer.status, json.loads(body) if body.startswith("{") else body
     except urllib.error.HTTPError as error:

@@ -48,7 +48,7 @@ CHECKS = [
     schemathesis.checks.content_type_conformance,
     schemathesis.checks.response_schema_conformance,
 ]
-EASY = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+EASY = settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
 
 
 @schema.parametrize()
@@ -58,6 +58,6 @@ def test_whatever_a_gateway_sends_the_answer_is_as_documented(case):
 
 
 @schema.parametrize()
-@EASY
+@settings(EASY, max_examples=15)  # nobody's word is looked at: they differ in nothing
 def test_whoever_sends_the_answer_is_as_documented(case):
     case.call_and_validate(checks=CHECKS)

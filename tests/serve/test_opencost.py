@@ -81,7 +81,7 @@ def ask(reader, served):
     def ask(path, **query):
         query = {"window": f"{MIDNIGHT.timestamp():.0f},{(MIDNIGHT + HOUR).timestamp():.0f}"} | query
         try:
-            with urllib.request.urlopen(f"{served[1]}{path}?{urllib.parse.urlencode(query)}", timeout=10) as answer:
+            with urllib.request.urlopen(f"{served[1]}{path}?{urllib.parse.urlencode(query)}", timeout=60) as answer:
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as error:
             with error:

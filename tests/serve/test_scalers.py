@@ -73,7 +73,7 @@ class Asking:
     def value(self) -> int | str:
         """What KEDA's HPA is told, or the code of why not."""
         try:
-            answer = self.channel.unary_unary("/externalscaler.ExternalScaler/GetMetrics")(QUESTION, timeout=10.0)
+            answer = self.channel.unary_unary("/externalscaler.ExternalScaler/GetMetrics")(QUESTION, timeout=60.0)
         except grpc.RpcError as error:
             return error.code().name
         return answer[answer.index(b"\x10") + 1] if b"\x10" in answer else 0
@@ -166,7 +166,7 @@ def test_the_page_of_metrics_has_both_names(stand):
         for _ in range(2):
             stand.now += INTERVAL
             everything.daemon.step()
-        with urllib.request.urlopen(f"{server.url}/metrics", timeout=10.0) as answer:
+        with urllib.request.urlopen(f"{server.url}/metrics", timeout=60.0) as answer:
             page = answer.read().decode()
     assert 'pennyweight_external_replicas{service="chat",variant="h100"} 2.0' in page
     labels = 'accelerator_type="H100-SXM",namespace="unknown",service="chat",variant_name="h100"'

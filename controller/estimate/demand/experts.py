@@ -11,6 +11,7 @@ combining predictors that specialize", 1997).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import isnan
 
 import numpy as np
@@ -70,18 +71,21 @@ def weights_of(losses: Floats) -> Floats:
     return normal
 
 
-def basis_of(state: DemandState, weights: Floats) -> str:
-    """What carries the most weight among what the history knows of."""
-    support = {
-        "level": True,
-        "trend": True,
-        "day": bool(state.season.day_seen.min() >= 1),
-        "week": bool(state.season.week_seen.min() >= 1),
+def supported(state: DemandState) -> tuple[str, ...]:
+    """The bases that the history knows of."""
+    unknown = {
+        "day": state.season.day_seen.min() < 1,
+        "week": state.season.week_seen.min() < 1,
     }
-    carried = {basis: 0.0 for basis in BASES if support[basis]}
+    return tuple(basis for basis in BASES if not unknown.get(basis, False))
+
+
+def basis_of(support: Iterable[str], weights: Iterable[float]) -> str:
+    """What carries the most weight of ``support``."""
+    carried = dict.fromkeys(support, 0.0)
     for basis, weight in zip(EXPERTS, weights, strict=True):
         if basis in carried:
-            carried[basis] += float(weight)
+            carried[basis] += weight
     return max(carried, key=carried.__getitem__)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 from math import isnan
 
 import numpy as np
 
 from controller.estimate.demand.bands import bounded
-from controller.estimate.demand.experts import basis_of, combined_of, predictions
+from controller.estimate.demand.experts import basis_of, combined_of, predictions, supported
 from controller.estimate.demand.schedule import lifts
 from controller.estimate.demand.state import HORIZONS_S, MINUTE_S, PROBABILITIES, DemandState, Floats, Integers
 from controller.facts.demand import Forecast
@@ -29,8 +30,7 @@ def forecasts(state: DemandState, now: datetime, horizons_s: Sequence[float]) ->
     """
     if isnan(state.recent.at_s) or not horizons_s:
         return ()
-    wanted = np.array(sorted(horizons_s), dtype=np.float64)
-    lower, upper, share = _between(wanted)
+    wanted, lower, upper, share = _between(tuple(sorted(horizons_s)))
     record = state.record
     weights = _mixed(record.weights, lower, upper, share)
     table = predictions(state, now.timestamp(), wanted)
@@ -38,23 +38,29 @@ def forecasts(state: DemandState, now: datetime, horizons_s: Sequence[float]) ->
     steps = lifts(state.schedule, now.timestamp(), now.timestamp() + wanted + MINUTE_S)
     bounds = bounded(combined, _mixed(record.offsets, lower, upper, share), steps)
     scored = np.minimum(record.scored[lower], record.scored[upper])
+    support = supported(state)
     return tuple(
         Forecast(
             at=now,
-            horizon_s=float(horizon),
-            quantiles=dict(zip(PROBABILITIES, row.tolist(), strict=True)),
-            basis=basis_of(state, weight),
-            scored=int(count),
+            horizon_s=horizon,
+            quantiles=dict(zip(PROBABILITIES, row, strict=True)),
+            basis=basis_of(support, weight),
+            scored=count,
         )
-        for horizon, row, weight, count in zip(wanted, bounds, weights, scored, strict=True)
+        for horizon, row, weight, count in zip(
+            wanted.tolist(), bounds.tolist(), weights.tolist(), scored.tolist(), strict=True
+        )
     )
 
 
-def _between(wanted: Floats) -> tuple[Integers, Integers, Floats]:
+@lru_cache(maxsize=1024)  # the same from pass to pass, until start-up times change
+def _between(horizons_s: tuple[float, ...]) -> tuple[Floats, Integers, Integers, Floats]:
+    """The horizons, the scored ones below and above each, and its share of the way."""
+    wanted = np.array(horizons_s, dtype=np.float64)
     places = np.interp(np.log(np.maximum(wanted, 1.0)), _LOG_HORIZONS, np.arange(len(HORIZONS_S)))
     lower = np.floor(places).astype(np.int64)
     upper = np.minimum(lower + 1, len(HORIZONS_S) - 1)
-    return lower, upper, places - lower
+    return wanted, lower, upper, places - lower
 
 
 def _mixed(rows: Floats, lower: Integers, upper: Integers, share: Floats) -> Floats:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import pairwise
 from math import inf, sqrt
 
 from controller.facts.missing import Missing
@@ -101,10 +103,16 @@ def _squares(histogram: Histogram) -> float:
 
     Evenly from a to b, the mean square is (a² + ab + b²) / 3. The last bucket has no end: values stand at its start.
     """
-    sums = squares = low = 0.0
-    for bound, count in zip(histogram.bounds, histogram.counts, strict=True):
-        high = low if bound == inf else bound
-        sums += count * (low + high) / 2
-        squares += count * (low * low + low * high + high * high) / 3
-        low = high
+    twice, thrice = _of_buckets(histogram.bounds)
+    sums = sum([count * one / 2 for count, one in zip(histogram.counts, twice, strict=True)])
+    squares = sum([count * one / 3 for count, one in zip(histogram.counts, thrice, strict=True)])
     return squares * (histogram.total / sums) ** 2 if sums > 0 else 0.0
+
+
+@lru_cache(maxsize=256)  # every engine of a version has the same
+def _of_buckets(bounds: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Twice the mean and three times the mean square of values spread evenly over each bucket."""
+    edges = [0.0, *bounds]
+    buckets = [(low, low if high == inf else high) for low, high in pairwise(edges)]
+    twice = tuple(low + high for low, high in buckets)
+    return twice, tuple(low * low + low * high + high * high for low, high in buckets)

@@ -148,8 +148,10 @@ def _taken_in(state: LearnedStep, parts: Sequence[float], kept: float) -> dict[s
     ]
     pull = [kept * before + part * weight for before, part in zip(state.pull, parts, strict=True)]
     factors = _solved(
-        [[*one[:row], one[row] + anchor[row], *one[row + 1 :]] for row, one in enumerate(information)],
-        [one + held for one, held in zip(pull, anchor, strict=True)],
+        [
+            [*one[:row], one[row] + held, *one[row + 1 :], pulled + held]
+            for row, (one, held, pulled) in enumerate(zip(information, anchor, pull, strict=True))
+        ]
     )
     return {
         "information": tuple(chain.from_iterable(information)),
@@ -158,20 +160,23 @@ def _taken_in(state: LearnedStep, parts: Sequence[float], kept: float) -> dict[s
     }
 
 
-def _solved(matrix: list[list[float]], right: list[float]) -> list[float]:
-    """x of matrix x = right, by elimination; ``matrix`` is symmetric and positive definite, so nothing need be swapped.
+def _solved(rows: list[list[float]]) -> list[float]:
+    """x of A x = b, by elimination; ``rows`` of A, each with its b behind it. A is symmetric and positive definite, so
+    nothing need be swapped.
 
     Every replica asks in every pass, and four unknowns take longer to hand to a library than to solve.
     """
-    size = len(right)
-    for pivot in range(size):
-        for row in range(pivot + 1, size):
-            share = matrix[row][pivot] / matrix[pivot][pivot]
-            for column in range(pivot, size):
-                matrix[row][column] -= share * matrix[pivot][column]
-            right[row] -= share * right[pivot]
-    for row in reversed(range(size)):
-        for column in range(row + 1, size):
-            right[row] -= matrix[row][column] * right[column]
-        right[row] /= matrix[row][row]
-    return right
+    size = len(rows)
+    for at, pivot in enumerate(rows):
+        for row in rows[at + 1 :]:
+            share = row[at] / pivot[at]
+            for column in range(at + 1, size + 1):
+                row[column] -= share * pivot[column]
+    found = [0.0] * size
+    for at in reversed(range(size)):
+        row = rows[at]
+        left = row[size]
+        for column in range(at + 1, size):
+            left -= row[column] * found[column]
+        found[at] = left / row[at]
+    return found

@@ -1,21 +1,22 @@
-"""The real actuator of Auto Scaling groups over boto3 against moto's server. Every operation is numbered; what goes wrong
-with it goes wrong at botocore's transport, so that retries and parsing are the real ones.
+"""The real actuator of Auto Scaling groups over boto3 against moto. Every operation is numbered; what goes wrong with
+it goes wrong at botocore's transport, so that retries and parsing are the real ones.
 """
 
 from __future__ import annotations
 
-import urllib.request
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, ClassVar
 from unittest import mock
 
+import boto3
 import botocore.endpoint
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
-from botocore.httpsession import URLLib3Session
+from botocore.retries import quota
+from botocore.retries.quota import RetryQuota
+from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
 
 import controller.act.aws_asg_life as asg_life
 from controller.act.actuator import Actuator
@@ -26,74 +27,109 @@ from controller.aws.groups import GroupBook
 from controller.facts.actuators import AwsAsgOptions
 from controller.facts.fleet import Variant
 from controller.facts.interruptions import Notice, NoticeKind
-from tests.auto_scaling import REGION, World, auto_scaling
+from tests.auto_scaling import REGION, Engines, World
 from tests.chaos.history import Census, Member
-from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, START_TIMEOUT_S, Platform, variant_of
+from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, START_TIMEOUT_S, Provider, variant_of
 from tests.chaos.tape import Fault, Sort
 
+NOBODY = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing"}
 QUERIES = ("describe_", "get_")
 THROTTLED = b"<ErrorResponse><Error><Type>Sender</Type><Code>Throttling</Code><Message>Rate exceeded</Message></Error></ErrorResponse>"
 EC2_THROTTLED = b"<Response><Errors><Error><Code>RequestLimitExceeded</Code><Message>Rate exceeded</Message></Error></Errors></Response>"
 NONSENSE = b"<html><body>Service Unavailable</body></html>"
 
 
+class InProcess(World):
+    """Its own clients speak to moto as the actuator's do."""
+
+    @cache  # noqa: B019 - as long as the process
+    def raw(self, service: str) -> Any:
+        made = boto3.client(service, region_name=REGION, **NOBODY)
+        made.meta.events.register("before-send.*.*", lambda request, **_: _answered(request))
+        return made
+
+
 @cache
-def _server() -> tuple[World, ExitStack]:
-    """One for all cells of a process: starting it takes longer than a cell."""
-    stack = ExitStack()
-    return stack.enter_context(auto_scaling()), stack
+def _stage() -> tuple[World, NumberedAws, Engines]:
+    """One for all cells of a process: to make clients takes longer than a cell."""
+    engines = Engines()
+    world = InProcess({"endpoint_url": "http://nowhere.invalid"} | NOBODY, engines)
+    world.install()
+    return world, NumberedAws(**NOBODY), engines
 
 
-def stop_server() -> None:
-    if _server.cache_info().currsize:
-        _server()[1].close()
-        _server.cache_clear()
+def stop_stage() -> None:
+    if _stage.cache_info().currsize:
+        world, aws, engines = _stage()
+        aws.close()
+        world.close()
+        engines.shutdown()
+        engines.server_close()
+        _stage.cache_clear()
 
 
-class _Said:
-    """The raw side of an answer."""
-
-    def __init__(self, content: bytes) -> None:
-        self._content = content
-
-    def stream(self, **_: object) -> Iterator[bytes]:
-        yield self._content
+def _answered(request: AWSPreparedRequest, content: bytes = b"", code: int = 0) -> AWSResponse:
+    """``content``, or what moto says. It is called where botocore would send: a server would be asked forty times a cell
+    by a process that is its own."""
+    headers: dict[str, str] = {}
+    if not code:
+        answer = BotocoreStubber().process_request(request)
+        assert answer is not None, request.url
+        code, headers, said = answer
+        content = said.encode() if isinstance(said, str) else said
+    return AWSResponse(request.url, code, headers, MockRawResponse(content))  # type: ignore[arg-type]
 
 
 class NumberedAws(Aws):
-    """The real clients, but that nothing sleeps between two attempts."""
+    """The real clients, but that nothing sleeps between two attempts. ``platform``: whose cell is being played."""
 
-    def __init__(self, platform: AutoScaling, **options: Any) -> None:
+    platform: AutoScaling
+
+    def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self._platform = platform
         self._fault: Fault | None = None
-        self._session = URLLib3Session(timeout=60)
+        self._quotas: list[RetryQuota] = []
+
+    def play_for(self, platform: AutoScaling) -> None:
+        """From now on; as if nothing had been asked before: botocore counts failures over all calls of a client."""
+        self.platform = platform
+        for one in self._quotas:
+            one.release(one.INITIAL_CAPACITY)
+
+    def close(self) -> None:
+        for made in self._made.values():
+            made.close()
 
     def client(self, service: str, region: str = "", patience: Patience = IN_A_PASS) -> Client:
         patience = Patience(connect_s=60.0, read_s=60.0, attempts=patience.attempts, adaptive=False)
         return _Numbered(self, super().client(service, region, patience))  # type: ignore[return-value]
 
     def _new(self, service: str, region: str, patience: Patience) -> Client:
-        made: Any = super()._new(service, region, patience)
+        with mock.patch.object(quota, "RetryQuota", self._quota):
+            made: Any = super()._new(service, region, patience)
         made.meta.events.register("before-send.*.*", self._sent)
         return made  # type: ignore[no-any-return]
 
-    def _sent(self, request: Any, **_: object) -> AWSResponse | None:
+    def _quota(self) -> RetryQuota:
+        self._quotas.append(RetryQuota())
+        return self._quotas[-1]
+
+    def _sent(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
         fault, url = self._fault, request.url
-        if self._platform.is_away or fault is Fault.REFUSED:
+        if self.platform.is_away or fault is Fault.REFUSED:
             raise EndpointConnectionError(endpoint_url=url)
-        if fault is None:
-            return None
-        if fault in (Fault.LOST, Fault.MANGLED):
-            answer = self._session.send(request)
-            if fault is Fault.LOST:
-                raise ReadTimeoutError(endpoint_url=url)
-            return AWSResponse(url, answer.status_code, {}, _Said(answer.content[: len(answer.content) // 2]))
         if fault is Fault.TIMEOUT:
             raise ReadTimeoutError(endpoint_url=url)
         if fault is Fault.THROTTLED:
-            return AWSResponse(url, 400, {}, _Said(EC2_THROTTLED if "ec2" in str(request.headers) else THROTTLED))
-        return AWSResponse(url, 200, {}, _Said(NONSENSE))
+            return _answered(request, EC2_THROTTLED if "ec2" in str(request.headers) else THROTTLED, 400)
+        if fault is Fault.NONSENSE:
+            return _answered(request, NONSENSE, 200)
+        answer = _answered(request)
+        if fault is Fault.LOST:
+            raise ReadTimeoutError(endpoint_url=url)
+        if fault is Fault.MANGLED:
+            return _answered(request, answer.content[: len(answer.content) // 2], answer.status_code)
+        return answer
 
     def call(self, operation: str, do: Callable[[], Any]) -> Any:
         def broken(fault: Fault, do: Callable[[], Any]) -> Any:
@@ -104,7 +140,7 @@ class NumberedAws(Aws):
                 self._fault = None
 
         sort = Sort.READ if operation.startswith(QUERIES) else Sort.WRITE
-        return self._platform.tape.call(sort, operation, do, broken)
+        return self.platform.tape.call(sort, operation, do, broken)
 
 
 class _Numbered:
@@ -118,14 +154,14 @@ class _Numbered:
 
         def called(**question: Any) -> Any:
             def do() -> Any:
-                return aws._platform.telling(operation, lambda: real(**question))
+                return aws.platform.telling(operation, lambda: real(**question))
 
             return aws.call(operation, do)
 
         return called
 
 
-class AutoScaling(Platform):
+class AutoScaling(Provider):
     """A group of on-demand instances."""
 
     name = "aws_asg"
@@ -146,16 +182,12 @@ class AutoScaling(Platform):
     }
 
     def begin(self, replicas: int) -> Variant:
-        self.world = _server()[0]
-        endpoint = self.world.options["endpoint_url"]
-        urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()
-        self.world._images.clear()
-        self.world.forget()
+        self.world, self.aws, _ = _stage()
         self._ends: dict[str, datetime] = {}
         self.group = self.world.group(replicas, maximum=10)
         self.world.tag(self.group, **{MANAGED.replace(":", "__").replace("-", "_"): "chat/l4"})
         self.served = set(self._ids())
-        self.aws = NumberedAws(self, **self.world.options)
+        self.aws.play_for(self)
         self.patch.setattr(asg_life, "ask_urls", self._asked)
         self.patch.setattr(botocore.endpoint, "time", mock.Mock(sleep=lambda seconds: None))
         self._stamp()
@@ -231,9 +263,11 @@ class AutoScaling(Platform):
         self.is_away = away
 
     def close(self) -> None:
-        self.aws._session.close()
-        for made in self.aws._made.values():
-            made.close()
+        """Clients stay."""
+        if left := self.world.ids(self.group):
+            self.world.backend.ec2_backend.terminate_instances(left)  # moto has 4,091 addresses
+        self.world.clear()
+        self.world.forget()
 
     def telling(self, operation: str, do: Callable[[], Any]) -> Any:
         """Tells what became of the group's desired capacity, whatever the caller is told."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -19,12 +20,13 @@ from tests.chaos.tape import Fault, Sort, Tape
 
 GPU = Gpu(name="L4", memory_bytes=24e9, bandwidth_bytes_per_s=3e11, peak_flop_per_s={"bf16": 121e12}, tdp_w=72.0)
 
+USD_PER_HOUR = 2.0
 START_TIMEOUT_S = 300.0
 DRAIN_TIMEOUT_S = 120.0
 
 
 @dataclass
-class Platform:
+class Platform(ABC):
     """One target of the service "chat" on one kind of platform, and everything that befalls it.
 
     comes_up   whether what is started becomes healthy
@@ -43,55 +45,60 @@ class Platform:
     name: ClassVar[str] = "none"
     faults: ClassVar[Mapping[Sort, tuple[Fault, ...]]] = {}
 
+    @abstractmethod
     def begin(self, replicas: int) -> Variant:
         """Its target with so many replicas that serve."""
-        raise NotImplementedError
 
+    @abstractmethod
     def actuator(self) -> Actuator:
         """A new one, which remembers nothing."""
-        raise NotImplementedError
 
     def step(self, seconds: float) -> None:
         """So long passes, in which the platform does what it does."""
         self.now += timedelta(seconds=seconds)
 
+    @abstractmethod
     def census(self) -> Census:
         """The truth."""
-        raise NotImplementedError
 
+    @abstractmethod
     def targets(self) -> dict[str, str]:
         """What discovery finds: url by replica."""
-        raise NotImplementedError
 
+    @abstractmethod
     def lose(self) -> str:
         """One that serves ends by itself."""
-        raise NotImplementedError
 
-    def announce(self, deadline_s: float, *, hint: bool = False) -> Iterable[Notice]:
-        """The machine of one that serves is announced to end. What is heard otherwise than from the platform itself."""
-        raise NotImplementedError
-
-    def set_by_operator(self, count: int) -> None:
-        """Somebody else sets the count."""
-        raise NotImplementedError
-
-    def own_by_other(self, owned: bool) -> None:
-        """Another controller owns the target from now on, or lets it go."""
-        raise NotImplementedError
-
+    @abstractmethod
     def away(self, away: bool) -> None:
         """It cannot be reached, or can be again."""
-        raise NotImplementedError
 
     def strays(self) -> tuple[str, ...]:
         """What runs and is known to nobody."""
         return ()
 
+    @abstractmethod
     def close(self) -> None:
         """Take everything away."""
 
 
-def variant_of(actuator: str, options: Any, *, usd: float | None = 2.0) -> Variant:
+class Provider(Platform):
+    """A platform of somebody, who takes machines away, and on which others have a say."""
+
+    @abstractmethod
+    def announce(self, deadline_s: float, *, hint: bool = False) -> Iterable[Notice]:
+        """The machine of one that serves is announced to end. What is heard otherwise than from the platform itself."""
+
+    @abstractmethod
+    def set_by_operator(self, count: int) -> None:
+        """Somebody else sets the count."""
+
+    @abstractmethod
+    def own_by_other(self, owned: bool) -> None:
+        """Another controller owns the target from now on, or lets it go."""
+
+
+def variant_of(actuator: str, options: Any, *, usd: float | None = USD_PER_HOUR) -> Variant:
     return Variant(
         service="chat",
         name="l4",

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
+from lightkube.config import client_adapter
+
 import controller.act.kubernetes_count as count
 import controller.act.kubernetes_keep as keep
 from controller.act.actuator import Actuator
@@ -24,18 +26,19 @@ from controller.kubernetes.objects import Kind, Node, Pdb, Pod, Scaler, Target, 
 from controller.kubernetes.parse import parse_hpa, parse_pod, parse_target
 from controller.kubernetes.refusals import WRITES, Call
 from tests.chaos.history import Census, Member
-from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, START_TIMEOUT_S, Platform, variant_of
+from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, START_TIMEOUT_S, Provider, variant_of
 from tests.chaos.story import FOREIGN_HOLD_S
 from tests.chaos.tape import Fault, Sort, Tape
 from tests.cluster import faults
 from tests.cluster.documents import at
-from tests.cluster.kinds import DEPLOYMENTS, HPAS, NODES, PODS
+from tests.cluster.kinds import DEPLOYMENTS, HPAS, NODES, PODS, STATEFUL_SETS
 from tests.cluster.kubelet import Behaviour
-from tests.cluster.parts import NodeShape, deployment, hpa, template
+from tests.cluster.parts import NodeShape, deployment, hpa, stateful_set, template
 from tests.cluster.world import NAMESPACE, World
 
 QUICK = Timeouts(connect_s=5.0, read_s=20.0)
 NEVER_READY_S = 1e6
+PARTS = {"Deployment": deployment, "StatefulSet": stateful_set}
 STARTS_S = 5.0
 
 FAULTS: Mapping[Fault, faults.Fault] = {
@@ -81,7 +84,8 @@ class Watched:
         store = world.store
         self._pods = tuple(map(parse_pod, store.all(PODS, NAMESPACE)))
         self._nodes = {node.name: node for node in map(parse_node, store.all(NODES))}
-        self._targets = tuple(parse_target(Kind.DEPLOYMENT, one) for one in store.all(DEPLOYMENTS, NAMESPACE))
+        kinds = ((Kind.DEPLOYMENT, DEPLOYMENTS), (Kind.STATEFUL_SET, STATEFUL_SETS))
+        self._targets = tuple(parse_target(kind, one) for kind, info in kinds for one in store.all(info, NAMESPACE))
         self._scalers = tuple(map(parse_hpa, store.all(HPAS, NAMESPACE)))
 
     def pods_of(self, target: Target) -> tuple[Pod, ...] | Missing:
@@ -100,11 +104,12 @@ class Watched:
         return self.stale or ()
 
 
-class Kubernetes(Platform):
+class Kubernetes(Provider):
     """A Deployment on nodes of one GPU each."""
 
     name = "kubernetes"
     behind = False
+    kind: ClassVar = "Deployment"
     faults: ClassVar = {
         Sort.WRITE: (
             Fault.REFUSED,
@@ -125,8 +130,10 @@ class Kubernetes(Platform):
         self.world.server.__enter__()
         self.world.add_nodes(8, NodeShape(gpus=1))
         self.world.behave("chat", Behaviour(start_s=STARTS_S))
-        self.world.add(deployment("chat", replicas, template("chat")), kind="Deployment")
+        self.world.add(PARTS[self.kind]("chat", replicas, template("chat")), kind=self.kind)
         self.world.step(8)
+        # It speaks plain HTTP: to read the certificates of the world for each cell takes longer than its calls.
+        self.patch.setattr(client_adapter, "verify_cluster", lambda *_, **__: False)
         config = self.world.server.kubeconfig(self.folder / "kubeconfig")
         self.api = NumberedApi(config_of(kubeconfig=str(config)), timeouts=QUICK)
         self.api.tape, self.api.world = self.tape, self.world
@@ -136,7 +143,7 @@ class Kubernetes(Platform):
         self.patch.setattr(count, "OVERRIDE_HOLD", timedelta(seconds=FOREIGN_HOLD_S))
         self.patch.setattr(Calls, "set_scale", self._scaling(Calls.set_scale))
         options = KubernetesOptions(
-            kind="Deployment",
+            kind=self.kind,
             namespace=NAMESPACE,
             name="chat",
             start_timeout_s=START_TIMEOUT_S,
@@ -152,7 +159,9 @@ class Kubernetes(Platform):
         if self.behind and not self.watched.stale:
             self.watched.refresh(self.world)
         self.world.behave("chat", Behaviour(start_s=STARTS_S if self.comes_up else NEVER_READY_S))
-        self.world.step(seconds)
+        for _ in range(round(seconds / STARTS_S)):  # nothing in a story takes less
+            self.world.store.now += timedelta(seconds=STARTS_S)
+            self.world.step(0)
         self.now = self.world.now
         if not self.behind and not self.watched.stale:
             self.watched.refresh(self.world)
@@ -171,7 +180,7 @@ class Kubernetes(Platform):
                 busy=_url(pod) in self.busy,
                 noticed=at(pod, "spec.nodeName") in tainted,
             )
-        wanted = int(self.world.get("Deployment", "chat")["spec"]["replicas"])
+        wanted = int(self.world.get(self.kind, "chat")["spec"]["replicas"])
         going = sum(bool(at(pod, "metadata.deletionTimestamp")) for pod in self.world.pods("chat"))
         return Census(members=members, wanted=wanted + going)
 
@@ -192,11 +201,11 @@ class Kubernetes(Platform):
         return ()
 
     def set_by_operator(self, count: int) -> None:
-        self.world.scale("Deployment", "chat", count)
+        self.world.scale(self.kind, "chat", count)
 
     def own_by_other(self, owned: bool) -> None:
         if owned:
-            self.world.add(hpa("theirs", "Deployment", "chat"))
+            self.world.add(hpa("theirs", self.kind, "chat"))
         else:
             self.world.remove("HorizontalPodAutoscaler", "theirs")
 
@@ -240,7 +249,14 @@ class Kubernetes(Platform):
         return scaled
 
     def _replicas(self) -> int:
-        return int(self.world.get("Deployment", "chat")["spec"]["replicas"])
+        return int(self.world.get(self.kind, "chat")["spec"]["replicas"])
+
+
+class StatefulSet(Kubernetes):
+    """Whose pods have names that come again, and of which the last ends first."""
+
+    name = "statefulset"
+    kind = "StatefulSet"
 
 
 class KubernetesBehind(Kubernetes):

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from tests.chaos.matrix import NOON, Maker
 from tests.chaos.platforms.aws_asg import AutoScaling
 from tests.chaos.platforms.base import Platform
-from tests.chaos.platforms.kubernetes import Kubernetes, KubernetesBehind
+from tests.chaos.platforms.kubernetes import Kubernetes, KubernetesBehind, StatefulSet
 from tests.chaos.platforms.process import Processes
+from tests.chaos.platforms.units import Units
 
 
 def _maker(kind: type[Platform]) -> Maker:
@@ -16,5 +17,5 @@ def _maker(kind: type[Platform]) -> Maker:
 
 
 MAKERS: Mapping[str, Maker] = {
-    kind.name: _maker(kind) for kind in (Processes, Kubernetes, KubernetesBehind, AutoScaling)
+    kind.name: _maker(kind) for kind in (Processes, Units, Kubernetes, StatefulSet, KubernetesBehind, AutoScaling)
 }

@@ -9,12 +9,14 @@ import errno
 import json
 import os
 import signal
-import sys
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
+
+import psutil
 
 import controller.act.life as life
 import controller.act.process as process
@@ -24,7 +26,7 @@ from controller.act.actuator import Actuator
 from controller.act.process import ProcessActuator
 from controller.act.records import Records
 from controller.errors import ActError
-from controller.facts.actuators import ProcessOptions
+from controller.facts.actuators import ProcessOptions, SystemdOptions
 from controller.facts.fleet import Variant
 from tests.chaos.history import Census, Member
 from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, START_TIMEOUT_S, Platform, grown, variant_of
@@ -33,52 +35,31 @@ from tests.chaos.tape import KILLS, Fault, Sort
 PORTS = 8
 
 
-class Processes(Platform):
-    name = "process"
-    faults: ClassVar = {
-        Sort.WRITE: (Fault.REFUSED, Fault.LOST, Fault.KILLED_BEFORE, Fault.KILLED_AFTER),
-        Sort.READ: (Fault.REFUSED, Fault.NONSENSE, Fault.KILLED_BEFORE),
-        Sort.PROBE: (Fault.TIMEOUT, Fault.KILLED_BEFORE),
-    }
+class OnThisHost(Platform):
+    """Replicas of which state files on a disk know. Their reads and writes are numbered, and so is what engines are asked.
 
-    def begin(self, replicas: int) -> Variant:
-        self._pids: dict[int, str] = {}
-        self._broken = False
-        first = 28_000 + os.getpid() % 400 * PORTS
-        self.options = ProcessOptions(
-            command=("/bin/sleep", "900"),
-            ports=(first, first + PORTS - 1),
-            state_directory=str(self.folder / "run"),
-            targets_file=str(self.folder / "run" / "targets.json"),
-            start_timeout_s=START_TIMEOUT_S,
-            drain_timeout_s=DRAIN_TIMEOUT_S,
-            stop_timeout_s=30.0,
-        )
-        self.variant = variant_of("process", self.options)
-        # By a name of its own: whoever plays beside it on this host would adopt its processes.
-        self.mark = f"CHAOS_{os.getpid()}_{time.monotonic_ns()}"
-        self.patch.setattr(process, "MARKER", self.mark)
-        self._number()
-        self._up(replicas)
-        return self.variant
+    ``_broken``: nothing of that disk can be read or written.
+    """
 
-    def _up(self, replicas: int) -> None:
-        actuator = ProcessActuator()
-        actuator.apply(grown(replicas, self.now), self.variant, self.now)
-        actuator.replicas(self.variant, self.now)
+    options: ProcessOptions | SystemdOptions
+    _broken = False
 
-    def actuator(self) -> Actuator:
-        return ProcessActuator()
+    @abstractmethod
+    def _alive(self) -> set[str]:
+        """The names of what runs."""
+
+    @abstractmethod
+    def _url(self, replica: str) -> str:
+        """Where it serves; its slot is in its name."""
 
     def census(self) -> Census:
         leaving = {
             told["replica"] for told in self._files() if told["stage"] in ("draining", "drained", "stopping", "failed")
         }
         ready = set(self.targets())
-        alive = {name for pid, name in self._pids.items() if _alive(pid)}
         members = {
             name: Member(name=name, ready=name in ready, leaving=name in leaving, busy=self._url(name) in self.busy)
-            for name in alive
+            for name in self._alive()
         }
         return Census(members=members, wanted=len(members))
 
@@ -87,57 +68,28 @@ class Processes(Platform):
         groups = json.loads(path.read_text()) if path.exists() else []
         return {one["labels"]["replica"]: f"http://{one['targets'][0]}" for one in groups}
 
-    def lose(self) -> str:
-        name = next(iter(self.targets()))
-        pid = next(pid for pid, one in self._pids.items() if one == name)
-        os.kill(pid, signal.SIGKILL)
-        _gone(pid)
-        return name
-
     def away(self, away: bool) -> None:
-        """The disk of the state files, of which nothing can be read or written."""
+        """The disk of the state files."""
         self._broken = away
 
     def strays(self) -> tuple[str, ...]:
-        known = {told["replica"] for told in self._files()}
-        return tuple(name for pid, name in self._pids.items() if _alive(pid) and name not in known)
+        return tuple(self._alive() - {told["replica"] for told in self._files()})
 
-    def close(self) -> None:
-        for pid in self._pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            with suppress(ChildProcessError):
-                os.waitpid(pid, 0)
+    def _up(self, replicas: int, variant: Variant) -> None:
+        actuator = self.actuator()
+        actuator.apply(grown(replicas, self.now), variant, self.now)
+        actuator.replicas(variant, self.now)
 
     def _files(self) -> list[dict[str, Any]]:
         return [json.loads(path.read_text()) for path in Path(self.options.state_directory).glob("*.replica.json")]
 
-    def _url(self, replica: str) -> str:
-        return f"http://127.0.0.1:{replica.rsplit('-', 2)[1]}"
-
-    # what is numbered
-
-    def _number(self) -> None:
-        self.patch.setattr(os, "posix_spawnp", self._spawning(os.posix_spawnp))
+    def _number_files(self) -> None:
         writing = self._writing(records.write_atomically)
         self.patch.setattr(records, "write_atomically", writing)
         self.patch.setattr(targets, "write_atomically", writing)
         self.patch.setattr(Records, "remove", self._removing(Records.remove))
         self.patch.setattr(Records, "read", self._reading(Records.read))
-        self.patch.setattr(process, "_send", self._sending(process._send))
         self.patch.setattr(life, "ask_all", self._asked)
-
-    def _spawning(self, real: Callable[..., int]) -> Callable[..., int]:
-        def spawned(*arguments: Any, **named: Any) -> int:
-            def do() -> int:
-                pid = real(*arguments, **named)
-                self._pids[pid] = str(arguments[2][self.mark]).rpartition("/")[2]
-                self.told("spawn", 1)
-                return pid
-
-            return self.tape.call(Sort.WRITE, "spawn", do, _os_error(errno.EAGAIN, lost=False))
-
-        return spawned
 
     def _writing(self, real: Callable[[Path, str], None]) -> Callable[[Path, str], None]:
         def written(path: Path, text: str) -> None:
@@ -170,18 +122,6 @@ class Processes(Platform):
 
         return looked
 
-    def _sending(self, real: Callable[..., None]) -> Callable[..., None]:
-        def sent(pid: int, number: signal.Signals) -> None:
-            def do() -> None:
-                if _alive(pid):
-                    self.told("end", -1)
-                real(pid, number)
-                _gone(pid)
-
-            self.tape.call(Sort.WRITE, f"signal {number.name}", do, _os_error(errno.EPERM, lost=True))
-
-        return sent
-
     def _asked(self, asked: Sequence[Any], question: Callable[[Any], bool]) -> dict[int, bool]:
         if not asked:
             return {}
@@ -196,6 +136,93 @@ class Processes(Platform):
             return {one.slot: False for one in asked}
 
         return self.tape.call(Sort.PROBE, "health" if health else "idle", do, silent)
+
+
+class Processes(OnThisHost):
+    name = "process"
+    faults: ClassVar = {
+        Sort.WRITE: (Fault.REFUSED, Fault.LOST, Fault.KILLED_BEFORE, Fault.KILLED_AFTER),
+        Sort.READ: (Fault.REFUSED, Fault.NONSENSE, Fault.KILLED_BEFORE),
+        Sort.PROBE: (Fault.TIMEOUT, Fault.KILLED_BEFORE),
+    }
+
+    def begin(self, replicas: int) -> Variant:
+        self._pids: dict[int, str] = {}
+        first = 28_000 + os.getpid() % 400 * PORTS
+        self.options = ProcessOptions(
+            command=("/bin/sleep", "900"),
+            ports=(first, first + PORTS - 1),
+            state_directory=str(self.folder / "run"),
+            targets_file=str(self.folder / "run" / "targets.json"),
+            start_timeout_s=START_TIMEOUT_S,
+            drain_timeout_s=DRAIN_TIMEOUT_S,
+            stop_timeout_s=30.0,
+        )
+        self.variant = variant_of("process", self.options)
+        # By a name of its own: whoever plays beside it on this host would adopt its processes.
+        self.mark = f"CHAOS_{os.getpid()}_{time.monotonic_ns()}"
+        self.patch.setattr(process, "MARKER", self.mark)
+        self._number()
+        self._up(replicas, self.variant)
+        return self.variant
+
+    def actuator(self) -> Actuator:
+        return ProcessActuator()
+
+    def _alive(self) -> set[str]:
+        return {name for pid, name in self._pids.items() if _is_alive(pid)}
+
+    def lose(self) -> str:
+        name = next(iter(self.targets()))
+        pid = next(pid for pid, one in self._pids.items() if one == name)
+        os.kill(pid, signal.SIGKILL)
+        _gone(pid)
+        return name
+
+    def close(self) -> None:
+        for pid in self._pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            with suppress(ChildProcessError):
+                os.waitpid(pid, 0)
+
+    def _url(self, replica: str) -> str:
+        return f"http://127.0.0.1:{slot_of(replica)}"
+
+    # what is numbered
+
+    def _number(self) -> None:
+        self.patch.setattr(os, "posix_spawnp", self._spawning(os.posix_spawnp))
+        self.patch.setattr(process, "_send", self._sending(process._send))
+        self._number_files()
+
+    def _spawning(self, real: Callable[..., int]) -> Callable[..., int]:
+        def spawned(*arguments: Any, **named: Any) -> int:
+            def do() -> int:
+                pid = real(*arguments, **named)
+                self._pids[pid] = str(arguments[2][self.mark]).rpartition("/")[2]
+                self.told("spawn", 1)
+                return pid
+
+            return self.tape.call(Sort.WRITE, "spawn", do, _os_error(errno.EAGAIN, lost=False))
+
+        return spawned
+
+    def _sending(self, real: Callable[..., None]) -> Callable[..., None]:
+        def sent(pid: int, number: signal.Signals) -> None:
+            def do() -> None:
+                if _is_alive(pid):
+                    self.told("end", -1)
+                real(pid, number)
+                _gone(pid)
+
+            self.tape.call(Sort.WRITE, f"signal {number.name}", do, _os_error(errno.EPERM, lost=True))
+
+        return sent
+
+
+def slot_of(replica: str) -> int:
+    return int(replica.rsplit("-", 2)[1])
 
 
 def _act_error(fault: Fault, do: Callable[[], Any]) -> Any:
@@ -214,17 +241,15 @@ def _os_error(number: int, *, lost: bool) -> Callable[[Fault, Callable[[], Any]]
     return broken
 
 
-def _alive(pid: int) -> bool:
-    if sys.platform != "linux":
-        raise NotImplementedError
+def _is_alive(pid: int) -> bool:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
+        return psutil.Process(pid).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
         return False
 
 
 def _gone(pid: int) -> None:
     """Nothing of a story waits for the kernel."""
     ends = time.monotonic() + 5
-    while _alive(pid) and time.monotonic() < ends:
+    while _is_alive(pid) and time.monotonic() < ends:
         time.sleep(0.0005)

@@ -277,7 +277,7 @@ def test_accuracy_tells_error_bias_and_coverage_by_horizon():
         assert one.coverage_ratio[0.9] == pytest.approx(0.9, abs=0.03)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.floats(-300, 4000), st.one_of(st.floats(0, 1e5), st.just(0.0))), min_size=1, max_size=60),
     st.lists(st.floats(1.0, 7200.0), min_size=1, max_size=4),
