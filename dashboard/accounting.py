@@ -138,7 +138,7 @@ def _explained_card(whole: Covered) -> Card:
 
 
 def _hours_card(seen: Picture, over: Span, told: Told) -> Card:
-    hours = hours_in(over.window, told.first, told.until, seen.unsettled)
+    hours = hours_in(over.window, told.first, told.until, seen.unsettled, told.settled_until)
     still = f"{counted(hours.open, 'hour')} open: late records may still move cost" if hours.open else "none is open"
     return Card(label="Hours settled", value=f"{hours.ended - hours.open:,} of {hours.ended:,}", sub=still)
 

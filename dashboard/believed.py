@@ -232,8 +232,8 @@ def waste_row(part: Part, amount: int, whole: int) -> list[Cell]:
 def source_row(one: SourceState, now: datetime) -> list[Cell]:
     return [
         Cell(text=one.source, kind="pw-tight"),
-        _time(one.read_at, now, "nothing was read yet"),
-        _time(one.watermark_at, now, "it is sent to us, not read by us"),
+        _time(one.read_at, now, "it is sent to us, not read by us" if one.records else "nothing came yet"),
+        _time(one.watermark_at, now, ""),
         Cell(text=f"{one.records:,}", kind="pw-num"),
         Cell(text=millions(one.tokens), kind="pw-num"),
         Cell(text=f"{one.duplicates:,}", kind="pw-num"),
@@ -261,8 +261,12 @@ class Hours:
     open: int
 
 
-def hours_in(window: Window, first: datetime, until: datetime, unsettled: int) -> Hours:
-    ended = (min(window.end, until) - max(window.start, first)) // HOUR
+def hours_in(
+    window: Window, first: datetime, until: datetime, unsettled: int, settled_until: datetime | None = None
+) -> Hours:
+    """An hour that is settled has ended, also where the last pass, which tells the time, lies before its end."""
+    told = until if settled_until is None else max(until, settled_until)
+    ended = (min(window.end, told) - max(window.start, first)) // HOUR
     return Hours(ended=max(0, ended), open=min(max(0, ended), unsettled))
 
 

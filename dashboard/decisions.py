@@ -37,7 +37,7 @@ HEADS = (
     ("Decision", ""),
     ("Reason, and the numbers that decided", "pw-wide"),
     ("Cost, before → after", "pw-num"),
-    ("Outcome", ""),
+    ("Outcome", "pw-mid"),
 )
 
 
@@ -81,7 +81,7 @@ def _row(one: RecordedDecision) -> list[Cell]:
         Cell(text=made.service, link=f"service?service={made.service}", sub=made.variant),
         _change(made),
         Cell(text=f"{words(made.because)}: {made.detail}", sub=decisive_numbers(one), kind="pw-wide"),
-        Cell(text=money_change(one), kind="pw-num"),
+        Cell(text=money_change(one), kind="pw-num pw-fold"),
         _outcome(one),
     ]
 

@@ -43,6 +43,9 @@ ROW_FIELDS = (
     "tpot_p95_s",
 )
 
+FOLDS = "pw-num pw-fold"
+"""Numbers with words beside them, which may take two lines where there is little room."""
+
 HEADS = (
     ("Service", ""),
     ("Cost", "pw-num"),
@@ -54,7 +57,7 @@ HEADS = (
     ("TTFT p95", "pw-num"),
     ("TPOT p95", "pw-num"),
     ("Mode", ""),
-    ("Last decision", "pw-wide"),
+    ("Last decision", "pw-wide pw-over"),
 )
 
 
@@ -214,9 +217,9 @@ def _row(
     pause: Pause | None,
     mode: str,
 ) -> list[Cell]:
-    def number(field: str, text: str, sub: str = "") -> Cell:
+    def number(field: str, text: str, sub: str = "", kind: str = "pw-num") -> Cell:
         unknown = getattr(one, field) is None
-        return Cell(text=text, why=why_unknown(field, one, uses) if unknown else "", kind="pw-num", sub=sub)
+        return Cell(text=text, why=why_unknown(field, one, uses) if unknown else "", kind=kind, sub=sub)
 
     return [
         Cell(text=one.service, link=f"service?service={one.service}", sub=counted(one.gpus, "GPU"), kind="pw-tight"),
@@ -234,6 +237,7 @@ def _row(
             "output_tokens_per_s",
             compact(one.output_tokens_per_s, "tok/s"),
             "" if one.requests_per_s is None else f"{compact(one.requests_per_s)} req/s",
+            FOLDS,
         ),
         _replicas_cell(one),
         number("queue_depth", compact(one.queue_depth)),
@@ -253,7 +257,7 @@ def _unknowns(one: ServiceMinute, uses: tuple[ReplicaMinute, ...]) -> str:
 
 def _replicas_cell(one: ServiceMinute) -> Cell:
     desired = UNKNOWN if one.replicas_desired is None else str(one.replicas_desired)
-    cell = Cell(text=f"{one.replicas_ready} of {one.replicas_current} ready", sub=f"desired {desired}", kind="pw-num")
+    cell = Cell(text=f"{one.replicas_ready} of {one.replicas_current} ready", sub=f"desired {desired}", kind=FOLDS)
     return replace(cell, tag="warn") if one.replicas_ready < one.replicas_current else cell
 
 
@@ -265,12 +269,12 @@ def _mode_cell(mode: str, pause: Pause | None) -> Cell:
 
 def _decision_cell(one: RecordedDecision | None) -> Cell:
     if one is None:
-        return Cell(text="none yet", kind="pw-wide")
+        return Cell(text="none yet", kind="pw-wide pw-over")
     made = one.decision
     moved = f"{made.verb} to {made.change}" if made.change else f"{made.verb} {made.current} → {made.desired}"
     change = f"hold at {made.current}" if made.holds else moved
     return Cell(
         text=f"{change} ({words(made.because)})",
         sub=f"{made.detail}; {short_moment(made.at)} UTC",
-        kind="pw-wide",
+        kind="pw-wide pw-over",
     )

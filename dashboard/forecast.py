@@ -65,7 +65,7 @@ def _body(reader: LedgerReader, clock: Clock) -> None:
     if not services:
         st.html(look.note("No service.", "The ledger knows of none yet."))
         return
-    left, middle, right = st.columns([2, 3, 4], vertical_alignment="bottom")
+    left, middle, right = st.columns([1.5, 2.1, 5.4], vertical_alignment="bottom")
     asked = st.query_params.get("service", "")
     first = services.index(asked) if asked in services else 0
     service = left.selectbox("Service", services, index=first, key="forecast_service")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 INK = "#1d2733"
@@ -43,15 +43,20 @@ h2, h3 {{ font-size: 1.02rem !important; font-weight: 600 !important; padding: .
 .pw-table th {{ text-align: left; color: {MUTED}; font-weight: 500; font-size: .76rem; padding: .55rem .7rem;
   background: #f8fafb; border-bottom: 1px solid {LINE}; white-space: nowrap; }}
 .pw-table td {{ padding: .6rem .7rem; border-bottom: 1px solid #eef1f4; vertical-align: top; color: {INK}; }}
-.pw-table tr:last-child td {{ border-bottom: 0; }}
+.pw-table tr:last-child td, .pw-table tr:has(+ .pw-under:last-child) td {{ border-bottom: 0; }}
 .pw-table .pw-num {{ text-align: right; white-space: nowrap; }}
 .pw-table .pw-wide {{ min-width: 19rem; }}
 .pw-table .pw-mid {{ min-width: 10.5rem; }}
 .pw-table .pw-tight {{ white-space: nowrap; }}
+.pw-table .pw-under {{ display: none; }}
 @media (max-width: 1000px) {{
-  .pw-table th, .pw-table td {{ padding-left: .45rem; padding-right: .45rem; }}
-  .pw-table th, .pw-table th.pw-num, .pw-table .pw-sub {{ white-space: normal; }}
+  .pw-table th, .pw-table td {{ padding-left: .35rem; padding-right: .35rem; }}
+  .pw-table th, .pw-table th.pw-num, .pw-table .pw-fold, .pw-table .pw-fold .pw-tag, .pw-table a, .pw-table .pw-sub {{
+    white-space: normal; }}
   .pw-table .pw-wide {{ min-width: 11rem; }}
+  .pw-table .pw-over {{ display: none; }}
+  .pw-table .pw-under {{ display: table-row; }}
+  .pw-table tr:has(+ .pw-under) td {{ border-bottom: 0; }}
   .pw-table .pw-mid {{ min-width: 7rem; }}
 }}
 .pw-table a {{ color: {BLUE}; text-decoration: none; font-weight: 600; }}
@@ -101,9 +106,10 @@ def cards(figures: Sequence[Card]) -> str:
 
 
 def table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]]) -> str:
-    """``heads`` are (text, class)."""
+    """``heads`` are (text, class). A cell of the kind "pw-over" stands in its column where there is room for that, and
+    under its row where there is not."""
     top = "".join(f'<th class="{kind}">{escape(text)}</th>' for text, kind in heads)
-    body = "".join(f"<tr>{''.join(_cell(one) for one in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(_cell(one) for one in row)}</tr>{_under(row)}" for row in rows)
     return f'<div class="pw-table"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
@@ -136,14 +142,21 @@ def _picture(lines: str) -> str:
     return f'<img alt="" src="data:image/svg+xml;base64,{b64encode(svg.encode()).decode()}" />'
 
 
-def _cell(one: Cell) -> str:
+def _cell(one: Cell, columns: int = 1) -> str:
     text = _text(one.text, one.why)
     if one.link:
         text = f'<a href="{escape(one.link)}" target="_self">{text}</a>'
     if one.tag:
         text = f'<span class="pw-tag {one.tag}">{text}</span>'
     sub = f'<div class="pw-sub">{escape(one.sub)}</div>' if one.sub else ""
-    return f'<td class="{one.kind}">{text}{sub}</td>'
+    over = f' colspan="{columns}"' if columns > 1 else ""
+    return f'<td class="{one.kind}"{over}>{text}{sub}</td>'
+
+
+def _under(row: Sequence[Cell]) -> str:
+    """What a narrow window shows below ``row``, as wide as the table."""
+    shown = [_cell(replace(one, kind=""), len(row)) for one in row if "pw-over" in one.kind]
+    return "".join(f'<tr class="pw-under">{one}</tr>' for one in shown)
 
 
 def _text(text: str, why: str) -> str:

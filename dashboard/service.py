@@ -72,8 +72,10 @@ FIGURES = (
         number="~s",
         unit="s",
     ),
-    Figure(title="KV cache in use", fields=[("kv_cache_ratio", "KV cache", BLUE)], text=percent, number=".0%"),
-    Figure(title="MFU, share of the GPUs' peak FLOPs", fields=[("mfu_ratio", "MFU", BLUE)], text=percent, number=".0%"),
+    Figure(title="KV cache in use", fields=[("kv_cache_ratio", "KV cache", BLUE)], text=percent, number=".3~p"),
+    Figure(
+        title="MFU, share of the GPUs' peak FLOPs", fields=[("mfu_ratio", "MFU", BLUE)], text=percent, number=".3~p"
+    ),
 )
 COLUMNS = 2
 
@@ -109,7 +111,7 @@ def _body(reader: LedgerReader, clock: Clock) -> None:
 
 
 def _pickers(services: tuple[str, ...], clock: Clock) -> tuple[str, datetime, datetime]:
-    left, right, more = st.columns([2, 4, 3], vertical_alignment="bottom")
+    left, right, more = st.columns([1.6, 4.8, 2.6], vertical_alignment="bottom")
     asked = st.query_params.get("service", "")
     first = services.index(asked) if asked in services else 0
     service = left.selectbox("Service", services, index=first, key="service")

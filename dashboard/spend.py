@@ -18,7 +18,7 @@ from dashboard import look
 from dashboard.accounts import MONEY_REFRESH_S, Books, Told, accounted
 from dashboard.bars import growing, stacked, waterfall
 from dashboard.believed import UNATTRIBUTED_LIMIT
-from dashboard.formats import UNKNOWN, percent, short_hour
+from dashboard.formats import UNKNOWN, counted, percent, short_hour
 from dashboard.frame import ledger_url
 from dashboard.look import Card
 from dashboard.money import (
@@ -188,7 +188,8 @@ def _due_card(seen: Picture, over: Span, due: Ahead | Missing | None) -> Card:
 
 def _budget_card(budget: BudgetState | None, seen: Picture, due: Ahead | Missing | None) -> Card:
     if budget is None:
-        more = f"{len(seen.budgets)} of parts of it: see Budgets" if seen.budgets else "see Budgets for how to set one"
+        parts = counted(len(seen.budgets), "budget")
+        more = f"{parts} of parts of it: see Budgets" if seen.budgets else "see Budgets for how to set one"
         return Card(label="Budget of the fleet", value="none set", sub=more)
     used = percent(budget.spent_nanousd / budget.limit_nanousd)
     expected = f", {percent(due.p50 / budget.limit_nanousd)} expected" if isinstance(due, Ahead) else ""

@@ -7,7 +7,6 @@ import json
 from array import array
 from dataclasses import dataclass, field
 from math import nan
-from time import perf_counter
 from typing import Any
 
 import aiohttp
@@ -25,9 +24,14 @@ TELL_CHARACTERS = 300
 """So much of a server's refusal is repeated."""
 
 
+def now_s() -> float:
+    """The clock of the running event loop: sleeps and time-outs go by it, and so must what is measured between them."""
+    return asyncio.get_running_loop().time()
+
+
 @dataclass(slots=True, kw_only=True)
 class Flight:
-    """One request and what became of it. Times are seconds of one monotonic clock; NaN: did not happen.
+    """One request and what became of it. Times are seconds of ``now_s``; NaN: did not happen.
 
     due_s         when it should have been sent; latency counts from here
     chunk_s       when each part with output came
@@ -113,7 +117,7 @@ class Client:
     async def ask(self, flight: Flight, body: dict[str, Any]) -> None:
         """Send ``body`` and note everything in ``flight``. Never raises but when cancelled."""
         try:
-            async with asyncio.timeout(max(0.0, flight.due_s + self._timeout_s - perf_counter())):
+            async with asyncio.timeout(max(0.0, flight.due_s + self._timeout_s - now_s())):
                 await self._stream(flight, body)
         except TimeoutError:
             flight.outcome = TIMED_OUT
@@ -124,10 +128,10 @@ class Client:
         except (ValueError, TypeError, AttributeError):  # JSON of another shape
             flight.outcome = "the stream is not the OpenAI API's"
         finally:
-            flight.ended_s = perf_counter()
+            flight.ended_s = now_s()
 
     async def _stream(self, flight: Flight, body: dict[str, Any]) -> None:
-        flight.sent_s = perf_counter()
+        flight.sent_s = now_s()
         async with self.session.post(self.root + self._path, json=body) as answer:
             if answer.status != 200:
                 flight.outcome = f"HTTP {answer.status}"
@@ -135,7 +139,7 @@ class Client:
                 return
             rest = b""
             async for data in answer.content.iter_any():
-                now = perf_counter()
+                now = now_s()
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
                     self._line(flight, line, now)

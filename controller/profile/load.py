@@ -10,10 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from math import ceil
-from time import perf_counter
 from typing import Any
 
-from controller.profile.client import TIMED_OUT, Client, Flight
+from controller.profile.client import TIMED_OUT, Client, Flight, now_s
 from controller.profile.plan import CONCURRENCY, Draw, PointPlan
 from controller.profile.words import TokenScale, prompt
 
@@ -74,7 +73,7 @@ class Point:
 
     async def hold(self, warm_up_s: float, duration_s: float, told: Told, watch: Watch) -> None:
         """Hold the load through warm-up, window and the answers to what was due in the window."""
-        held, began = self._held, perf_counter()
+        held, began = self._held, now_s()
         held.start_s = began + warm_up_s
         held.end_s = held.start_s + duration_s
         self._start(watch(held.start_s, held.end_s))
@@ -82,16 +81,16 @@ class Point:
         self._start(drive(began, warm_up_s))
         try:
             while not self._over():
-                told(held, min(1.0, (perf_counter() - began) / (warm_up_s + duration_s)))
+                told(held, min(1.0, (now_s() - began) / (warm_up_s + duration_s)))
                 await self._wait(TICK_S)
         finally:
-            held.end_s = min(held.end_s, perf_counter())
+            held.end_s = min(held.end_s, now_s())
             await self._drop()
         told(held, 1.0)
 
     def _over(self) -> bool:
         """The window is over and everything due in it is settled, or there is a reason to end early."""
-        now, held = perf_counter(), self._held
+        now, held = now_s(), self._held
         if self._stop.is_set():
             held.cut = "stopped"
         elif self._failures >= MOST_FAILURES_IN_A_ROW:
@@ -112,16 +111,16 @@ class Point:
             self._start(self._client(began + index / count * warm_up_s / 2))
 
     async def _client(self, starts_s: float) -> None:
-        await asyncio.sleep(starts_s - perf_counter())
+        await asyncio.sleep(starts_s - now_s())
         while True:
-            flight = await self._send(perf_counter())
+            flight = await self._send(now_s())
             if not flight.ok:
                 await asyncio.sleep(PAUSE_AFTER_FAILURE_S)
 
     async def _open(self, began: float, warm_up_s: float) -> None:
         """Each request in a task of its own, at its due time or, when we are late, at once: none is left out."""
         for after_s in self._draw.arrivals():
-            await asyncio.sleep(max(0.0, began + after_s - perf_counter()))
+            await asyncio.sleep(max(0.0, began + after_s - now_s()))
             self._start(self._sent(began + after_s))
 
     async def _sent(self, due_s: float) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from time import perf_counter
 
 import aiohttp
 import numpy as np
 
 from controller.catalog.load import nearest
 from controller.errors import PennyweightError
-from controller.profile.client import NO_USAGE, Client, Flight
+from controller.profile.client import NO_USAGE, Client, Flight, now_s
 from controller.profile.load import Asking
 from controller.profile.plan import SweepPlan
 from controller.profile.words import TokenScale, prompt
@@ -105,7 +104,7 @@ def _refused(root: str, status: int) -> str:
 
 
 async def _probe(client: Client, model: str, words: int, *, ignore_eos: bool) -> Flight:
-    flight = Flight(due_s=perf_counter())
+    flight = Flight(due_s=now_s())
     text = prompt(words, np.random.default_rng(words))
     await client.ask(flight, client.body(model, text, PROBE_OUTPUT_TOKENS, ignore_eos=ignore_eos))
     return flight

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from time import perf_counter
 
 import aiohttp
 
@@ -15,7 +14,7 @@ from controller.facts.missing import Missing, known, ratio
 from controller.facts.profile import EngineSeen
 from controller.facts.readings import Counter, EngineReading, Gauge, Target
 from controller.observe.assemble import Assembler
-from controller.profile.client import Client
+from controller.profile.client import Client, now_s
 
 EVERY_S = 1.0
 """Between two readings. A guess: vLLM's page costs its front end some milliseconds."""
@@ -85,8 +84,8 @@ class EngineWatch:
         """Read from ``start_s`` to ``end_s``. A page that cannot be read is no error: it is said in ``watched.why``."""
         at = start_s
         while True:
-            await asyncio.sleep(max(0.0, at - perf_counter()))
-            asked_s, reading = perf_counter(), await self.read()
+            await asyncio.sleep(max(0.0, at - now_s()))
+            asked_s, reading = now_s(), await self.read()
             if isinstance(reading, Missing):
                 watched.why = reading.why
             else:

@@ -16,6 +16,7 @@ from controller.facts.missing import Missing
 from controller.facts.passes import PassResult
 from controller.facts.readings import Target
 from controller.serve.exporter import Exporter
+from controller.serve.health import health_told
 from controller.serve.view import View
 
 TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
@@ -33,11 +34,7 @@ def create_app(view: View, exporter: Exporter) -> FastAPI:
     @app.get("/readyz", summary="Does it do its work? 503 says why not.")
     def readyz() -> JSONResponse:
         standing = view.standing()
-        told: dict[str, Any] = {"ready": not standing.reasons, "reasons": list(standing.reasons)}
-        told |= {"standing_by": standing.standing_by} if standing.standing_by else {}
-        latest = view.latest()
-        stops = () if latest is None else latest.safety.stops
-        told |= {"stopped": [str(one) for one in stops]} if stops else {}  # stopped is not broken: it is as ordered
+        told = health_told(standing, view.latest())
         return JSONResponse(told, status_code=503 if standing.reasons else 200)
 
     @app.get("/metrics", summary="Prometheus text format", response_class=Response)

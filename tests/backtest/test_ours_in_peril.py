@@ -109,7 +109,7 @@ def played(failures: Failures, up_s: float, notice_s: float, seed: int) -> tuple
     return world, scored(world, "ours", seed)
 
 
-@settings(deadline=None, max_examples=12)
+@settings(max_examples=12)
 @given(
     mean_s=st.floats(200, 20_000),
     failed=st.floats(0, 0.3),

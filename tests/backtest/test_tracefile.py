@@ -233,7 +233,7 @@ def test_an_open_quote_is_told(file):
         max_size=30,
     )
 )
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 def test_whatever_a_file_holds_it_is_read_or_refused_in_words(file, rows):
     path = file("arrival_s,prompt_tokens,output_tokens\n" + "".join(f"{at},{size},1\n" for at, size in rows))
     trace, problems = None, ()

@@ -91,7 +91,7 @@ def test_hours_that_may_still_change_are_told(pennyweight, spent, day):
         ),
         (["--from", "2026-11", "--to", "2026-10"], "--to: ends before it starts: --from 2026-11-01, --to 2026-10-31"),
         ([], "--from"),
-        (["--from", "2026-10", "--dataset", "fleet"], "invalid choice: 'fleet'"),
+        (["--from", "2026-10", "--dataset", "fleet"], "'fleet' is none of its choices; did you mean focus-fleet?"),
         (["--from", "2026-10", "--output", "no/e.csv"], "--output: there is no folder"),
     ],
 )

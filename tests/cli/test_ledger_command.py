@@ -96,7 +96,7 @@ def test_days_and_months_are_verified_alone(piped, spent):
         (["verify", "--from", "2026-02", "--to", "2026-01"], "--to: ends before --from 2026-02-01 starts"),
         (["reprice"], "required: --from"),
         (["reprice", "--from", "2999-01"], "--from: expected a day that has begun, found 2999-01-01"),
-        (["verfy"], "invalid choice: 'verfy'"),
+        (["verfy"], "verfy: there is no such command; did you mean verify?"),
         ([], "required: COMMAND"),
         (["close", "2026-10-01"], "MONTH: expected a month such as 2026-11, found '2026-10-01'"),
         (["verify", "--depe"], "--depe: there is no such option; did you mean --deep?"),
@@ -128,6 +128,20 @@ def test_a_month_is_closed_once_it_is_settled_and_adds_up(piped, books):
     said = piped("ledger", "close", month)
     assert said.code == 0
     assert said.out.startswith("2026-03 is closed since 20")
+
+
+def test_a_month_without_an_hour_is_closed_only_when_that_is_meant(piped, books):
+    """A slip of a digit must not close a month for $0."""
+    early = replace(books, midnight=datetime(2026, 3, 31, tzinfo=UTC))
+    early.hour(23)
+    early.settler.settle(books.at(0))
+    said = piped("ledger", "close", "2026-02")
+    assert said.code == 1
+    assert said.out.startswith("nothing to close in 2026-02: the accounts tell of 2026-03-31 23:00 to 2026-")
+    assert "--empty" in said.out
+    assert books.scalar("SELECT COUNT(*) FROM billing_period") == 0
+    said = piped("ledger", "close", "2026-02", "--empty")
+    assert (said.code, said.out[:30]) == (0, "2026-02 is closed, with $0.00.")
 
 
 def test_a_month_that_does_not_add_up_stays_open(piped, books):

@@ -78,7 +78,7 @@ def test_the_screen_holds_the_report(pennyweight, spent, monkeypatch, day, width
     lines = said.out.splitlines()
     assert lines[0] == "Cost by team, feature"
     assert lines[1] == f"{day} 00:00 to {spent.at(24):%Y-%m-%d} 00:00 UTC, allocation basis"
-    assert f"${paid(spent) / 1e9:,.2f}. Nothing was spent from" in said.out
+    assert f"${paid(spent) / 1e9:,.2f}. Nothing is known to have been spent from" in said.out
     shown = [line.split()[0] for line in lines if line.startswith(("search", "chat", "__", "all"))]
     assert sorted(shown[:-1]) == ["__idle__", "__unattributed__", "chat", "search"]
     assert shown[-1] == "all"

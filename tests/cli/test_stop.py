@@ -44,6 +44,18 @@ def test_a_service_is_stopped_by_its_name_and_go_tells_what_still_stands(pennywe
     assert words(pennyweight("go", "chat")) == "chat may be touched again, from the next decision on"
 
 
+def test_who_stops_again_without_a_word_wipes_out_no_reason(pennyweight, fleet):
+    pennyweight("stop", "--reason", "wrong image")
+    first = words(pennyweight("stop"))
+    assert "wrong image (it was already) nothing of it is touched" in first
+    assert "wrong image" in words(pennyweight("stop", "--for", "2h"))
+    said = words(pennyweight("status"))
+    assert said.startswith("STOPPED: "), "also before the first pass"
+    assert ("wrong image" in said, "until" in said, "no reason given" in said) == (True, True, False)
+    assert "the bill" in words(pennyweight("stop", "--reason", "the bill"))
+    assert "wrong image" not in words(pennyweight("status"))
+
+
 def test_all_stops_are_lifted_at_once(pennyweight, fleet):
     pennyweight("stop")
     pennyweight("stop", "chat")

@@ -179,8 +179,8 @@ def test_sources_say_what_came_and_how_far_behind_they_are(piped, books, fleet):
     sources = "[{name: edge, access_log: {path: access.log}}]"
     fleet.file.write_text(fleet.file.read_text() + f"account: {{sources: {sources}}}\n")
     now = utc_now()
-    books.send(books.record("a", 24), source="gateway")
-    books.send(books.record("a", 24), source="gateway")
+    books.send(books.record("a", 20), source="gateway")
+    books.send(books.record("a", 20), source="gateway")
     books.intake.keep_mark("litellm", now - timedelta(minutes=7), "", now - timedelta(minutes=3))
     said = piped("usage", "sources")
     assert (said.code, said.err) == (0, "")

@@ -144,7 +144,7 @@ class Office:
         return [one.name for one in states if one.phase is AlertPhase.FIRING]
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=60) as answer:
             return answer.read().decode()
 
     def ages(self) -> dict[str, float]:

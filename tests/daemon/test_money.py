@@ -59,7 +59,7 @@ class Office:
             self.daemon.step()
 
     def get(self, path: str) -> dict:
-        with urllib.request.urlopen(self.url + path, timeout=10) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
             text = answer.read().decode()
         return json.loads(text) if text.startswith("{") else {"text": text}
 
@@ -67,7 +67,7 @@ class Office:
         body = "\n".join(json.dumps(one) for one in records).encode()
         request = urllib.request.Request(self.url + "/api/v1/usage", body, {"Authorization": f"Bearer {token}"})
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.loads(answer.read())
         except urllib.error.HTTPError as refused:
             with refused:

@@ -94,7 +94,7 @@ def test_a_jump_of_the_price_is_told_with_its_driver_and_its_end_by_the_next_pro
     assert "since 2026-11-21 15:00 UTC: $240.00 instead of $12.00, mostly by price" in began
     budgets = [one for name in ("threshold", "burn_fast") for one in town.told(f"budget_{name}")]
     assert [one.split("*")[1].split(":")[0] for one in budgets] == ["budget chat (service=chat)"] * 2
-    assert "100% reached with 9.2 days left; until then no replica is added beyond the minimum" in budgets[0]
+    assert "100% reached with 9.2 days left; until its period ends no replica is added beyond the minimum" in budgets[0]
     assert "as fast as the budget allows on average" in budgets[1]
     (unattributed,) = town.told("unattributed")
     assert "no usage record explains 100.0% of the work of chat" in unattributed

@@ -8,34 +8,24 @@ import sys
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from uuid import uuid4
 
-import psycopg
 import pytest
 
 from controller.ledger.accounts.read import AccountReader
 from controller.ledger.accounts.verify import verify
 from controller.ledger.read import LedgerReader
-from tests.postgres import postgres_server
+from tests.postgres import new_database, url_of
 from tests.small_fleet import SmallFleet, until
 
 START = datetime(2026, 3, 2, 12, tzinfo=UTC)
-
-
-@pytest.fixture(scope="module")
-def postgres_folder():
-    with postgres_server() as folder:
-        yield folder
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'shared.db'}"
-    folder, name = request.getfixturevalue("postgres_folder"), f"ledger_{uuid4().hex}"
-    with psycopg.connect(host=folder, user="postgres", dbname="postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
-    return f"postgresql+psycopg://postgres@/{name}?host={folder}"
+    folder = request.getfixturevalue("postgres_folder")
+    return url_of(folder, new_database(folder))
 
 
 class Daemon:
@@ -122,7 +112,7 @@ def test_two_daemons_pass_at_once_and_one_of_them_settles_until_it_dies(url, fle
     assert verify(url).balances
 
     eu.kill()
-    until(lambda: us.told("account 0.1") == "leads", "the other one to follow", deadline_s=20)
+    until(lambda: us.told("account 0.1") == "leads", "the other one to follow")
     assert us.told("pass") == "0"
 
 

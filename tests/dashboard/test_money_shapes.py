@@ -345,6 +345,14 @@ def test_hours_count_from_where_the_accounts_begin_to_where_they_tell() -> None:
     assert believed.hours_in(window, NOW - 5 * HOUR, NOW, 9) == believed.Hours(ended=5, open=5)
 
 
+def test_an_hour_that_is_settled_has_ended_whenever_the_last_pass_was() -> None:
+    """A day whose last pass was 15 s before midnight has 24 hours, and all of them are settled."""
+    first, midnight = datetime(2026, 11, 1, tzinfo=UTC), datetime(2026, 11, 2, tzinfo=UTC)
+    window, last_pass = Window(start=first, end=midnight), midnight - timedelta(seconds=15)
+    assert believed.hours_in(window, first, last_pass, 0, midnight) == believed.Hours(ended=24, open=0)
+    assert believed.hours_in(window, first, last_pass, 1, midnight - HOUR) == believed.Hours(ended=23, open=1)
+
+
 def test_places_and_lines_that_differ_are_told_to_the_nanodollar() -> None:
     found = story()
     assert believed.difference(found.seat_rows, found.line_rows) == 0

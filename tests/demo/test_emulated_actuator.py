@@ -51,7 +51,7 @@ def decision(current: int, desired: int, victims: tuple[str, ...] = ()) -> Decis
 
 def get(url: str) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        with urllib.request.urlopen(url, timeout=60) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         with error:

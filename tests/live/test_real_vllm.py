@@ -17,6 +17,9 @@ START_S = 420
 SHRINK_S = 300
 """Two scale-down windows, two drains, on the same cores."""
 
+ANSWER_S = 420
+"""A few requests of everybody's, on the same cores."""
+
 RUSH, QUIET = 14, 1
 """Clients: four fit one engine, so that a rush wants three; one fits one."""
 
@@ -24,9 +27,9 @@ RUSH, QUIET = 14, 1
 def settled(fleet):
     """No client waits, and a pass has counted what came last."""
     fleet.load.set_clients(0)
-    fleet.until("the clients got their answers", lambda: fleet.load.in_flight == 0, 120)
+    fleet.until("the clients got their answers", lambda: fleet.load.in_flight == 0, ANSWER_S)
     seen = len(fleet.passes())
-    fleet.until("two more passes", lambda: len(fleet.passes()) >= seen + 2, 60)
+    fleet.until("two more passes", lambda: len(fleet.passes()) >= seen + 2, ANSWER_S)
 
 
 def assert_tokens_agree(fleet):
@@ -45,9 +48,9 @@ def test_replicas_follow_the_load_and_every_token_is_counted_through_restarts_an
 
     # A rush: three are wanted. The daemon is killed while two of them start.
     fleet.load.set_clients(RUSH)
-    fleet.until("two more engines are starting", lambda: len(fleet.engines()) == 3, 120)
+    fleet.until("two more engines are starting", lambda: len(fleet.engines()) == 3, ANSWER_S)
     passed = len(fleet.passes())  # the last pass of the daemon that dies saw them start: the next must count them whole
-    fleet.until("two more passes", lambda: len(fleet.passes()) >= passed + 2, 60)
+    fleet.until("two more passes", lambda: len(fleet.passes()) >= passed + 2, ANSWER_S)
     fleet.end_daemon(signal.SIGKILL)
     before = fleet.engines()
     fleet.start_daemon()
@@ -69,7 +72,7 @@ def test_replicas_follow_the_load_and_every_token_is_counted_through_restarts_an
     )
     fleet.load.set_clients(4)
     wanted = fleet.load.received.output_tokens + 5_000
-    fleet.until("5,000 more tokens", lambda: fleet.load.received.output_tokens >= wanted, 120)
+    fleet.until("5,000 more tokens", lambda: fleet.load.received.output_tokens >= wanted, ANSWER_S)
     settled(fleet)
     assert_tokens_agree(fleet)
 

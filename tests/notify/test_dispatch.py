@@ -31,7 +31,7 @@ class Recorder:
 
 
 def until(condition):
-    ends = time.monotonic() + 10
+    ends = time.monotonic() + 60
     while not condition() and time.monotonic() < ends:
         time.sleep(0.005)
     assert condition()

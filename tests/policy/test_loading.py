@@ -281,7 +281,7 @@ def share(text):
     return float(text[:-1]) / 100
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(policy=said())
 def test_a_valid_policy_loads_to_what_it_says(policy, write):
     found = load_policies([write(yaml.safe_dump(policy))], None, ("log",))[policy["service"]]

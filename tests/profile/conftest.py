@@ -6,10 +6,10 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from aiohttp import web
@@ -18,7 +18,13 @@ from controller.facts.missing import Missing
 from controller.facts.performance import StepModel
 from controller.facts.profile import Coefficient, Profile, StepFit
 from controller.profile import measure
+from controller.profile.client import now_s
+from controller.profile.plan import PointPlan, SweepPlan
+from controller.profile.sweep import Priced, Sweep
 from tests.profile.virtual import held
+from tests.profile.virtual_loop import run
+
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 SPEED = StepModel(
     base_s=6e-3,
@@ -91,28 +97,15 @@ class Engine:
                     self.running.append(one)
 
 
-class FakeServer:
-    """The server in a thread of its own."""
+class Served:
+    """The server in the event loop that runs."""
 
-    def __init__(self) -> None:
-        self.behaviour = Behaviour()
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-        assert self._ready.wait(10)
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour, self.engine = behaviour, Engine(behaviour)
 
-    def close(self) -> None:
-        self._loop.call_soon_threadsafe(self._over.set)
-        self._thread.join(10)
-
-    def _run(self) -> None:
-        self._loop.run_until_complete(self._serve())
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        self._over = asyncio.Event()
-        self.engine = Engine(self.behaviour)
+    @asynccontextmanager
+    async def up(self) -> AsyncIterator[str]:
+        """Its address."""
         app = web.Application()
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/metrics", self._metrics)
@@ -122,17 +115,11 @@ class FakeServer:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         work = asyncio.create_task(self.engine.run())
-        self._ready.set()
-        await self._over.wait()
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         await runner.cleanup()
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
 
     def _refusal(self, request: web.Request) -> web.Response | None:
         key = self.behaviour.key
@@ -208,11 +195,71 @@ class FakeServer:
         await answer.write(f"data: {json.dumps(event)}\n\n".encode())
 
 
+class FakeServer:
+    """The server in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.behaviour = Behaviour()
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+        assert self._ready.wait(60)
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._over.set)
+        self._thread.join(60)
+
+    def _run(self) -> None:
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self) -> None:
+        self._over = asyncio.Event()
+        async with Served(self.behaviour).up() as self.url:
+            self._ready.set()
+            await self._over.wait()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
+@pytest.fixture
+def behaviour() -> Behaviour:
+    return Behaviour()
+
+
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     made = FakeServer()
     yield made
     made.close()
+
+
+@pytest.fixture
+def swept() -> Callable[..., Sweep]:
+    """A sweep over such a server, to its end, in virtual time: the same on any machine."""
+
+    def sweep(behaviour: Behaviour, *points: PointPlan, prior: StepModel | None = None, **plan: float) -> Sweep:
+        async def through() -> Sweep:
+            async with Served(behaviour).up() as url:
+                began_s = now_s()
+                made = Sweep(
+                    plan=SweepPlan(url=url, points=points, **plan),
+                    price=Priced(usd_per_hour=2.0),
+                    prior=prior,
+                    clock=lambda: NOON + timedelta(seconds=now_s() - began_s),
+                    began=lambda index, point: None,
+                    told=lambda held, share: None,
+                    finished=lambda point: None,
+                )
+                await made.run()
+                return made
+
+        return run(through())
+
+    return sweep
 
 
 @pytest.fixture
@@ -241,7 +288,7 @@ def later() -> Iterator[Callable[[Callable[[], None], Callable[[], None]], None]
     yield when
     over.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def joined(parts: Sequence[Finished], column: str) -> list[float]:
 
 
 @pytest.mark.parametrize("spec", [TIGHT, SPECULATIVE], ids=["plain", "speculative"])
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(come=requests(), until_s=st.floats(0.1, 60))
 def test_tokens_in_are_tokens_out_and_tokens_in_flight_at_any_moment(
     bench: Any, spec: EngineSpec, come: list[Row], until_s: float
@@ -67,7 +67,7 @@ def test_tokens_in_are_tokens_out_and_tokens_in_flight_at_any_moment(
 
 
 @pytest.mark.parametrize("spec", [TIGHT, SPECULATIVE], ids=["plain", "speculative"])
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(come=requests())
 def test_every_request_ends_with_all_its_tokens_and_leaves_nothing_behind(
     bench: Any, spec: EngineSpec, come: list[Row]
@@ -85,7 +85,7 @@ def test_every_request_ends_with_all_its_tokens_and_leaves_nothing_behind(
         assert tally.inter_token_s.count == tally.generation_tokens - len(come)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(come=requests())
 def test_no_first_token_comes_before_its_prompt_could_be_computed(bench: Any, come: list[Row]) -> None:
     step = TIGHT.step
@@ -96,7 +96,7 @@ def test_no_first_token_comes_before_its_prompt_could_be_computed(bench: Any, co
             assert took_s >= (output - 1) * step.base_s - 1e-9
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(come=requests(), cuts=st.lists(st.floats(0.01, 120), max_size=12))
 def test_how_a_span_is_cut_into_calls_changes_nothing(bench: Any, come: list[Row], cuts: list[float]) -> None:
     whole = run(bench, come, [10_000.0])[1]
@@ -106,7 +106,7 @@ def test_how_a_span_is_cut_into_calls_changes_nothing(bench: Any, come: list[Row
     assert joined(parts, "preemptions") == joined(whole, "preemptions")
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(come=requests())
 def test_counters_and_buckets_only_grow(bench: Any, come: list[Row]) -> None:
     fleet, left = bench.engine(TIGHT), bench.requests(come)

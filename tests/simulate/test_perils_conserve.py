@@ -60,7 +60,7 @@ PLAYS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=80)
+@settings(max_examples=80)
 @given(
     rows=requests(),
     spot=markets(),

@@ -190,7 +190,7 @@ def plays(draw: st.DrawFn) -> tuple[list[Row], list[tuple[float, int]]]:
     return [row for row in rows if row[0] < 600], sorted(moves)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(play=plays(), initial=st.integers(0, 3))
 def test_requests_tokens_and_dollars_are_conserved_whatever_is_done(
     bench: Any, play: tuple[list[Row], list[tuple[float, int]]], initial: int
@@ -216,7 +216,7 @@ def test_requests_tokens_and_dollars_are_conserved_whatever_is_done(
     assert 0 <= score.idle_ratio <= 1
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(play=plays(), cuts=st.lists(st.floats(0, 600, allow_nan=False), max_size=8))
 def test_looking_at_the_world_in_between_changes_nothing(bench: Any, play: Any, cuts: list[float]) -> None:
     """At latencies: the judge's bins, and who was counted when."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
 
 import psycopg
 import pytest
@@ -18,7 +17,7 @@ from controller.usage.batch import Rules
 from controller.usage.decode import read_usage
 from controller.usage.directory import Directory, plain_base
 from controller.usage.identity import hashed_key
-from tests.postgres import postgres_server
+from tests.postgres import new_database
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 KEY = "sk-one-of-search"
@@ -70,19 +69,10 @@ def made() -> Made:
     return Made(now=NOON, rules=Rules(directory=directory, keys=keys))
 
 
-@pytest.fixture(scope="session")
-def postgres_folder() -> Iterator[str]:
-    with postgres_server() as folder:
-        yield folder
-
-
 @pytest.fixture
 def database(postgres_folder: str) -> str:
     """The URL of an empty database."""
-    name = f"litellm_{uuid4().hex}"
-    with psycopg.connect(host=postgres_folder, user="postgres", dbname="postgres", autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"'.encode())
-    return f"postgresql://postgres@/{name}?host={postgres_folder}"
+    return f"postgresql://postgres@/{new_database(postgres_folder)}?host={postgres_folder}"
 
 
 @pytest.fixture

@@ -134,7 +134,7 @@ Toy = tuple[list[int], list[int], int, int, int]
 """Arrivals and ready replicas by slot; start-up and window in slots; replicas at the start."""
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.integers(1, 12).flatmap(
         lambda size: st.tuples(

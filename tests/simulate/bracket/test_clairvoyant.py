@@ -104,7 +104,7 @@ def test_on_small_cases_it_finds_what_trying_everything_finds(levels: list[int],
     assert found.score.within_slo >= alpha * found.score.requests
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 900), min_size=3, max_size=40), st.sampled_from([0.9, 0.99]), st.integers(0, 12))
 def test_whatever_comes_the_attainment_is_kept_for_no_more_than_the_peak_fleet(
     come: list[int], alpha: float, lead: int

@@ -69,7 +69,7 @@ def both(contender: Contender, share: float, low: int, high: int, profile: Repli
 
 
 @EVERY
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(looks=sights(), share=RATIO, low=st.integers(0, 3), more=st.integers(0, 20))
 def test_no_sight_takes_it_outside_its_limits(
     contender: Contender, profile: ReplicaProfile, looks: list[Sight], share: float, low: int, more: int
@@ -81,7 +81,7 @@ def test_no_sight_takes_it_outside_its_limits(
 
 
 @EVERY
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(looks=sights(), share=RATIO)
 def test_equal_sights_give_equal_answers(
     contender: Contender, profile: ReplicaProfile, looks: list[Sight], share: float

@@ -61,7 +61,7 @@ def test_blocks_do_not_use_up_what_until_gives(any_workload):
 
 
 @given(st.integers(1, 40), st.floats(0.1, 100), st.floats(-1e3, 1e6), st.lists(st.floats(0, 1), max_size=6))
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_any_bins_give_their_exact_counts_whatever_the_cuts(bins, bin_s, start_s, cuts):
     counts = np.arange(bins, dtype=np.float64) % 7
     workload = RateWorkload(RateTrace(start_s=start_s, bin_s=bin_s, requests=counts), Lengths.fixed(5, 5), seed=bins)

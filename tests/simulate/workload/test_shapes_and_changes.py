@@ -114,7 +114,7 @@ def test_outputs_become_longer_and_nothing_else(workload):
 
 
 @given(st.floats(0, 6), st.floats(300, 4000), st.floats(1, 500), st.integers(0, 99))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_load_changes_inside_its_span_only(factor, from_s, length_s, seed):
     trace = RateTrace(start_s=300.0, bin_s=10.0, requests=np.full(400, 40.0))
     base = RateWorkload(trace, Lengths.fixed(5, 5), seed=3)

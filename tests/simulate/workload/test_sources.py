@@ -31,7 +31,7 @@ def test_a_repeated_trace_comes_again_a_span_later(make):
 
 
 @given(st.floats(-200, 200))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_another_phase_has_the_same_requests_in_the_same_order_round_the_clock(phase_s):
     requests = RateWorkload(
         RateTrace(start_s=0, bin_s=60, requests=np.array([50.0])), Lengths.log_normal(), seed=1
