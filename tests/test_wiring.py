@@ -1,6 +1,8 @@
 """One file, one line: nothing in the rooms is forgotten."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 from typing import get_args
 
@@ -92,3 +94,13 @@ def test_functions_and_files_keep_their_size():
                 if (node.end_lineno or 0) - start > 60:
                     too_long.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name}")
     assert not too_long
+
+
+def test_a_daemon_loads_nothing_that_only_rehearsing_emulating_and_showing_need():
+    said = subprocess.run(
+        [sys.executable, "-c", "import sys, controller.__main__; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert not {"numba", "llvmlite", "scipy", "matplotlib", "streamlit"} & set(said.stdout.split())

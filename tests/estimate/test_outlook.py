@@ -20,14 +20,14 @@ EVERY_S = 15.0
 def look(world):
     """``look(lookout, after_s, *readings, states=…)``: one pass ``after_s`` after noon."""
 
-    def looked(lookout, after_s=0.0, *readings, states=None, fleet=None, slo=SLO):
+    def looked(lookout, after_s=0.0, *readings, states=None, fleet=None, slo=SLO, early_s=0.0):
         now = world.noon + timedelta(seconds=after_s)
         observation = world.observation(*(replace(one, at=now) for one in readings), states=states)
         observation = replace(observation, at=now)
         fleet = fleet or world.fleet()
         estimates = world.estimate(observation, fleet=fleet)
         seen = replace(estimates.services["chat"], at=now)
-        return looked_ahead(fleet.services["chat"], slo, observation, seen, lookout, EVERY_S)
+        return looked_ahead(fleet.services["chat"], slo, observation, seen, lookout, EVERY_S, early_s)
 
     return looked
 
@@ -126,6 +126,17 @@ def test_requests_that_miss_the_slo_trim_the_capacity_pass_by_pass(look, world):
     assert carried == sorted(carried, reverse=True)
     assert carried[-1] < carried[0]
     assert lookout.trims["h100"].judged == 180
+
+
+def test_services_that_begin_together_are_modelled_in_turns_and_each_once_a_minute_from_then_on(look, world):
+    modelled_at = {}
+    for early_s in (0.0, 30.0):
+        lookout, moments = Lookout(), []
+        for after_s in range(0, 240, int(EVERY_S)):
+            _, lookout = look(lookout, after_s, world.busy(), early_s=early_s)
+            moments.append((lookout.modelled_at - world.noon).total_seconds())
+        modelled_at[early_s] = sorted(set(moments))
+    assert modelled_at == {0.0: [0.0, 60.0, 120.0, 180.0], 30.0: [-30.0, 30.0, 90.0, 150.0, 210.0]}
 
 
 def test_one_reading_that_is_lost_leaves_what_was_learned(look, world):
