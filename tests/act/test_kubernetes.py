@@ -37,7 +37,7 @@ def test_a_replica_tells_its_machine_and_how_it_is_bought(stage_of):
     stage = stage_of(replicas=1, shape=NodeShape(capacity="spot"))
     (state,) = stage.seen()
     assert (state.capacity_type, state.domain) == ("spot", "us-east-1a/p5.48xlarge")
-    assert (state.node, state.instance[:2]) == ("node-1", "i-")
+    assert (state.node[:5], state.instance[:2]) == ("node-", "i-")  # which of them is the scheduler's to choose
     assert state.url.endswith(f":{stage.engines.port}")
 
 
