@@ -124,7 +124,6 @@ CHANNELS: Mapping[str, Callable[[Settings], Channel]] = {
 KNOBS = (decide_replicas,)
 """What is turned, in this order, one knob a variant and pass."""
 
-
 TABLES = Tables(prices=PRICES, quoters=QUOTERS, sources=USAGE_SOURCES)
 """What the accounts are built from."""
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -136,3 +139,15 @@ def until(condition: Callable[[], object], what: str, deadline_s: float = 60.0, 
     while not condition():
         assert time.monotonic() < ends, f"waited {deadline_s:g} s in vain for: {what}"
         time.sleep(every_s)
+
+
+def free_ports(count: int, *, first: int) -> str:
+    """So many ports in a row that nobody listens on, as a fleet file names them; each process looks from elsewhere on."""
+    start = first + os.getpid() % 4_000
+    for low in range(start, start + 8_000, count):
+        with suppress(OSError):
+            for port in range(low, low + count):
+                with socket.socket() as probe:
+                    probe.bind(("", port))
+            return f"{low}-{low + count - 1}"
+    raise AssertionError("no free ports")

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -29,6 +28,7 @@ from controller.ledger.read import LedgerReader
 from tests.acceptance.cluster_stage import account
 from tests.cluster.fixtures import world_for
 from tests.postgres import new_database, url_of
+from tests.small_fleet import free_ports
 from tests.small_fleet import until as wait
 
 ENGINE = Path(__file__).with_name("counted_engine.py")
@@ -180,16 +180,6 @@ class Pair:
                 os.kill(int(pid), signal.SIGKILL)
 
 
-def ports(count: int) -> str:
-    for first in range(33000 + os.getpid() % 4000, 45000, count):
-        with suppress(OSError):
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("", port))
-            return f"{first}-{first + count - 1}"
-    raise AssertionError("no free ports")
-
-
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
     way, times = request.param
@@ -213,7 +203,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
             python=json.dumps(sys.executable),
             engine=json.dumps(str(ENGINE)),
             starts=json.dumps(str(tmp_path / "starts")),
-            ports=ports(4),
+            ports=free_ports(4, first=33_000),
         )
         (tmp_path / "policies").mkdir()
         (tmp_path / "policies" / "chat.yaml").write_text(POLICY)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.small_fleet import until
+from tests.small_fleet import free_ports, until
 
 pytestmark = pytest.mark.live  # four starts of a daemon: played by `make chaos` and `make live`
 
@@ -66,7 +65,7 @@ class Killed:
             python=json.dumps(sys.executable),
             engine=json.dumps(str(ENGINE)),
             starts=json.dumps(str(self.folder / "starts")),
-            ports=_ports(WANTED + 2),
+            ports=free_ports(WANTED + 2, first=46_000),
         )
         (self.folder / "fleet.yaml").write_text(text)
 
@@ -114,16 +113,6 @@ class Killed:
         for pid, _, _ in self.starts:
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
-
-
-def _ports(count: int) -> str:
-    for first in range(46_000 + os.getpid() % 4_000, 58_000, count):
-        with suppress(OSError):
-            for port in range(first, first + count):
-                with socket.socket() as probe:
-                    probe.bind(("", port))
-            return f"{first}-{first + count - 1}"
-    raise AssertionError("no free ports")
 
 
 @pytest.fixture
