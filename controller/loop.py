@@ -21,7 +21,7 @@ from controller.estimate.demand.forecast import forecasts
 from controller.estimate.demand.state import HORIZONS_S
 from controller.estimate.findings import queues_after
 from controller.estimate.fleet import estimate
-from controller.estimate.outlook import MODELLED_S, Lookout, looked_ahead
+from controller.estimate.outlook import Lookout, looked_ahead, turns
 from controller.estimate.remembered import states_of
 from controller.estimate.uses import replica_uses
 from controller.estimate.windows import history_after
@@ -220,12 +220,12 @@ def _look_ahead(plan: Plan, running: Running, parts: Mapping[str, Observation], 
     """``parts``: what was observed, by service."""
     outlooks: dict[str, Outlook] = {}
     lookouts = dict(running.lookouts)
-    turn_s = MODELLED_S / max(len(plan.fleet.services), 1)
-    for number, (name, service) in enumerate(plan.fleet.services.items()):
+    taking = turns(tuple(plan.fleet.services), len(estimates.loads), plan.interval_s, estimates.at)
+    for name, service in plan.fleet.services.items():
         slo = plan.policies[name].slo if name in plan.policies else Slo()  # its work is accounted for all the same
         before = lookouts.get(name) or Lookout()
         outlooks[name], lookouts[name] = looked_ahead(
-            service, slo, parts[name], estimates.services[name], before, plan.interval_s, early_s=number * turn_s
+            service, slo, parts[name], estimates.services[name], before, plan.interval_s, taking[name]
         )
     shown = _shown(plan, running.shown, lookouts, estimates.at)
     keep = _due(plan, running.kept_at, KEPT_EVERY_S, estimates.at)

@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import mean
 from typing import ParamSpec, TypeVar
 
+from benchmarks.passes.elsewhere import simulated
 from benchmarks.passes.multiplied import made
 from controller import loop
 from controller.daemon import collect_seldom
@@ -41,9 +42,8 @@ KIB = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Of one pass. ``peak_bytes``: of the process, with the simulated fleet and what was made up for it; of that
-    ``idle_bytes`` before there was any fleet: libraries, with the simulator's, which no daemon loads. ``stages_s``: CPU
-    seconds by stage."""
+    """Of one pass. ``peak_bytes``: of the process, with what was made up for it (the simulated fleet is in another); of
+    that ``idle_bytes`` before there was any fleet: libraries. ``stages_s``: CPU seconds by stage."""
 
     replicas: int
     decisions: int
@@ -98,9 +98,9 @@ class Stopwatch:
 def measured(services: int, passes: int) -> Cost:
     """``passes`` passes after the warm-up, in this process."""
     idle_bytes = _peak_bytes()
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, simulated(REPLICAS) as one:
         ledger = Ledger.open(f"sqlite:///{Path(folder) / 'ledger.db'}")
-        shell, plan = made(services, REPLICAS, ledger)
+        shell, plan = made(one, services, REPLICAS, ledger)
         collect_seldom()
         running, cpu, wall, replicas, decisions, problems = Running(), [], [], [], 0, 0
         watch = Stopwatch()

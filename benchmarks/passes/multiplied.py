@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from benchmarks.contest.cases import Ground, stage, workload
-from controller.decide.rules import ServicePolicy
+from benchmarks.passes.elsewhere import INTERVAL_S, Simulated
 from controller.facts.budgets import Guard
 from controller.facts.decisions import Alert, Decision, Memory, Outcome, OutcomeKind, Pause
-from controller.facts.fleet import Fleet, Mode
+from controller.facts.fleet import Fleet, Mode, Service
 from controller.facts.missing import Missing
 from controller.facts.passes import PassRecord, PassResult
 from controller.facts.prices import Prices
@@ -19,50 +18,39 @@ from controller.facts.readings import CounterMark, EngineReading, Observation, T
 from controller.facts.safety import Stop
 from controller.ledger.write import Ledger
 from controller.loop import Plan
-from controller.simulate.shell import SimulatedShell
-from controller.simulate.world import World
-
-INTERVAL_S = 15.0
-ORIGINAL = "chat"
-DAY = Ground(trace="azure2024", day=0, engine="70b-2xh100", start_up_s=240.0, hours=1.0)
-SEED = 1
+from controller.observe.layout import shared
 
 
-def made(services: int, replicas: int, ledger: Ledger) -> tuple[Multiplied, Plan]:
-    """The first morning hours of a day of Azure's conversation service, ``services`` times; each begins with
-    ``replicas`` and keeps at least so many."""
-    on = stage(DAY, SEED)
-    case = replace(on.case, initial_replicas=replicas)
-    world = World(case, workload(DAY, SEED), SEED)
-    names = [ORIGINAL, *(f"s{number}" for number in range(1, services))]
-    one = on.fleet.services[ORIGINAL]
-    fleet = Fleet(
-        services={
-            name: replace(one, name=name, variants={key: replace(it, service=name) for key, it in one.variants.items()})
-            for name in names
-        }
-    )
-    rule = replace(on.policy.replicas, min_replicas=replicas)
-    policies: dict[str, ServicePolicy] = {name: replace(on.policy, service=name, replicas=rule) for name in names}
-    shell = Multiplied(SimulatedShell(world, on.seat, elapsed_s=time.perf_counter), world, names, ledger)
-    return shell, Plan(fleet=fleet, policies=policies, mode=Mode.ACT, interval_s=INTERVAL_S, rate_window_s=60.0)
+def made(one: Simulated, services: int, replicas: int, ledger: Ledger) -> tuple[Multiplied, Plan]:
+    """``one``, ``services`` times; each keeps at least ``replicas``."""
+    service, policy = one.what()
+    names = [service.name, *(f"s{number}" for number in range(1, services))]
+    fleet = Fleet(services={name: _as(service, name) for name in names})
+    rule = replace(policy.replicas, min_replicas=replicas)
+    policies = {name: replace(policy, service=name, replicas=rule) for name in names}
+    plan = Plan(fleet=fleet, policies=policies, mode=Mode.ACT, interval_s=INTERVAL_S, rate_window_s=60.0)
+    return Multiplied(one, names, ledger), plan
+
+
+def _as(service: Service, name: str) -> Service:
+    variants = {key: replace(one, service=name) for key, one in service.variants.items()}
+    return replace(service, name=name, variants=variants)
 
 
 class Multiplied:
     """``look_s``: CPU seconds that went into making up what was observed, which no real pass spends."""
 
-    def __init__(self, inner: SimulatedShell, world: World, names: Sequence[str], ledger: Ledger) -> None:
-        self._inner, self._world, self._names, self._ledger = inner, world, names, ledger
+    def __init__(self, inner: Simulated, names: Sequence[str], ledger: Ledger) -> None:
+        self._inner, self._names, self._ledger = inner, names, ledger
         self.look_s = 0.0
 
     @property
     def now(self) -> datetime:
-        return self._inner.now
+        return self._inner.now()
 
     def advance(self) -> None:
         """On to the next pass."""
-        self._inner.settle()
-        self._world.advance(self._world.now_s + INTERVAL_S)
+        self._inner.advance()
 
     def observe(self, now: datetime) -> Observation:
         began_s = time.process_time()
@@ -99,7 +87,7 @@ class Multiplied:
         self._ledger.record_intent(record)
 
     def act(self, decision: Decision, now: datetime) -> Outcome:
-        if decision.service == ORIGINAL:
+        if decision.service == self._names[0]:
             return self._inner.act(decision, now)
         return Outcome.of(decision, OutcomeKind.DONE, "as the first", now)
 
@@ -122,7 +110,7 @@ def _of(target: Target, reading: EngineReading | Missing) -> EngineReading | Mis
     if isinstance(reading, Missing):
         return reading
     histograms = {
-        name: replace(one, counts=tuple(count + 0.0 for count in one.counts))
+        name: replace(one, counts=shared(count + 0.0 for count in one.counts))
         for name, one in reading.histograms.items()
     }
     return replace(reading, target=target, counters=dict(reading.counters), histograms=histograms)

@@ -113,10 +113,13 @@ def abnormal(
 ) -> tuple[AlertStep, ...]:
     """An alert of its own for each kind of decision in ABNORMAL, firing while such decisions are made."""
     steps = []
+    by_service: dict[str, list[Decision]] = {}
+    for one in decisions:
+        by_service.setdefault(one.service, []).append(one)
     for kind in ABNORMAL:
         rule = AlertRule(name=kind.name, condition=Always(kind.name), severity="critical", do=kind.do, for_s=kind.for_s)
-        for service in {decision.service for decision in decisions}:
-            told = [one for one in decisions if one.service == service and kind.of(one)]
+        for service, some in by_service.items():
+            told = [one for one in some if kind.of(one)]
             before = states.get((service, kind.name))
             if not told and before is None:
                 continue

@@ -17,10 +17,12 @@ from controller.facts.missing import Missing, first_missing, known, mapped
 from controller.facts.prices import Prices
 from controller.facts.readings import Observation, Phase, ReplicaState
 from controller.facts.slo import LatencyTarget, Slo
+from controller.facts.unguarded import unguarded
 
 Number = float | Missing
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaView:
     """One replica as a candidate for keeping or removing. ``running`` Missing: it could not be read."""

@@ -11,11 +11,13 @@ from controller.facts.estimates import Number
 from controller.facts.fleet import Model, Variant
 from controller.facts.missing import Missing, first_missing
 from controller.facts.readings import Counter, Gauge
+from controller.facts.unguarded import unguarded
 
 ENGINE = "engine"
 MODELLED = "modelled"
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Efficiency:
     """The two ratios and where they come from. Above 1 is kept: then a peak, a dtype or a GPU count is wrong."""

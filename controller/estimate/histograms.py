@@ -23,7 +23,7 @@ def merge_histograms(histograms: Sequence[Histogram]) -> Histogram:
     if len(histograms) == 1:
         return histograms[0]
     bounds = histograms[0].bounds
-    if all(one.bounds == bounds for one in histograms):
+    if all(one.bounds is bounds or one.bounds == bounds for one in histograms):
         counts = [one.counts for one in histograms]
     else:
         bounds = tuple(sorted(set(bounds).intersection(*(one.bounds for one in histograms))))

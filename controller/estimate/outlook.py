@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from math import ceil
 
 from controller.estimate.demand.arrivals import DemandMark, demand_of
 from controller.estimate.demand.forecast import forecasts
@@ -25,6 +26,7 @@ from controller.facts.missing import Missing, known
 from controller.facts.performance import LearnedStep, ReplicaCapacity, RequestShape
 from controller.facts.readings import Counter, EngineReading, Gauge, Observation, Phase
 from controller.facts.slo import Slo
+from controller.facts.unguarded import unguarded
 
 START_UP_S = 240.0
 """Before any start was seen: the middle of 180 to 300 s for a pod with cold caches (294 s, Tensorfuse, 2025-09)."""
@@ -47,7 +49,52 @@ HORIZONS = 4
 """Forecasts up to the start-up time, evenly spaced: what is given away now is missed at the earliest of them."""
 
 
+MODELLED_PER_PASS = 50
+"""Services whose capacity one pass works out, at most: a tenth of a second. Beyond 200 services, at 15 s, each waits
+longer than MODELLED_S for its turn. A guess between the two."""
+
+LEARNED_PER_PASS = 1000
+"""Replicas that one pass learns from, at most, in turns: a fifth of a second. All of a variant teach the same step
+model, which forgets by the hour. A guess between the two."""
+
+
 NOT_TOLD = Missing("kv_capacity_tokens", "no replica said it")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A service's part in a pass that it shares with others. In a small fleet everybody has every turn.
+
+    modelled_s   its capacity is worked out again this often
+    early_s      by how much its second model comes early: services that begin together take turns then
+    one_in       of so many replicas it learns from one
+    number       of the pass: which of them
+    """
+
+    modelled_s: float = MODELLED_S
+    early_s: float = 0.0
+    one_in: int = 1
+    number: int = 0
+
+    def learns(self, place: int) -> bool:
+        """Whether the replica at ``place`` of its variant teaches in this pass."""
+        return (place + self.number) % self.one_in == 0
+
+
+ALONE = Turn()
+
+
+def turns(services: Sequence[str], replicas: int, interval_s: float, now: datetime) -> dict[str, Turn]:
+    """Everybody's, of a fleet of so many ``replicas``: the work of a pass is bounded, and even from pass to pass."""
+    modelled_s = max(MODELLED_S, interval_s * len(services) / MODELLED_PER_PASS)
+    one_in = max(1, ceil(replicas / LEARNED_PER_PASS))
+    passed = round(now.timestamp() / interval_s)
+    return {
+        name: Turn(
+            modelled_s=modelled_s, early_s=place * modelled_s / len(services), one_in=one_in, number=passed + place
+        )
+        for place, name in enumerate(services)
+    }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +105,7 @@ class Engine:
     kv_tokens: float | Missing = NOT_TOLD
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lookout:
     """What looking ahead remembers of one service.
@@ -89,12 +137,11 @@ def looked_ahead(
     seen: Estimate,
     lookout: Lookout,
     interval_s: float,
-    early_s: float = 0.0,
+    turn: Turn = ALONE,
 ) -> tuple[Outlook, Lookout]:
     """The outlook of one service, and what to remember for the next.
 
     interval_s   until the next look: a replica ordered then is ready so much later
-    early_s      by how much its second model comes early: services that begin together take turns then
     """
     now = observation.at
     readings = _readings(service, observation)
@@ -103,10 +150,10 @@ def looked_ahead(
     if not isinstance(demand.requests_per_s, Missing):
         demand_state = observed(demand_state, now, demand.requests_per_s)
     starting, start_ups = _start_ups(service, observation, lookout)
-    engines = _engines(service, readings, lookout)
+    engines = _engines(service, readings, lookout, turn)
     modelled, modelled_at = lookout.modelled, lookout.modelled_at
-    if modelled_at is None or (now - modelled_at).total_seconds() >= MODELLED_S or now < modelled_at:
-        modelled_at = now if modelled else now - timedelta(seconds=early_s)
+    if modelled_at is None or (now - modelled_at).total_seconds() >= turn.modelled_s or now < modelled_at:
+        modelled_at = now if modelled else now - timedelta(seconds=turn.early_s)
         modelled = {
             name: _capacity(service, variant, slo, demand.shape, len(readings[name]), engines[name])
             for name, variant in service.variants.items()
@@ -163,15 +210,19 @@ def _capacity(
     )
 
 
-def _engines(service: Service, readings: Mapping[str, Sequence[EngineReading]], lookout: Lookout) -> dict[str, Engine]:
+def _engines(
+    service: Service, readings: Mapping[str, Sequence[EngineReading]], lookout: Lookout, turn: Turn
+) -> dict[str, Engine]:
     """What is known of every variant's engine after this look."""
     engines = {}
     for name, variant in service.variants.items():
         engine = lookout.engines.get(name) or Engine(learned=first_belief(service, variant))
         state, kv_tokens = engine.learned, engine.kv_tokens
-        for reading in readings[name]:
+        for place, reading in enumerate(readings[name]):
             told = reading.gauge(Gauge.KV_CAPACITY_TOKENS)
             kv_tokens = kv_tokens if isinstance(told, Missing) else told
+            if not turn.learns(place):
+                continue
             sample = sample_of(reading, lookout.before.get(reading.target.url))
             if not isinstance(state, Missing) and not isinstance(sample, Missing):
                 state = learned(state, sample)

@@ -31,6 +31,7 @@ from controller.estimate.windows import Window
 from controller.facts.estimates import Estimate, Number, ReplicaCost, ReplicaLoad
 from controller.facts.missing import Missing, known, ratio
 from controller.facts.readings import Counter, Distribution, Gauge, Histogram, Phase
+from controller.facts.unguarded import unguarded
 
 QUANTILES: tuple[tuple[str, Distribution, float], ...] = (
     ("ttft_p50_s", Distribution.TTFT_S, 0.50),
@@ -92,6 +93,7 @@ REASONS_TOLD = 3
 """How many different reasons a Missing of a large scope lists before it only counts the rest."""
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
     """One replica that answered, with everything that is worked out once."""
@@ -102,6 +104,7 @@ class Seen:
     efficiency: Efficiency
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
     """What is rolled up. Names are "" above their level.

@@ -9,10 +9,12 @@ from controller.estimate.windows import Window, merge
 from controller.facts.fleet import CapacityType, Fleet, Model, Variant
 from controller.facts.missing import Missing
 from controller.facts.readings import EngineReading, Machine, Observation, Phase, ReplicaState, Target
+from controller.facts.unguarded import unguarded
 
 PHASES = {phase.value: phase for phase in Phase}
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seat:
     """One replica, as far as anybody knows it.

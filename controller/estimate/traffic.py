@@ -8,8 +8,10 @@ from controller.estimate.windows import Window
 from controller.facts.estimates import Number
 from controller.facts.missing import Missing, first_missing
 from controller.facts.readings import Counter, Distribution
+from controller.facts.unguarded import unguarded
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traffic:
     """Tokens and requests per second, and the mean lengths of what finished.

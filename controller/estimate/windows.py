@@ -13,11 +13,13 @@ from typing import TypeVar
 from controller.estimate.histograms import merge_histograms
 from controller.facts.missing import Missing
 from controller.facts.readings import Counter, Distribution, EngineReading, Gauge, Histogram, Observation, Signal
+from controller.facts.unguarded import unguarded
 
 S = TypeVar("S", bound=Signal)
 V = TypeVar("V")
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Window:
     """What one replica did over ``window_s`` seconds ending at ``at``.

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 from controller.facts.missing import Missing
 from controller.facts.safety import SafetyMemory
+from controller.facts.unguarded import unguarded
 
 
 class Because(StrEnum):
@@ -178,6 +179,7 @@ class SpotRecord:
     lost_at: datetime | None = None
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceMemory:
     """What one service's next decision needs from the past. Kept in the ledger, so that a restart changes nothing.

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from controller.facts.missing import Missing
 from controller.facts.performance import ReplicaCapacity, RequestShape
+from controller.facts.unguarded import unguarded
 
 Number = float | Missing
 
@@ -25,6 +26,7 @@ class Demand:
     shape: RequestShape | Missing
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """Requests/s expected at ``at`` + ``horizon_s``.
@@ -41,6 +43,7 @@ class Forecast:
     scored: int
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ForecastAccuracy:
     """How good the forecasts of one service at one horizon were lately.
@@ -61,6 +64,7 @@ class ForecastAccuracy:
 NOT_SEEN = Missing("usual_per_s", "no half day was seen yet")
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
     """What a service's next replicas must be ready for. Whatever is Missing leaves the decision to the reactive rules.

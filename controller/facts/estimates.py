@@ -11,10 +11,12 @@ from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
 from controller.facts.prices import UNKNOWN_RATES, FourRates
 from controller.facts.readings import Phase
+from controller.facts.unguarded import unguarded
 
 Number = float | Missing
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """Everything measured and worked out for one scope over ``window_s`` ending at ``at``.
@@ -83,6 +85,7 @@ class Estimate:
         }
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaLoad:
     """What a pass needs to know of every single replica; ``Estimate`` tells people the rest.
@@ -136,6 +139,7 @@ class Finding:
     numbers: Mapping[str, float]
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaCost:
     """What one replica costs per hour and how it is bought.

@@ -13,8 +13,10 @@ from controller.facts.fleet import CapacityType, Mode
 from controller.facts.learned import Learned
 from controller.facts.readings import Counter, CounterMark, Observation, Phase
 from controller.facts.safety import SafetySeen
+from controller.facts.unguarded import unguarded
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReplicaUse:
     """What one replica did and cost between two passes, ``start`` to ``end``: the ledger rolls these up by minute.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from controller.facts.missing import Missing
+from controller.facts.unguarded import unguarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,7 @@ class OutOfReach(Missing):
     source: str
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LearnedStep:
     """What the readings taught about one variant's step model. Plain numbers, so that they can be kept as JSON.

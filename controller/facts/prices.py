@@ -9,6 +9,7 @@ from datetime import date, datetime
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
 from controller.facts.money import accrued_nanousd, nanousd
+from controller.facts.unguarded import unguarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +36,7 @@ class FourCosts:
         )
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FourRates:
     """The same four, in nanodollars per hour."""

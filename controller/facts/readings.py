@@ -13,6 +13,7 @@ from controller.facts.changes import Change
 from controller.facts.fleet import CapacityType, EngineKind
 from controller.facts.interruptions import Notice, Stuck
 from controller.facts.missing import Missing
+from controller.facts.unguarded import unguarded
 
 T = TypeVar("T")
 
@@ -141,6 +142,7 @@ class Target:
         return Machine(type=self.labels["instance_type"], offer=self.labels.get("offer", ""))
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineReading:
     """What one replica's engine said at ``at`` about the ``window_s`` before it.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from operator import itemgetter
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, case, func
+from sqlalchemy import ColumnDefault, ColumnElement, Connection, Dialect, case, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 from controller.ledger.rollup import Row
@@ -14,6 +16,9 @@ from controller.ledger.tables import Base, table
 
 Merge = Callable[[ColumnElement[object], ColumnElement[object]], ColumnElement[object]]
 """(the row's value, the new value) -> what to keep."""
+
+Process = Callable[[Any], object]
+"""A value as Python has it -> as the driver takes it."""
 
 INSERTS: Mapping[str, Callable[..., sqlite.Insert | postgresql.Insert]] = {
     "sqlite": sqlite.insert,
@@ -50,7 +55,59 @@ def upsert(connection: Connection, into: type[Base], rows: Sequence[Row], merge:
     """Insert ``rows``; where the primary key exists, merge the columns of ``merge`` and leave the others."""
     if rows:
         rules = tuple(sorted(merge.items(), key=itemgetter(0)))
-        connection.execute(_statement(connection.dialect.name, into, rules), rows)
+        prepared = _prepared(connection.dialect, into, rules, tuple(rows[0]))
+        connection.exec_driver_sql(prepared.sql, prepared.parameters(rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Prepared:
+    """A statement as the driver takes it.
+
+    Rows are made ready a column at a time: through SQLAlchemy, which does it a value at a time, 5,000 replicas took
+    a tenth of a pass.
+
+    names        of the parameters, in their order
+    by_position  whether the driver wants tuples, else mappings
+    columns      of those names, the ones that come from the rows, with what turns a value into the driver's; None: as
+                 it is
+    constants    the others
+    """
+
+    sql: str
+    names: tuple[str, ...]
+    by_position: bool
+    columns: Mapping[str, Process | None]
+    constants: Mapping[str, object]
+
+    def parameters(self, rows: Sequence[Row]) -> list[tuple[object, ...]] | list[dict[str, object]]:
+        values = zip(*(self._values(name, rows) for name in self.names), strict=True)
+        return list(values) if self.by_position else [dict(zip(self.names, one, strict=True)) for one in values]
+
+    def _values(self, name: str, rows: Sequence[Row]) -> Iterable[object]:
+        if name in self.constants:
+            return [self.constants[name]] * len(rows)
+        process, said = self.columns[name], [row[name] for row in rows]
+        return said if process is None else map(cache(process), said)  # times and names come again and again
+
+
+@lru_cache(maxsize=256)
+def _prepared(
+    dialect: Dialect, into: type[Base], merge: tuple[tuple[str, Merge], ...], columns: tuple[str, ...]
+) -> _Prepared:
+    compiled = _statement(dialect.name, into, merge).compile(dialect=dialect, column_keys=list(columns))
+    types = {name: table(into).c[name].type.dialect_impl(dialect) for name in columns}
+    defaults = {
+        one.key: one.default.arg
+        for one in table(into).c
+        if isinstance(one.default, ColumnDefault) and one.default.is_scalar
+    }
+    return _Prepared(
+        sql=str(compiled),
+        names=tuple(compiled.positiontup or compiled.params),
+        by_position=compiled.positional,
+        columns={name: one.bind_processor(dialect) for name, one in types.items()},
+        constants={name: defaults.get(name, it) for name, it in compiled.params.items() if name not in types},
+    )
 
 
 @lru_cache(maxsize=256)

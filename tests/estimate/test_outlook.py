@@ -1,12 +1,24 @@
 """Looking ahead over many passes: start-up times, trims, and what is said when something is not known."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from math import inf
 
 import pytest
 
-from controller.estimate.outlook import START_UP_S, START_UPS_KEPT, Lookout, looked_ahead
+from controller.estimate.outlook import (
+    ALONE,
+    LEARNED_PER_PASS,
+    MODELLED_PER_PASS,
+    MODELLED_S,
+    START_UP_S,
+    START_UPS_KEPT,
+    Lookout,
+    Turn,
+    looked_ahead,
+    turns,
+)
 from controller.estimate.trim import Trim
 from controller.facts.missing import Missing
 from controller.facts.readings import Distribution, Phase, ReplicaState
@@ -20,14 +32,14 @@ EVERY_S = 15.0
 def look(world):
     """``look(lookout, after_s, *readings, states=…)``: one pass ``after_s`` after noon."""
 
-    def looked(lookout, after_s=0.0, *readings, states=None, fleet=None, slo=SLO, early_s=0.0):
+    def looked(lookout, after_s=0.0, *readings, states=None, fleet=None, slo=SLO, turn=ALONE):
         now = world.noon + timedelta(seconds=after_s)
         observation = world.observation(*(replace(one, at=now) for one in readings), states=states)
         observation = replace(observation, at=now)
         fleet = fleet or world.fleet()
         estimates = world.estimate(observation, fleet=fleet)
         seen = replace(estimates.services["chat"], at=now)
-        return looked_ahead(fleet.services["chat"], slo, observation, seen, lookout, EVERY_S, early_s)
+        return looked_ahead(fleet.services["chat"], slo, observation, seen, lookout, EVERY_S, turn)
 
     return looked
 
@@ -133,7 +145,7 @@ def test_services_that_begin_together_are_modelled_in_turns_and_each_once_a_minu
     for early_s in (0.0, 30.0):
         lookout, moments = Lookout(), []
         for after_s in range(0, 240, int(EVERY_S)):
-            _, lookout = look(lookout, after_s, world.busy(), early_s=early_s)
+            _, lookout = look(lookout, after_s, world.busy(), turn=Turn(early_s=early_s))
             moments.append((lookout.modelled_at - world.noon).total_seconds())
         modelled_at[early_s] = sorted(set(moments))
     assert modelled_at == {0.0: [0.0, 60.0, 120.0, 180.0], 30.0: [-30.0, 30.0, 90.0, 150.0, 210.0]}
@@ -154,3 +166,34 @@ def test_looking_twice_at_the_same_is_equal(look, world):
     _, lookout = look(Lookout(), 0.0, world.busy())
     first, second = (look(lookout, 15.0, world.busy())[0] for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize(("services", "replicas"), [(1, 10), (50, 1000), (500, 5000), (2000, 4000)])
+def test_a_pass_learns_from_so_many_replicas_and_models_so_many_services_however_large_the_fleet(
+    world, services, replicas
+):
+    names = [f"s{number}" for number in range(services)]
+    each = replicas // services
+    taught = Counter()
+    passes = max(1, -(-replicas // LEARNED_PER_PASS))
+    for number in range(passes):
+        turn_of = turns(names, replicas, 15.0, world.noon + timedelta(seconds=15.0 * number))
+        teach = [(name, place) for name in names for place in range(each) if turn_of[name].learns(place)]
+        assert len(teach) <= LEARNED_PER_PASS * 1.05
+        taught.update(teach)
+    assert set(taught.values()) == {1}
+    assert len(taught) == replicas
+    assert services * 15.0 / turn_of["s0"].modelled_s <= MODELLED_PER_PASS
+    assert (turn_of["s0"].modelled_s == MODELLED_S) == (services <= 4 * MODELLED_PER_PASS)
+
+
+def test_a_replica_whose_turn_it_is_not_teaches_nothing_and_is_followed_all_the_same(look, world):
+    steady = world.busy(queue_depth=0.0)
+    gaps = world.histogram((0.02, 0.05, inf), (15_000, 0, 0), total=120.0)
+    steady = replace(steady, histograms={**steady.histograms, Distribution.TPOT_S: gaps})
+    _, before = look(Lookout(), 0.0, steady)
+    _, after = look(before, 15.0, steady, turn=Turn(one_in=2, number=1))
+    assert after.engines == before.engines
+    assert after.before.keys() == before.before.keys()
+    _, taught = look(before, 15.0, steady, turn=Turn(one_in=2, number=2))
+    assert taught.engines["h100"].learned.samples == 1

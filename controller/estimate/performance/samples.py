@@ -9,6 +9,7 @@ from controller.estimate.performance.shape import coefficient_of_variation
 from controller.facts.missing import Missing, first_missing
 from controller.facts.performance import StepModel
 from controller.facts.readings import Counter, Distribution, EngineReading, Gauge
+from controller.facts.unguarded import unguarded
 
 WARM_UP_S = 120.0
 """After the process' start: compilation and cold caches. A guess: start-ups last 80 to 300 s, and count before."""
@@ -26,6 +27,7 @@ STEADY_SEQUENCES = 4.0
 """Levels below this change by chance."""
 
 
+@unguarded
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSample:
     """One window's mean step. Everything is a mean over the steps that a decoding sequence sees.
@@ -71,6 +73,8 @@ def sample_of(reading: EngineReading, previous: EngineReading | None) -> StepSam
         return _dropped(str(first_missing(gaps, output, running, prompt, kv_tokens)))
     if gaps.count < LEAST_TOKENS:
         return _dropped(f"idle: {gaps.count:.0f} tokens in the window, {LEAST_TOKENS:.0f} needed")
+    if gaps.total <= 0:
+        return _dropped(f"no time between {gaps.count:.0f} tokens: the engine's clock stands still")
     counted = reading.counter(Counter.ENGINE_STEPS)
     steps = gaps.count / max(running, 1.0) if isinstance(counted, Missing) or counted <= 0 else counted
     return StepSample(

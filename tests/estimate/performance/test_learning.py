@@ -20,7 +20,7 @@ from controller.estimate.performance.samples import StepSample, sample_of
 from controller.estimate.performance.state import from_json, to_json
 from controller.facts.missing import Missing
 from controller.facts.performance import LearnedStep, StepModel
-from controller.facts.readings import Target
+from controller.facts.readings import Distribution, Target
 from controller.simulate.fleet import SimulatedFleet
 from controller.simulate.readings import Reader
 
@@ -163,6 +163,17 @@ def test_warm_up_idle_and_first_readings_are_dropped_with_the_reason(bench) -> N
     for one, word in zip(dropped, ("first reading", "warming up", "idle"), strict=True):
         assert isinstance(one, Missing)
         assert word in one.why
+
+
+def test_tokens_that_took_no_time_are_dropped(bench) -> None:
+    """Dividing by their step time would end the pass."""
+    seen = pairwise(readings(bench, 1.0, 600.0))
+    before, reading = next(pair for pair in seen if not isinstance(sample_of(pair[1], pair[0]), Missing))
+    gaps = reading.histograms[Distribution.TPOT_S]
+    stopped = replace(reading, histograms={**reading.histograms, Distribution.TPOT_S: replace(gaps, total=0.0)})
+    found = sample_of(stopped, before)
+    assert isinstance(found, Missing)
+    assert "stands still" in found.why
 
 
 def test_saturated_readings_are_dropped(bench) -> None:
