@@ -8,7 +8,7 @@ CHAOS ?= all
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: demo test check format lint types imports unit chaos live live-engine cluster focus lock clean
+.PHONY: demo test check format lint types imports unit chaos live stories vllm live-engine cluster focus lock clean
 
 demo: $(READY) ## the main job on embedded defaults: an emulated fleet, measured in money and scaled
 	@$(BIN)/pennyweight demo
@@ -37,8 +37,13 @@ format: $(READY)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-live: $(READY) live-engine ## real vLLM processes with a tiny model, on the CPU; daemons that are killed. ONLY=FOLDER
-	PENNYWEIGHT_LIVE_PYTHON=$(CURDIR)/$(LIVE)/bin/python $(BIN)/pytest -m live $(ONLY)
+live: stories vllm ## what takes longest, on clocks that nobody can turn
+
+stories: $(READY) ## daemons that are killed while others stand by
+	$(BIN)/pytest -m live $$(grep -rlF mark.live tests --include='test_*.py' | grep -v ^tests/live/)
+
+vllm: $(READY) live-engine ## real vLLM processes with a tiny model, on the CPU
+	PENNYWEIGHT_LIVE_PYTHON=$(CURDIR)/$(LIVE)/bin/python $(BIN)/pytest -m live tests/live
 
 live-engine: $(LIVE)/ready
 

@@ -12,10 +12,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from controller.cli import account_arguments, ask, backtest_arguments, run, stop
-from controller.cli.arguments import VERBOSE, add_command, add_fleet
+from controller.cli import account_arguments, backtest_arguments, stop_arguments
+from controller.cli.arguments import VERBOSE, Later, add_command, add_fleet
 from controller.cli.numbers import number, positive, whole
-from controller.cli.profile import profile
 from controller.cli.screen import counted
 from controller.cli.typed import READS_ON, Parser, parsed
 from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT
@@ -69,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_running(commands)
     _add_asking(commands)
-    stop.add_to(commands)
+    stop_arguments.add_to(commands)
     _add_profile(commands)
     _add_backtest(commands)
     account_arguments.add_to(commands)
@@ -80,7 +79,7 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     demo = add_command(
         commands,
         "demo",
-        _demo,
+        Later("demo", "demo"),
         "a fleet measured in money and scaled, with nothing to set up",
         "The real daemon over emulated engines; opens the dashboard. Ctrl-C ends it with a summary.",
     )
@@ -98,7 +97,7 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     daemon = add_command(
         commands,
         "run",
-        run.daemon,
+        Later("run", "daemon"),
         "the daemon: passes until SIGTERM; SIGHUP reloads",
         "Serves /metrics, /readyz and a JSON API. SIGTERM and Ctrl-C let the running pass finish; engines keep "
         "running. SIGHUP reads the files again, all or nothing.",
@@ -108,7 +107,7 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     ingest = add_command(
         commands,
         "ingest",
-        run.ingest,
+        Later("run", "ingest"),
         "take usage records, in a process of its own",
         "POST /api/v1/usage as the daemon has it, for more records than it should be busy with; any number of them may "
         "work on one ledger.",
@@ -119,7 +118,7 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     once = add_command(
         commands,
         "once",
-        run.once,
+        Later("once", "once"),
         "measure for one window, decide once, show it",
         "The pass is recorded in the ledger, and in mode `act` it acts. While a daemon runs, ask `status` instead.",
     )
@@ -129,7 +128,7 @@ def _add_running(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     dashboard = add_command(
         commands,
         "dashboard",
-        run.dashboard,
+        Later("dashboard", "dashboard"),
         "the pages for finance and ops",
         "Reads the fleet file's ledger, whether or not a daemon runs, and changes nothing.",
     )
@@ -142,7 +141,7 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     check = add_command(
         commands,
         "check",
-        ask.check,
+        Later("check", "check"),
         "every mistake in fleet file, policies and policy tests",
         "Touches nothing. Exit code 2 when anything is wrong: fit for CI.",
     )
@@ -154,7 +153,7 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     schema = add_command(
         commands,
         "schema",
-        ask.schema,
+        Later("check", "schema"),
         "the JSON Schema of a file, for editors",
         "For completion while you type: `pennyweight schema fleet > fleet.schema.json`.",
     )
@@ -163,7 +162,7 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     status = add_command(
         commands,
         "status",
-        ask.status,
+        Later("ask", "status"),
         "the last pass, from the ledger",
         "Works whether or not the daemon runs. A ? is a value that could not be had; `explain` says why.",
     )
@@ -172,7 +171,7 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     explain = add_command(
         commands,
         "explain",
-        ask.explain_service,
+        Later("ask", "explain_service"),
         "the last decision about a service, in sentences",
         "Works whether or not the daemon runs.",
     )
@@ -182,7 +181,7 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     pause = add_command(
         commands,
         "pause",
-        ask.pause,
+        Later("ask", "pause"),
         "decide nothing for a service until resumed; survives a restart",
         "The daemon heeds it from its next pass on and goes on measuring.",
     )
@@ -190,7 +189,9 @@ def _add_asking(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     pause.add_argument("--reason", required=True, metavar="TEXT", help="for whoever wonders at 2 AM")
     add_fleet(pause)
 
-    resume = add_command(commands, "resume", ask.resume, "decide again", "Ends a pause from the daemon's next pass on.")
+    resume = add_command(
+        commands, "resume", Later("ask", "resume"), "decide again", "Ends a pause from the daemon's next pass on."
+    )
     _service(resume)
     add_fleet(resume)
 
@@ -199,7 +200,7 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     measure = add_command(
         commands,
         "profile",
-        profile,
+        Later("profile", "profile"),
         "measure a server under load and fit its step model",
         "Works on any OpenAI-compatible server that counts its tokens. Latency counts from the time a request was due. "
         "Ctrl-C keeps what was measured.",
@@ -233,23 +234,11 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     measure.set_defaults(log_level=logging.WARNING, **{READS_ON: True})
 
 
-def _demo(arguments: argparse.Namespace) -> int:
-    from controller.cli.demo import demo  # emulating takes libraries that no daemon needs
-
-    return demo(arguments)
-
-
-def _backtest(arguments: argparse.Namespace) -> int:
-    from controller.cli.backtest import backtest  # reading traces takes libraries that take a while to load
-
-    return backtest(arguments)
-
-
 def _add_backtest(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     rehearse = add_command(
         commands,
         "backtest",
-        _backtest,
+        Later("backtest", "backtest"),
         "rehearse policies on a trace, beside other autoscalers",
         "The same decision code as in production, on simulated engines; docs/backtest.md tells how. Exit code 1 when "
         "--fail-if holds, 2 when anything given is wrong.",

@@ -11,8 +11,8 @@ from controller.accountant.alike import OF_SUMS, digest
 from controller.accountant.job import Accountant
 from controller.accountant.protocols import Books, Duties, Post, Source
 from controller.attribute.fixed_costs import fixed_costs
+from controller.attribute.rules import Rules as SharingRules
 from controller.attribute.settle import SeatCosts
-from controller.attribute.sharing import Rules as SharingRules
 from controller.attribute.statics import bought_of, statics_of
 from controller.decide.rules import ServicePolicy
 from controller.facts.account_reader import Window

@@ -16,6 +16,7 @@ from typing import Protocol
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from controller.clock import LATE_AFTER_INTERVALS, Clock, utc_now
 from controller.errors import ConfigError, LedgerError
 from controller.estimate.remembered import fitting
 from controller.facts.leadership import LeaderSeen
@@ -24,9 +25,6 @@ from controller.loop import Plan, Running, one_pass
 from controller.outside import Shell
 
 log = logging.getLogger("pennyweight")
-
-LATE_AFTER_INTERVALS = 3
-"""Not ready when the last pass is older than this many intervals. A guess: one overrun is usual, two are not."""
 
 PRUNE_EVERY = timedelta(hours=1)
 """Retention is kept to the hour. A guess: frequent enough that one deletion stays small."""
@@ -49,13 +47,6 @@ LONGEST_WAIT_S = 1.0
 BETWEEN_COLLECTIONS = 100_000
 """New values until Python looks for cycles among them; its own default is 700. A pass over a large fleet makes and
 drops millions, none of them in cycles, and looking every 700 takes a tenth of it. A guess: a few megabytes wait."""
-
-Clock = Callable[[], datetime]
-
-
-def utc_now() -> datetime:
-    """The wall clock, read nowhere else in the controller."""
-    return datetime.now(UTC)  # noqa: TID251 - the daemon's clock is the one place that may
 
 
 def collect_seldom() -> None:

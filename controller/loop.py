@@ -55,6 +55,9 @@ log = logging.getLogger("pennyweight")
 SHOWN_EVERY_S = 60.0
 """A service's forecasts for people are made again this often: forecasting learns by the minute."""
 
+UNRECORDED = "nothing was acted on"
+"""How the problem of a pass begins whose intent the ledger did not take."""
+
 KEPT_EVERY_S = 240.0
 """What was learned of a service is handed to the ledger this often: a little more than once in each five-minute slot of
 forecasts that it keeps. A restart loses that much at most."""
@@ -96,7 +99,7 @@ class Running:
     lookouts        by service: what looking ahead remembers; the ledger has it as of a few minutes ago
     shown           by service: the forecasts last made for people
     kept_at         by service: when the ledger was last handed what was learned
-    advice          what was advised or refused last, so that the log says it once
+    told            what the log said by now and still holds, so that it says it once
     resumed         the pass before was made by an earlier process: what lies between is a gap
     """
 
@@ -107,7 +110,7 @@ class Running:
     lookouts: Mapping[str, Lookout] = field(default_factory=dict)
     shown: Mapping[str, Shown] = field(default_factory=dict)
     kept_at: Mapping[str, datetime] = field(default_factory=dict)
-    advice: passlog.Advice = field(default_factory=dict)
+    told: passlog.Told = field(default_factory=passlog.Told)
     resumed: bool = False
 
 
@@ -182,7 +185,7 @@ def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple
         lookouts=ahead.lookouts,
         shown=ahead.shown,
         kept_at=ahead.kept_at,
-        advice=passlog.write(result, running.advice),
+        told=passlog.write(result, running.told),
     )
 
 
@@ -339,10 +342,8 @@ def _record_and_act(
         shell.record_intent(record)
     except LedgerError as error:
         # It may be in the ledger all the same, when only the answer was lost: then it has an outcome as well.
-        why = "nothing was acted on: the intent could not be recorded"
-        return tuple(Outcome.of(one, OutcomeKind.REFUSED, why, now) for one in moves), (
-            f"nothing was acted on: {error}",
-        )
+        why = f"{UNRECORDED}: the intent could not be recorded"
+        return tuple(Outcome.of(one, OutcomeKind.REFUSED, why, now) for one in moves), (f"{UNRECORDED}: {error}",)
     if plan.mode is not Mode.ACT:
         return tuple(Outcome.of(one, OutcomeKind.ADVISED, f"mode is {plan.mode}", now) for one in moves), ()
     outcomes, problems = [], []
@@ -369,9 +370,12 @@ def _remembered(memory: Memory, decisions: Sequence[Decision], outcomes: Sequenc
 
 
 def _record_outcomes(shell: Shell, result: PassResult, memory: Memory) -> PassResult:
+    """Where the ledger took no intent, that it takes no outcomes either is no news: of this pass they say nothing."""
     try:
         shell.record_outcomes(result, memory)
     except LedgerError as error:
+        if any(one.startswith(UNRECORDED) for one in result.problems):
+            return result
         return replace(result, problems=(*result.problems, f"the outcomes of this pass were not recorded: {error}"))
     return result
 

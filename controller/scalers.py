@@ -11,7 +11,8 @@ from prometheus_client.core import Metric
 
 from controller.accountant.alarms import Alarm, Alarms
 from controller.act.external import ExternalActuator, Unfollowed
-from controller.daemon import LATE_AFTER_INTERVALS, Daemon
+from controller.clock import LATE_AFTER_INTERVALS
+from controller.daemon import Daemon
 from controller.errors import ConfigError, Problem
 from controller.facts.decisions import Alert, AlertState
 from controller.facts.doors import Door

@@ -14,7 +14,7 @@ from prometheus_client.core import Metric
 from controller.accountant.job import Accounted
 from controller.accounting import Accounting, rules_of
 from controller.attribute.batch import Batch
-from controller.daemon import Clock, utc_now
+from controller.clock import Clock, utc_now
 from controller.errors import LedgerError
 from controller.facts.account_reader import HOUR
 from controller.facts.missing import Missing

@@ -87,6 +87,7 @@ class LiveShell:
         self._gate = Gate(ledger=ledger.stops, lead=tenure.lead)
         self._dispatcher = dispatcher
         self._pauses: Mapping[str, Pause] = {}
+        self._pauses_unread = False
         self._said: set[str] = set()
         self._owed: tuple[Outcome, ...] = ()
         self._acting: Callable[[], bool] = lambda: True
@@ -229,8 +230,11 @@ class LiveShell:
         """The last known ones when the ledger cannot be read: then nothing is acted on anyway."""
         try:
             self._pauses = self._ledger.pauses()
+            self._pauses_unread = False
         except LedgerError as error:
-            log.error("pauses could not be read, keeping the last known ones: %s", error)
+            if not self._pauses_unread:  # a pass that cannot be recorded says how long it goes on
+                log.error("pauses cannot be read, keeping the last known ones: %s", error)
+            self._pauses_unread = True
         return self._pauses
 
     def stops(self, now: datetime) -> tuple[Stop, ...]:

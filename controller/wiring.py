@@ -22,7 +22,8 @@ from controller.act.systemd import SystemdActuator
 from controller.attribute.charges import Bill
 from controller.aws.clients import Aws
 from controller.aws.groups import GroupBook
-from controller.daemon import Clock, Daemon, utc_now
+from controller.clock import Clock, utc_now
+from controller.daemon import Daemon
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
 from controller.errors import ConfigError, Problem
@@ -126,11 +127,6 @@ KNOBS = (decide_replicas,)
 
 TABLES = Tables(prices=PRICES, quoters=QUOTERS, sources=USAGE_SOURCES)
 """What the accounts are built from."""
-
-
-def offers() -> Collection[str]:
-    """What a fleet file's `offer` may name without a price of its own: whatever a price source may know."""
-    return PriceBook.shipped().offers
 
 
 def policies_of(settings: Settings) -> Mapping[str, ServicePolicy]:

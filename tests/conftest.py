@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,6 +45,9 @@ __all__ = ["postgres_folder", "real", "real_cluster"]
 # How long an example takes says nothing on a loaded machine.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
+
+gc.set_threshold(10_000, 10, 10)
+"""New values until Python looks for cycles; its own default is 700. What waits meanwhile is some megabytes."""
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -198,6 +202,11 @@ REPOSITORY = Path(__file__).parents[1]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Stories of several processes first: they mostly wait, and at the end nobody should wait for them alone."""
     items.sort(key=lambda item: item.path.parent not in (REPOSITORY / "tests", REPOSITORY / "tests" / "acceptance"))
+
+
+def pytest_collection_finish() -> None:
+    """Thousands of tests and all that they import stay to the end: no search for cycles looks at them again."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -98,7 +98,7 @@ def test_functions_and_files_keep_their_size():
 
 def test_a_daemon_loads_nothing_that_only_rehearsing_emulating_and_showing_need():
     said = subprocess.run(
-        [sys.executable, "-c", "import sys, controller.__main__; print(*sys.modules)"],
+        [sys.executable, "-c", "import sys, controller.cli.run; print(*sys.modules)"],
         capture_output=True,
         text=True,
         check=True,

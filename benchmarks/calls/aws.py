@@ -9,7 +9,7 @@ from datetime import timedelta
 from controller.act.aws_asg import AwsAsgActuator
 from controller.aws.groups import GroupBook
 from controller.catalog.gpus import find_gpu
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.facts.actuators import AwsAsgOptions
 from controller.facts.decisions import Because, Decision
 from controller.facts.fleet import EngineKind, Variant

@@ -52,7 +52,7 @@ class _Course:
     since     since when the two differ, or differ as much as now
     victims   whom the decision named; whoever carries it out may take others
     waits     ``count`` is an answer that was not followed yet
-    ignored   the answer before was never followed
+    ignored   the answer before, which was never followed; None when it was
     doubt     why the targets tell no count now; "" when they do
     """
 
@@ -61,7 +61,7 @@ class _Course:
     since: datetime
     victims: tuple[str, ...] = ()
     waits: bool = False
-    ignored: bool = False
+    ignored: int | None = None
     doubt: str = ""
 
 
@@ -133,7 +133,7 @@ class ExternalActuator:
             Unfollowed(
                 service=variant.service,
                 variant=variant.name,
-                asked=course.count,
+                asked=course.count if course.waits or course.ignored is None else course.ignored,
                 found=course.found,
                 since=course.since,
                 options=options,
@@ -141,7 +141,7 @@ class ExternalActuator:
             for variant in variants
             if isinstance(options := variant.actuator_options, ExternalOptions)
             and (course := self._courses.get((variant.service, variant.name))) is not None
-            and (course.ignored or _waited_s(course, now) > min(TOLD_AFTER_S, options.followed_within_s))
+            and (course.ignored is not None or _waited_s(course, now) > min(TOLD_AFTER_S, options.followed_within_s))
         )
 
     def close(self) -> None:
@@ -181,8 +181,9 @@ def _looked(course: _Course | None, found: int, now: datetime) -> _Course:
     if course is None:
         return _Course(count=found, found=found, since=now)
     if found == course.count:
-        ignored = course.ignored and not course.waits
-        return replace(course, found=found, since=now, victims=(), waits=False, ignored=ignored, doubt="")
+        ignored = None if course.waits else course.ignored
+        since = now if ignored is None else course.since
+        return replace(course, found=found, since=since, victims=(), waits=False, ignored=ignored, doubt="")
     nearer = abs(found - course.count) < abs(course.found - course.count)
     began = course.found == course.count and not course.waits
     return replace(course, found=found, since=now if nearer or began else course.since, doubt="")
@@ -190,7 +191,10 @@ def _looked(course: _Course | None, found: int, now: datetime) -> _Course:
 
 def _given_up(course: _Course) -> _Course:
     """Nobody follows: what is there is what there is. ``ignored`` only where we had asked for something else."""
-    return replace(course, count=course.found, victims=(), waits=False, ignored=course.ignored or course.waits)
+    ignored = course.count if course.waits else course.ignored
+    return replace(
+        course, count=course.found, victims=(), waits=False, ignored=ignored if ignored != course.found else None
+    )
 
 
 def _waited_s(course: _Course, now: datetime) -> float:

@@ -109,6 +109,7 @@ class Gate:
         self._others = tuple(others)
         self._lead = lead
         self._known: tuple[Stop, ...] = ()
+        self._unread = False
         self._intended: frozenset[str] = frozenset()
         self._at: datetime | None = None
         self._done: set[tuple[str, str]] = set()
@@ -117,8 +118,11 @@ class Gate:
         """All that are on. The ledger's last known ones while it cannot be read: nothing is acted on then anyway."""
         try:
             self._known = self._ledger()
+            self._unread = False
         except LedgerError as error:
-            log.error("stops could not be read, keeping the last known ones: %s", error)
+            if not self._unread:  # a pass that cannot be recorded says how long it goes on
+                log.error("stops cannot be read, keeping the last known ones: %s", error)
+            self._unread = True
         return tuple(one for one in (*self._known, *self._found()) if one.holds(now))
 
     def recorded(self, decisions: Sequence[Decision], at: datetime) -> None:

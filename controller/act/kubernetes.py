@@ -67,7 +67,7 @@ class KubernetesActuator:
                 return Missing("replicas", str(error))
             if isinstance(standing, Missing):
                 return standing
-            if _ours(options) and unfinished(standing) and self._acts(variant.service):
+            if unfinished(standing) and self._acts(variant.service):
                 standing = self._keeper(options).advance(standing, now)
                 self._rollout(options).watch(standing, now)
             self._changes[variant.service, variant.name] = change_of(standing, options)
@@ -86,7 +86,7 @@ class KubernetesActuator:
                     return self._change(standing, options, decision, now)
                 if standing.counted == decision.desired:
                     return Outcome.of(decision, OutcomeKind.ALREADY, f"there are {standing.counted} already", now)
-                _ours_to_scale(standing, options, decision, where, now)
+                _ours_to_scale(standing, decision, where, now)
                 if decision.desired > decision.current:
                     return self._grow(standing, options, decision, now)
                 return self._shrink(standing, options, decision, now)
@@ -161,8 +161,8 @@ class KubernetesActuator:
             detail = f"{standing}: {', '.join(ending)} {are} being removed; the next pass adds"
             return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
         keeper, leaving = self._keeper(options), len(standing.leaving)
-        standing = keeper.note(standing, decision.desired, now)
-        standing = keeper.scale(standing, decision.desired + leaving)
+        to = decision.desired + leaving
+        standing = keeper.scale(keeper.note(standing, decision.desired, now, to=to), to)
         besides = f", {leaving} of them leaving" if leaving else ""
         return Outcome.of(decision, OutcomeKind.DONE, f"{standing}: {standing.target.replicas} replicas{besides}", now)
 
@@ -199,19 +199,10 @@ def _seen_since(state: ReplicaState, at: datetime) -> ReplicaState:
     return replace(state, since=at, stuck=stuck)
 
 
-def _ours(options: KubernetesOptions) -> bool:
-    return options.scaled_by == "pennyweight"
-
-
-def _ours_to_scale(
-    standing: Standing, options: KubernetesOptions, decision: Decision, where: str, now: datetime
-) -> None:
+def _ours_to_scale(standing: Standing, decision: Decision, where: str, now: datetime) -> None:
     """StaleActError where somebody else scales the target, or it has another count than was decided on."""
-    why = standing.owner
-    if not _ours(options):
-        why = f"scaled_by is {options.scaled_by}: the fleet file leaves {ref_of(options)} to it"
     override = standing.override(now)
-    why = why or (str(override) if override is not None else "")
+    why = standing.owner or (str(override) if override is not None else "")
     if why or standing.counted != decision.current:
         raise StaleActError(where=where, expected=decision.current, found=standing.counted, why=why)
 

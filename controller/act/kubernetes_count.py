@@ -34,18 +34,28 @@ class Note:
 
     counted   replicas that are to stay
     seen      who had written spec.replicas by then, and when
+    stood     spec.replicas by then; None: not written down
+    to        what we were about to make of it
     by        who had changed it after us, where somebody had; ``at`` is the time of that then
     """
 
     counted: int
     at: datetime
     seen: str = ""
+    stood: int | None = None
+    to: int | None = None
     by: str = ""
 
     @property
     def text(self) -> str:
         told = {"counted": self.counted, "at": self.at.isoformat(), "seen": self.seen, "by": self.by}
-        return json.dumps({key: value for key, value in told.items() if value != ""})
+        counts = {"stood": self.stood, "to": self.to}
+        return json.dumps({key: value for key, value in (told | counts).items() if value not in ("", None)})
+
+    def ours(self, replicas: int) -> bool:
+        """Whether such a count lies on our way from what stood there to those that are to stay."""
+        way = [self.counted, *(one for one in (self.stood, self.to) if one is not None)]
+        return self.stood is None or min(way) <= replicas <= max(way)
 
 
 def note_of(target: Target) -> Note | None:
@@ -54,26 +64,29 @@ def note_of(target: Target) -> Note | None:
         told = json.loads(target.annotations[NOTE])
         at = datetime.fromisoformat(told["at"])
         seen, by = str(told.get("seen", "")), str(told.get("by", ""))
-        return Note(counted=int(told["counted"]), at=at, seen=seen, by=by) if at.tzinfo is not None else None
+        stood, to = (int(told[key]) if key in told else None for key in ("stood", "to"))
+        note = Note(counted=int(told["counted"]), at=at, seen=seen, stood=stood, to=to, by=by)
+        return note if at.tzinfo is not None else None
     except (KeyError, TypeError, ValueError):
         return None
 
 
 def writer_of(target: Target) -> str:
-    """Who wrote spec.replicas last, and when: another text after every change of it."""
+    """Who wrote spec.replicas last, and when: another text after every change of it by another one, or by another way
+    than the scale subresource, which leaves no time."""
     newest = target.managers[-1] if target.managers else None
     return f"{newest.manager} {newest.at.isoformat() if newest.at else ''}".strip() if newest is not None else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Override:
-    """Somebody else changed spec.replicas after us."""
+    """Somebody else changed spec.replicas after us. ``at`` None: when is not told."""
 
     by: str
-    at: datetime
+    at: datetime | None
 
     def __str__(self) -> str:
-        return f"'{self.by}' changed spec.replicas at {self.at:%Y-%m-%d %H:%M:%S} UTC"
+        return f"'{self.by}' changed spec.replicas{f' at {self.at:%Y-%m-%d %H:%M:%S} UTC' if self.at else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,22 +143,26 @@ class Standing:
     @property
     def foreign(self) -> Override | None:
         """A change of spec.replicas that is not ours and not yet noted. Ours is whatever managedFields say is ours, and
-        whatever was so when we wrote the note: until the first scale of ours it is somebody else's, as it should be."""
-        note, managers = self.note, self.target.managers
-        if note is None or any(map(_ours, managers)) or writer_of(self.target) == note.seen:
+        whatever was so when we wrote the note: until the first scale of ours it is somebody else's, as it should be.
+
+        Counts are compared as well: who scales by the scale subresource leaves no time, so twice looks like once; and a
+        count of 0 is nobody's field, nor is any that comes after it by that way.
+        """
+        note, managers, count = self.note, self.target.managers, self.target.replicas
+        if note is None or any(map(_ours, managers)):
             return None
-        if not managers and self.target.replicas == 0 == note.counted:
-            return None  # a count of 0 on the scale subresource is nobody's field: JSON leaves zeros out
-        newest = managers[-1] if managers else None
-        by, at = (newest.manager, newest.at) if newest is not None else ("somebody", None)
-        return Override(by=by, at=at or note.at)
+        if not managers:
+            return None if note.ours(count) else Override(by="somebody", at=None)
+        if writer_of(self.target) == note.seen and note.stood in (None, count):
+            return None
+        return Override(by=managers[-1].manager, at=managers[-1].at)
 
     def override(self, now: datetime) -> Override | None:
         """Somebody's change that is to be left alone yet."""
         note = self.note
         noted = Override(by=note.by, at=note.at) if note is not None and note.by else None
         found = self.foreign or noted
-        return found if found is not None and now - found.at < OVERRIDE_HOLD else None
+        return found if found is not None and now - (found.at or now) < OVERRIDE_HOLD else None
 
     @property
     def owner(self) -> str:
@@ -247,8 +264,13 @@ def lowering(standing: Standing, held: Collection[str] = ()) -> Lowering:
             blocker = one
             break
     waits = f"{blocker.name} would go first" if blocker is not None and len(goes) < len(drained) else ""
-    extra = _youngest(standing)[:owed] if blocker is not None else ()
+    extra = _youngest(standing)[: min(owed, _spare(standing))] if blocker is not None else ()
     return Lowering(goes=tuple(goes), unmade=unmade, extra=extra, waits=waits)
+
+
+def _spare(standing: Standing) -> int:
+    """How many serve beyond those that are to stay: who covers for an ordinal that is made anew goes after it."""
+    return max(0, sum(one.phase is Phase.READY for one in standing.staying) - standing.counted)
 
 
 def _youngest(standing: Standing) -> tuple[Replica, ...]:
@@ -266,8 +288,7 @@ def states(standing: Standing, variant: str, now: datetime) -> tuple[ReplicaStat
     placeholders = max(0, min(standing.missing, standing.counted - _present(standing)))
     surplus = len(standing.staying) + placeholders - standing.counted
     over = _unneeded(standing)
-    if standing.rolling:  # who stands in for others serves; who is made anew in its place does not yet
-        over.sort(key=lambda one: one.phase is Phase.READY)
+    over.sort(key=lambda one: one.phase is Phase.READY)  # who stands in for others serves, who is made anew not yet
     extra = {one.name for one in (*standing.going, *over[: max(0, surplus)])}
     known = tuple(_state(one, variant, extra=one.name in extra) for one in standing.replicas)
     return (*known, *_awaited(standing, variant, placeholders, now))

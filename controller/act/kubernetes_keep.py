@@ -62,16 +62,20 @@ class Keeper:
         log.info("%s/%s is draining", pod.namespace, pod.name)
         return _noted(replica, self.written.pod(pod), now)
 
-    def note(self, standing: Standing, counted: int, now: datetime, *, by: str = "") -> Standing:
-        """Write down how many are to stay."""
-        text = Note(counted=counted, at=now, seen=writer_of(standing.target), by=by).text
+    def note(self, standing: Standing, counted: int, now: datetime, *, to: int | None = None, by: str = "") -> Standing:
+        """Write down how many are to stay. ``to``: what spec.replicas is about to become for it."""
+        seen, stood = writer_of(standing.target), standing.target.replicas
+        text = Note(counted=counted, at=now, seen=seen, stood=stood, to=to, by=by).text
         patch = {"metadata": {"annotations": {NOTE: text}}}
         target = self.cluster.calls.patch_target(standing.target.ref, patch, version=standing.target.resource_version)
         self.written.target(target.ref, target.resource_version)
         return replace(standing, target=target)
 
     def scale(self, standing: Standing, replicas: int) -> Standing:
-        """Set spec.replicas, if nobody touched the target since it was read."""
+        """Set spec.replicas, if nobody touched the target since it was read. What stands there is not written again:
+        whoever wrote it would lose its time, and then look like another writer."""
+        if replicas == standing.target.replicas:
+            return standing
         ref, version = standing.target.ref, standing.target.resource_version
         scale = self.cluster.calls.set_scale(ref, replicas, version=version)
         self.written.target(ref, scale.resource_version)
@@ -91,7 +95,7 @@ class Keeper:
         kept = [one for one in standing.leaving if not one.noticed]
         standing = self._with(standing, [self._unmark(one, now) for one in kept])
         counted = max(0, standing.target.replicas - len(standing.leaving))
-        return self.note(standing, counted, found.at, by=found.by)
+        return self.note(standing, counted, found.at or now, by=found.by)
 
     def _begun(self, standing: Standing, now: datetime) -> list[Replica]:
         fresh = [one for one in standing.active if one.noticed and one.draining_since is None]

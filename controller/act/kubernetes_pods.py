@@ -83,8 +83,9 @@ class Replica:
 
     @property
     def counts(self) -> bool:
-        """Whether its controller counts it: not ended, and not being deleted."""
-        return not self.pod.ended and not self.pod.deleting
+        """Whether its controller counts it: not ended, and not being deleted. A group of which one pod is goes as a
+        whole, and another one takes its place."""
+        return not any(pod.ended or pod.deleting for pod in self.pods)
 
     @property
     def leaves(self) -> bool:

@@ -118,7 +118,7 @@ def change_of(standing: Standing, options: KubernetesOptions) -> Change | None:
         fresh, since = len(_fresh(standing, course)), f"{course.since:%H:%M:%S} UTC"
         detail = f"{fresh} of {len(standing.active)} replicas are new, since {since}"
         return Change(what=course.what, stage=ChangeStage.ROLLING, detail=detail)
-    if template is None or options.scaled_by != "pennyweight":
+    if template is None:
         return None
     try:
         what = _differences(list(_engines(standing, template)), template)

@@ -13,7 +13,8 @@ import numpy as np
 from controller.attribute.apportion import Floats, Ints, largest_remainder, summed
 from controller.attribute.identities import added, explained, hour_lines, paired, placed, split, unlogged, unpaired
 from controller.attribute.parts import Asked, parts
-from controller.attribute.sharing import Rules, described, handed_on
+from controller.attribute.rules import Rules, described
+from controller.attribute.sharing import handed_on
 from controller.attribute.tables import (
     COSTS,
     EFFECTIVE,

@@ -38,12 +38,15 @@ class Told:
 
     id       the event's; the same event may come more than once
     running  an instance that runs again: what ended it before is over
+    takes_back  an announcement of which what was said earlier holds no more: of the instances ``of``, or of all; ""
     why      why it says nothing; "" when it does
     """
 
     id: str = ""
     notices: tuple[Notice, ...] = ()
     running: str = ""
+    takes_back: str = ""
+    of: tuple[str, ...] = ()
     at: datetime | None = None
     why: str = ""
 
@@ -165,26 +168,37 @@ def _state(event: _Event) -> Told:
 
 
 def _health(event: _Event) -> Told:
-    """One change may be scheduled for several instances."""
+    """One change may be scheduled for several instances. It is told again when it changes, with all that holds now of
+    the instances that the message names (there may be more of them than one message holds), and when it is over."""
     category, service = event.text("eventTypeCategory"), event.text("service")
     if category != "scheduledChange" or service != "EC2":
         raise _SaysNothingError(f"a {category[:40] or 'nameless event'} of {service[:40] or 'no service'} ends nothing")
+    change = f"{event.text('eventArn')} {event.text('affectedAccount')}" if event.text("eventArn") else ""
     if event.text("statusCode") == "closed":
+        if change:
+            return Told(takes_back=change)
         raise _SaysNothingError("the change is over")
     entities = event.detail.get("affectedEntities")
-    nodes = dict.fromkeys(filter(None, map(_entity, entities if isinstance(entities, list) else ())))
+    found = [one for one in entities if isinstance(one, Mapping)] if isinstance(entities, list) else []
+    nodes = {node: one.get("status") for one in found if (node := _entity(one))}
     if not nodes:
         raise _SaysNothingError("it names no instance")
+    going = [node for node, status in nodes.items() if status != "RESOLVED"]
+    if not going and not change:
+        raise _SaysNothingError("the change is over")
     deadline = _time(event.detail.get("startTime"))
-    return Told(notices=tuple(_notice(event, NoticeKind.MAINTENANCE, deadline, node) for node in nodes))
+    notices = (_notice(event, NoticeKind.MAINTENANCE, deadline, node) for node in going)
+    return Told(
+        notices=tuple(replace(one, announcement=change) for one in notices),
+        takes_back=change,
+        of=tuple(nodes) if change else (),
+    )
 
 
-def _entity(entity: object) -> str:
-    """The instance's id; "" where it is no instance, or done with."""
-    value = entity.get("entityValue") if isinstance(entity, Mapping) else None
-    if not isinstance(value, str) or (isinstance(entity, Mapping) and entity.get("status") == "RESOLVED"):
-        return ""
-    found = INSTANCE.search(value)
+def _entity(entity: Mapping[str, object]) -> str:
+    """The instance's id; "" where it is no instance."""
+    value = entity.get("entityValue")
+    found = INSTANCE.search(value) if isinstance(value, str) else None
     return found[1] if found else ""
 
 

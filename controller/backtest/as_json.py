@@ -33,6 +33,7 @@ def backtest_json(backtest: Backtest, gate: Gate | None, failed: Sequence[Failed
         "price": backtest.price,
         "start_up": backtest.start_up,
         "perils": backtest.perils,
+        "safety": backtest.safety,
         "seeds": backtest.seeds,
         "lower_usd": _number(backtest.lower_usd),
         "upper_usd": _number(backtest.upper_usd),

@@ -19,10 +19,10 @@ from controller.estimate.performance.prior import kv_capacity_tokens
 from controller.facts.fleet import Capacity, CapacityType, EngineKind, Fleet, Gpu, Model, Service, Variant
 from controller.facts.missing import Missing
 from controller.facts.prices import Price
-from controller.prices.book import PriceBook
+from controller.prices.book import PriceBook, offers
 from controller.prices.resolve import resolve
 from controller.settings.load import Settings, load_settings
-from controller.wiring import PRICES, offers
+from controller.wiring import PRICES
 
 SAMPLE_MODEL, SAMPLE_GPU, SAMPLE_QUANTIZATION = "llama-3.1-70b", "H100-80GB-SXM", "fp8"
 SAMPLE_OFFER = "aws/us-east-1/p5.48xlarge"

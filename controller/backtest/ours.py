@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from controller.decide.rules import ServicePolicy
 from controller.facts.fleet import Fleet, Mode
 from controller.loop import Plan, Running, one_pass
+from controller.safety.rules import SafetyRules
 from controller.simulate.shell import Seat, SimulatedShell
 from controller.simulate.world import World
 
@@ -31,11 +32,13 @@ def rehearse_policy(
     *,
     interval_s: float,
     running: Running | None = None,
+    safety: SafetyRules | None = None,
     elapsed_s: Callable[[], float],
 ) -> Ours:
     """The whole workload under ``policy``; the world is closed at the end.
 
     running     what the first pass remembers: a forecaster that has seen earlier days
+    safety      the kernel's rules; None: the usual ones
     elapsed_s   a monotonic clock
     """
     shell = SimulatedShell(world, seat, elapsed_s=elapsed_s)
@@ -46,6 +49,7 @@ def rehearse_policy(
         mode=Mode.ACT,
         interval_s=interval_s,
         rate_window_s=RATE_WINDOW_S,
+        safety=safety or SafetyRules(),
     )
     took = []
     while world.now_s < world.end_s:

@@ -15,6 +15,7 @@ from controller.backtest.ground import Ground, ground_in, ground_of, price_of, s
 from controller.backtest.mistakes import Mistakes
 from controller.backtest.perils import failures_told, market_of, spot_told
 from controller.backtest.run import OURS, Entrant, Stage
+from controller.backtest.safety import safety_told
 from controller.backtest.trace import MINUTE_S, Played, played_of, whole_of
 from controller.decide.rules import ServicePolicy
 from controller.errors import ConfigError, Problem
@@ -23,6 +24,7 @@ from controller.facts.fleet import CapacityType, Variant
 from controller.facts.missing import Missing
 from controller.facts.slo import LatencyTarget, Slo
 from controller.policy.load import load_policies
+from controller.safety.rules import SafetyRules
 from controller.settings.load import Settings as FleetSettings
 from controller.settings.load import seen_at
 from controller.simulate.opponents.catalogue import OPPONENTS
@@ -102,6 +104,11 @@ class Prepared:
         case = self.stage.case
         told = {"failures": failures_told(case.failures), "spot": spot_told(self.asked.spot, case.spot)}
         return {name: words for name, words in told.items() if words}
+
+    @property
+    def safety_told(self) -> str:
+        """The rules of the kernel in front of our policy, and whose they are."""
+        return safety_told(self.stage.safety, self.asked.fleet, dated=self.asked.ledger_s is not None)
 
     @property
     def fleet_told(self) -> str:
@@ -328,6 +335,7 @@ def _stage(
         profile=profile,
         earlier=played.earlier,
         interval_s=interval_s,
+        safety=settings.safety if settings else SafetyRules(),
     )
 
 

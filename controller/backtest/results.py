@@ -32,6 +32,7 @@ class Backtest:
     made_at                  shown in the reports; None = left out, so that equal runs give equal files
     notes                    known limits and whatever else a reader must know
     perils                   what might go wrong in it, in words; "": nothing
+    safety                   the kernel's rules in front of our policy, in words; "": not told
     """
 
     trace: str
@@ -47,6 +48,7 @@ class Backtest:
     made_at: datetime | None = None
     notes: tuple[str, ...] = ()
     perils: str = ""
+    safety: str = ""
 
     def __post_init__(self) -> None:
         if not self.runs:

@@ -17,6 +17,7 @@ from controller.estimate.outlook import Lookout
 from controller.facts.fleet import Fleet
 from controller.facts.missing import Missing
 from controller.loop import Running
+from controller.safety.rules import SafetyRules
 from controller.simulate.opponents.catalogue import OPPONENTS
 from controller.simulate.opponents.profile import ReplicaProfile
 from controller.simulate.rivals import rehearse
@@ -38,6 +39,7 @@ class Stage:
 
     policy     ours; its limits hold for everybody
     profile    what a planner that wants one is told about a replica
+    safety     the kernel's rules in front of ours
     earlier    requests per ``earlier_bin_s`` before the trace begins, as a ledger would have them; nan: nobody looked
     """
 
@@ -49,6 +51,7 @@ class Stage:
     earlier: Floats | None = None
     earlier_bin_s: float = 60.0
     interval_s: float = 15.0
+    safety: SafetyRules = field(default_factory=SafetyRules)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,6 +105,7 @@ def _ours(stage: Stage, world: World, entrant: Entrant, seed: int, began: float)
         stage.seat,
         interval_s=stage.interval_s,
         running=_warmed(stage, world.start_s),
+        safety=stage.safety,
         elapsed_s=time.perf_counter,
     )
     lookout = played.running.lookouts[policy.service]

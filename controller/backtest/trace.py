@@ -15,7 +15,7 @@ from controller.backtest.ledger_trace import recorded
 from controller.backtest.mistakes import Mistakes
 from controller.backtest.tracefile import read_lengths, read_trace, workload_of
 from controller.backtest.words import count, span
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.errors import ConfigError, Problem
 from controller.facts.missing import Missing
 from controller.facts.performance import RequestShape

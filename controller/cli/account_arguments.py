@@ -1,4 +1,4 @@
-"""The arguments of the commands of accounting. Imports none of them: they take libraries that take a while to load."""
+"""The arguments of the commands of accounting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterator
 from pathlib import Path
 
-from controller.cli.arguments import Command, Commands, add_command, add_fleet
+from controller.cli.arguments import Command, Commands, Later, add_command, add_fleet
 from controller.cli.choices import days, dimensions, month, only
 from controller.facts.account_reader import Dimension
 
@@ -27,47 +27,11 @@ def add_to(commands: Commands) -> None:
         commands.choices[name].set_defaults(log_level=logging.WARNING)
 
 
-def _report(arguments: argparse.Namespace) -> int:
-    from controller.cli.report import report
-
-    return report(arguments)
-
-
-def _export(arguments: argparse.Namespace) -> int:
-    from controller.cli.export import focus
-
-    return focus(arguments)
-
-
-def _ledger(name: str) -> Command:
-    def command(arguments: argparse.Namespace) -> int:
-        from controller.cli import ledger
-
-        return ledger.COMMANDS[name](arguments)
-
-    return command
-
-
-def _usage(name: str) -> Command:
-    def command(arguments: argparse.Namespace) -> int:
-        from controller.cli import usage
-
-        return usage.COMMANDS[name](arguments)
-
-    return command
-
-
-def _bill(arguments: argparse.Namespace) -> int:
-    from controller.cli.bill import bill
-
-    return bill(arguments)
-
-
 def _add_report(commands: Commands) -> None:
     report = add_command(
         commands,
         "report",
-        _report,
+        Later("report", "report"),
         "what was spent, by whom, and why it changed",
         "Of a day, a week (from Monday) or a month, in UTC; docs/reports.md explains every number. A period that is "
         "still running is held against as much of the one before.",
@@ -104,14 +68,14 @@ def _add_export(commands: Commands) -> None:
     kinds = _family(
         commands,
         "export",
-        _export,
+        Later("export", "focus"),
         "the accounts as files for finance tools",
         "In FOCUS 1.2 columns; docs/focus.md explains them.",
     )
     focus = add_command(
         kinds,
         "focus",
-        _export,
+        Later("export", "focus"),
         "FOCUS 1.2, as CSV or Parquet",
         "A day is read and written before the next one; a file that fails half-way is not left behind.",
         "pennyweight export focus --from 2026-10 --check",
@@ -140,14 +104,14 @@ def _add_ledger(commands: Commands) -> None:
     kinds = _family(
         commands,
         "ledger",
-        _ledger("size"),
+        Later("ledger", "size"),
         "prove, close, rebuild, reprice and weigh the accounts",
         "Works whether or not the daemon runs.",
     )
     verify = add_command(
         kinds,
         "verify",
-        _ledger("verify"),
+        Later("ledger", "verify"),
         "prove that everything adds up, to the nanodollar",
         "Changes nothing. Exit code 1 when two sums that must be one differ; it names hour, pool and part, and both.",
         "pennyweight ledger verify --from 2026-10 --deep",
@@ -160,7 +124,7 @@ def _add_ledger(commands: Commands) -> None:
     close = add_command(
         kinds,
         "close",
-        _ledger("close"),
+        Later("ledger", "close"),
         "close a month: what comes later is a correction of it",
         "Nothing in a closed month is rewritten. Late records and bills are posted after it, as rows of their own.",
         "pennyweight ledger close 2026-10",
@@ -175,7 +139,7 @@ def _repairs(kinds: Commands) -> Iterator[argparse.ArgumentParser]:
     yield add_command(
         kinds,
         "rebuild",
-        _ledger("rebuild"),
+        Later("ledger", "rebuild"),
         "make the sums of days and weeks anew from the hours",
         "Reports read them; the hours themselves are not touched. For when `ledger verify` finds a day that is not "
         "its hours.",
@@ -184,7 +148,7 @@ def _repairs(kinds: Commands) -> Iterator[argparse.ArgumentParser]:
     reprice = add_command(
         kinds,
         "reprice",
-        _ledger("reprice"),
+        Later("ledger", "reprice"),
         "account for time that had no price when it was measured",
         "After the fleet file or a price source knows it: minutes without a price get the one of their time, and "
         "settled hours are worked out again. What changes is added to them; closed months keep their costs.",
@@ -197,7 +161,7 @@ def _repairs(kinds: Commands) -> Iterator[argparse.ArgumentParser]:
     yield add_command(
         kinds,
         "size",
-        _ledger("size"),
+        Later("ledger", "size"),
         "how large the ledger is, and what is in it",
         "By table, and a replica and day.",
         "pennyweight ledger size",
@@ -208,14 +172,14 @@ def _add_usage(commands: Commands) -> None:
     kinds = _family(
         commands,
         "usage",
-        _usage("sources"),
+        Later("usage", "sources"),
         "usage records: who asked for how many tokens",
         "They split the measured cost over teams; docs/usage.md explains them.",
     )
     take = add_command(
         kinds,
         "import",
-        _usage("import"),
+        Later("usage", "take"),
         "take usage records from files",
         "JSON lines as POST /api/v1/usage takes them, access logs, OpenTelemetry spans, LiteLLM's spend logs (CSV or "
         "JSON lines), gzipped or not. What was counted before is known by its id and not counted again.",
@@ -237,7 +201,7 @@ def _add_usage(commands: Commands) -> None:
     sources = add_command(
         kinds,
         "sources",
-        _usage("sources"),
+        Later("usage", "sources"),
         "where usage records come from, and how far behind",
         "What came of each source, and what was refused of it and why.",
         "pennyweight usage sources",
@@ -250,14 +214,14 @@ def _add_bill(commands: Commands) -> None:
     kinds = _family(
         commands,
         "bill",
-        _bill,
+        Later("bill", "bill"),
         "hold the accounts against the provider's bill",
         "The difference becomes dated adjustments; nothing that was accounted is overwritten.",
     )
     take = add_command(
         kinds,
         "import",
-        _bill,
+        Later("bill", "bill"),
         "post the difference between a bill and the accounts",
         "Reads a FOCUS file, AWS's Cost and Usage Report (CSV, gzipped or not, or Parquet; all files of one report), "
         "or asks AWS Cost Explorer. The same bill twice changes nothing; a newer one posts only what is new.",

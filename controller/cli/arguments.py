@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 DEFAULT_FLEET = Path("fleet.yaml")
 VERBOSE = "log more: one line a pass"
 
 Command = Callable[[argparse.Namespace], int]
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A command by its name in a module of ours, which is imported when the command is run: whoever asks for help, or
+    stops the fleet, does not wait for the libraries of the others."""
+
+    module: str
+    name: str
+
+    def __call__(self, arguments: argparse.Namespace) -> int:
+        return self.found()(arguments)
+
+    def found(self) -> Command:
+        """What importing makes stays: to look through it for cycles, again and again, takes a tenth of the time."""
+        collects = gc.isenabled()
+        gc.disable()
+        try:
+            return cast(Command, getattr(import_module(f"controller.cli.{self.module}"), self.name))
+        finally:
+            if collects:
+                gc.enable()
 
 
 def add_command(

@@ -1,84 +1,30 @@
-"""Commands that ask or note something: check, schema, status, explain, pause, resume."""
+"""Commands that ask or note something: status, explain, pause, resume."""
 
 from __future__ import annotations
 
 import argparse
 import getpass
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 
 from rich.console import Console
 
 from controller.cli.files import settings_of
 from controller.cli.stop import in_file, told
 from controller.cli.tables import status_table
-from controller.daemon import LATE_AFTER_INTERVALS, utc_now
+from controller.clock import LATE_AFTER_INTERVALS, utc_now
 from controller.decide.explain import briefly, explain
-from controller.errors import ConfigError, PennyweightError, Problem
+from controller.errors import PennyweightError
 from controller.facts.decisions import Because, Pause
 from controller.ledger.queries import RecordedDecision
 from controller.ledger.read import LedgerReader
 from controller.ledger.rows import FleetNow, RecordedPass
 from controller.ledger.write import Ledger
-from controller.policy import check as policy_check
-from controller.policy import schema as policy_schema
-from controller.settings.load import Seen, Settings, seen_at
-from controller.settings.load import json_schema as fleet_schema
-
-DEFAULT_FLEET = Path("fleet.yaml")
-
+from controller.settings.load import Settings
 
 MOST_DECISIONS = 2000
 """Of one pass, and of those recorded while we look."""
-
-
-def check(arguments: argparse.Namespace) -> int:
-    """Report every problem of every file, and run the policy tests."""
-    settings, problems = _checked_fleet(arguments)
-    seen = seen_at(arguments.fleet or DEFAULT_FLEET) if settings is not None or problems else None
-    paths = _policy_paths(arguments, seen)
-    channels = settings.channels if settings is not None else ("log", "slack")
-    report = policy_check.check_policies(paths, seen.services if seen is not None else None, channels)
-    problems += report.problems
-    if problems:
-        raise ConfigError(problems)
-    files = len(report.files) + (settings is not None)
-    policies, tests = _counted(len(report.policies), "policy", "policies"), _counted(report.tests_run, "policy test")
-    print(f"{_counted(files, 'file')} read and nothing wrong: {policies}, {tests} passed")
-    if settings is not None and not report.policies:
-        print("no policy yet: the fleet is measured, nothing is decided")
-    return 0
-
-
-def _checked_fleet(arguments: argparse.Namespace) -> tuple[Settings | None, list[Problem]]:
-    """The fleet file is optional when policies are named."""
-    path = arguments.fleet or DEFAULT_FLEET
-    if arguments.fleet is None and arguments.paths and not path.exists():
-        return None, []
-    try:
-        return settings_of(path, works=True), []
-    except ConfigError as error:
-        return None, list(error.problems)
-
-
-def _policy_paths(arguments: argparse.Namespace, seen: Seen | None) -> list[Path]:
-    """The named files and folders; else those that the fleet file names, or, when it cannot be read, the usual ones."""
-    named = arguments.paths
-    if not named and seen is not None:
-        return list(seen.policy_files)
-    if not named:
-        named = [(arguments.fleet or DEFAULT_FLEET).parent / "policies"]
-    return [file for path in named for file in (sorted(path.glob("*.yaml")) if path.is_dir() else [path])]
-
-
-def schema(arguments: argparse.Namespace) -> int:
-    """Print a JSON Schema."""
-    made = policy_schema.json_schema() if arguments.kind == "policy" else fleet_schema()
-    print(json.dumps(made, indent=2))
-    return 0
 
 
 def status(arguments: argparse.Namespace) -> int:
@@ -169,7 +115,7 @@ def pause(arguments: argparse.Namespace) -> int:
     """Note a pause; the daemon heeds it from its next pass on."""
     settings = settings_of(arguments.fleet)
     _known_service(settings, arguments.service)
-    with closing(Ledger.open(settings.ledger_url)) as ledger:
+    with closing(Ledger.open(settings.ledger_url, then=f"{arguments.service} is NOT paused; try again")) as ledger:
         ledger.pause(Pause(service=arguments.service, since=utc_now(), by=getpass.getuser(), reason=arguments.reason))
     print(f"{arguments.service} is paused: from the next pass on nothing is decided for it until `pennyweight resume`")
     return 0
@@ -179,7 +125,7 @@ def resume(arguments: argparse.Namespace) -> int:
     """End a pause."""
     settings = settings_of(arguments.fleet)
     _known_service(settings, arguments.service)
-    with closing(Ledger.open(settings.ledger_url)) as ledger:
+    with closing(Ledger.open(settings.ledger_url, then=f"{arguments.service} stays as it is; try again")) as ledger:
         was_paused = ledger.resume(arguments.service, utc_now(), getpass.getuser())
     said = "is resumed: it is decided again from the next pass on" if was_paused else "was not paused"
     print(f"{arguments.service} {said}")
@@ -197,10 +143,6 @@ def _reader(arguments: argparse.Namespace) -> Iterator[LedgerReader]:
     settings = settings_of(arguments.fleet)
     with closing(LedgerReader(settings.ledger_url)) as reader:
         yield reader
-
-
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def _ago(seconds: float) -> str:

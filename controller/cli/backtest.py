@@ -32,7 +32,7 @@ from controller.backtest.prepared import Prepared, prepared
 from controller.backtest.results import Backtest, standings
 from controller.backtest.runs import Program, Scores, Shares
 from controller.backtest.words import usd, verdict
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.simulate.score import RunScore
 
 if TYPE_CHECKING:
@@ -79,6 +79,7 @@ def _setting(ready: Prepared) -> Table:
         "price": ready.rented.price_told,
         "start-up": ready.start_up_told,
         **ready.perils_told,
+        "safety": ready.safety_told,
         "warm-up": played.warm_up_told,
     }
     table = Table.grid(padding=(0, 2))
@@ -159,6 +160,7 @@ def _found(ready: Prepared, runs: tuple[RunScore, ...], typed: list[str]) -> Bac
         made_at=utc_now(),
         notes=ready.notes,
         perils="; ".join(ready.perils_told.values()),
+        safety=ready.safety_told,
     )
 
 

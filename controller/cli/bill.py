@@ -15,7 +15,7 @@ from controller.cli.accounts import accounts_of, check_accounted
 from controller.cli.choices import Days
 from controller.cli.files import settings_of
 from controller.cli.screen import counted, say, width
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.errors import BillError, ConfigError, PriceError, Problem
 from controller.facts.account_reader import OF_IDENTITY, OF_POOL, AccountReader, Window
 from controller.facts.accounts import Identity, Pool

@@ -17,7 +17,7 @@ from controller.cli.choices import Days
 from controller.cli.files import settings_of
 from controller.cli.report import folder_missing
 from controller.cli.screen import counted, say
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.errors import ConfigError, PennyweightError, Problem
 from controller.facts.account_reader import AccountReader, Window
 from controller.report.focus.check import Check, Wrong, checked, compared

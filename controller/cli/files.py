@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from controller.errors import ConfigError, Problem
+from controller.prices.book import offers
 from controller.settings.load import Settings, load_settings
-from controller.wiring import offers
 
 
 def settings_of(path: Path, *, works: bool = False) -> Settings:

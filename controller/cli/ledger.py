@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime
 
@@ -13,7 +13,7 @@ from controller.cli.accounts import nothing_yet
 from controller.cli.choices import Days
 from controller.cli.files import settings_of
 from controller.cli.screen import counted, say, waiting, width
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.errors import ConfigError, Problem
 from controller.ledger.accounts import cubes, months
 from controller.ledger.accounts.again import Again, worked_again
@@ -205,12 +205,3 @@ def _bytes(count: float | None) -> str:
             break
         count /= 1000
     return f"{count:,.0f} {unit}" if unit == "B" or count >= 100 else f"{count:,.1f} {unit}"
-
-
-COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
-    "verify": verify,
-    "close": close,
-    "rebuild": rebuild,
-    "reprice": reprice,
-    "size": size,
-}

@@ -15,7 +15,7 @@ from typing import TypeVar
 from rich.console import Console
 
 from controller.catalog.load import nearest
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.errors import ConfigError, Problem
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing

@@ -15,7 +15,7 @@ from controller.cli.accounts import accounts_of, check_accounted
 from controller.cli.choices import Days, days, meant
 from controller.cli.files import settings_of
 from controller.cli.screen import counted, width
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.errors import ConfigError, PennyweightError, Problem
 from controller.facts.account_reader import OF_IDENTITY, OF_POOL, AccountReader, Dimension, Window
 from controller.report.cells import Asked

@@ -7,9 +7,6 @@ from contextlib import contextmanager
 from shutil import get_terminal_size
 from textwrap import wrap
 
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
-
 Shown = Callable[[str], None]
 
 
@@ -39,6 +36,9 @@ def say(lines: Iterable[str]) -> None:
 @contextmanager
 def waiting(what: str) -> Iterator[Shown]:
     """A line on the error stream while it goes on, where that is a screen: the output may be somebody's pipe."""
+    from rich.console import Console  # takes a while to load, and `counted` is for every command
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
     console = Console(stderr=True)
     columns = (SpinnerColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:

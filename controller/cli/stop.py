@@ -11,9 +11,8 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from controller.act.gate import NO_REASON, StopFile
-from controller.cli.arguments import Commands, add_command, add_fleet
 from controller.cli.files import settings_of
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.errors import ConfigError, PennyweightError, Problem
 from controller.facts.safety import EVERYTHING, Stop
 from controller.ledger.write import Ledger
@@ -22,37 +21,17 @@ from controller.settings.load import Settings
 from controller.settings.safety_shapes import STOP_FILE
 
 
-def add_to(commands: Commands) -> None:
-    """``stop`` and ``go``."""
-    stopping = add_command(
-        commands,
-        "stop",
-        stop,
-        "touch nothing until told to go; deciding goes on and is shown",
-        "Without a service: the whole fleet. Heeded before each action, also by a pass that has decided. "
-        "What had begun goes on: replicas that start come up, those that drain end. Survives restarts.",
-    )
-    stopping.add_argument("services", nargs="*", metavar="SERVICE", help="left out: everything")
-    stopping.add_argument("--reason", default=NO_REASON, metavar="TEXT", help="for whoever wonders at 2 AM")
-    stopping.add_argument("--for", dest="lasting", metavar="DURATION", help="it ends by itself after, such as 2h")
-    add_fleet(stopping)
-
-    going = add_command(commands, "go", go, "lift a stop", "Without a service: the stop of everything.")
-    going.add_argument("services", nargs="*", metavar="SERVICE", help="left out: everything")
-    going.add_argument("--all", action="store_true", help="every stop, of services too")
-    add_fleet(going)
-
-
 def stop(arguments: argparse.Namespace) -> int:
     """Note it in the ledger, where the daemon looks before each action."""
     settings, now = _readable(arguments), utc_now()
     _known(settings, arguments.services)
     until = _until(arguments.lasting, now)
     asked = [
-        Stop(service=name, since=now, by=getpass.getuser(), reason=arguments.reason, until=until)
+        Stop(service=name, since=now, by=getpass.getuser(), reason=arguments.reason or NO_REASON, until=until)
         for name in arguments.services or [EVERYTHING]
     ]
-    with closing(Ledger.open(settings.ledger_url, settings.fleet_name)) as ledger:
+    touch = f"; touch {settings.stop_file} instead" if settings.stop_file is not None else ""
+    with closing(Ledger.open(settings.ledger_url, settings.fleet_name, then=f"NOTHING is stopped{touch}")) as ledger:
         on = {one.service: one for one in ledger.stops() if one.holds(now)}
         made = [_with_what_was_said(one, on.get(one.service)) for one in asked]
         for one in made:
@@ -88,7 +67,7 @@ def go(arguments: argparse.Namespace) -> int:
     """Lift it, and tell what still stands."""
     settings, now = settings_of(arguments.fleet), utc_now()
     _known(settings, arguments.services)
-    with closing(Ledger.open(settings.ledger_url, settings.fleet_name)) as ledger:
+    with closing(Ledger.open(settings.ledger_url, settings.fleet_name, then="no stop is lifted; try again")) as ledger:
         on = [one for one in ledger.stops() if one.holds(now)]
         named = [one.service for one in on] if arguments.all else arguments.services or [EVERYTHING]
         for name in named:

@@ -14,7 +14,7 @@ from typing import Literal, cast
 from controller.attribute.batch import Batch
 from controller.cli.files import settings_of
 from controller.cli.screen import Shown, counted, say, waiting, width
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.errors import ConfigError, PennyweightError, Problem, UsageError
 from controller.facts.usage import Reason, Receipt, Refused
 from controller.ledger.accounts.ingest import Intake
@@ -255,6 +255,3 @@ def _ago(at: datetime | None, now: datetime) -> str:
         if seconds >= 2 * length:
             return f"{seconds // length:.0f} {unit} ago"
     return f"{seconds:.0f} s ago"
-
-
-COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {"import": take, "sources": sources}

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from controller.decide.changes import SURGE_USD
-from controller.decide.guards import REFUSED, STORM_REFUSED
-from controller.decide.plan import SILENT
-from controller.decide.predictive import (
+from controller.decide.forecast_numbers import (
     AHEAD_S,
     CARRIED,
     GROWS_OVER_CARRIED,
@@ -16,7 +14,9 @@ from controller.decide.predictive import (
     SHRINKS_AFTER_S,
     SHRINKS_WITHIN_REST,
 )
-from controller.decide.predictive import SIGNAL as FORECAST
+from controller.decide.forecast_numbers import SIGNAL as FORECAST
+from controller.decide.guards import REFUSED, STORM_REFUSED
+from controller.decide.plan import SILENT
 from controller.decide.reach import NUMBER as REACH_NUMBER
 from controller.decide.reach import REMEDY
 from controller.facts.decisions import Because, Decision, Outcome, OutcomeKind

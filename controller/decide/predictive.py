@@ -6,6 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from math import ceil, isfinite
 from typing import NamedTuple
 
+from controller.decide.forecast_numbers import (
+    AHEAD_S,
+    CARRIED,
+    GROWS_OVER_CARRIED,
+    REST_CARRIES,
+    SHRINKS_AFTER_S,
+    SHRINKS_WITHIN_REST,
+    SIGNAL,
+)
 from controller.decide.placement import growth_order, most, units_of
 from controller.decide.reserve import at_quantile, between, share_of, worth_carrying
 from controller.decide.rules import ForecastRule, Method, ServicePolicy
@@ -15,15 +24,6 @@ from controller.decide.situation import Situation, VariantSituation
 from controller.facts.demand import Forecast, Outlook
 from controller.facts.missing import Missing, first_missing
 from controller.facts.performance import ReplicaCapacity
-
-SIGNAL = "forecast"
-
-AHEAD_S = "forecast_ahead_s"
-CARRIED, GROWS_OVER_CARRIED = "forecast_carried_per_s", "forecast_need_then_per_s"
-REST_CARRIES, SHRINKS_WITHIN_REST = "forecast_carried_without_one_per_s", "forecast_need_until_then_per_s"
-SHRINKS_AFTER_S = "forecast_shrinks_after_s"
-"""Names of a decision's numbers: it grows when the need then is more than is carried, and gives one replica up when the
-need until then has been no more than the rest carries for so long."""
 
 LEAST_SHARE = 0.02
 """Of one replica's capacity: a forecast of less is no demand. Upper quantiles never quite reach zero, so that a service

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from controller.decide.changes import with_changes
+from controller.decide.forecast_numbers import SIGNAL as FORECAST
 from controller.decide.memory import benched_until, lived, noticed, overdue, proven_idle, recommended, still_trying
 from controller.decide.placement import most
 from controller.decide.plan import Verdict, placed
-from controller.decide.predictive import SIGNAL as FORECAST
 from controller.decide.predictive import Wished, all_wishes
 from controller.decide.rules import ServicePolicy
 from controller.decide.shrink import safe_count

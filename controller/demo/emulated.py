@@ -14,7 +14,7 @@ from typing import Protocol
 
 from rich.console import Console
 
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.demo.accounts import Accounts
 from controller.demo.actuator import EmulatedActuator
 from controller.demo.dashboard import APP, DashboardProcess

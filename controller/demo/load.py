@@ -15,7 +15,7 @@ from uuid import uuid4
 
 import aiohttp
 
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.demo.gateway import CALLERS
 from controller.facts.usage import UsageRecord
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from controller.act.process import ProcessActuator
 from controller.attribute.batch import batch_of
-from controller.daemon import utc_now
+from controller.clock import utc_now
 from controller.demo.accounts import Accounts
 from controller.demo.dashboard import APP, DashboardProcess
 from controller.demo.dashboard import FIRST_PORT as DASHBOARD_PORT

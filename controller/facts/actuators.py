@@ -82,8 +82,6 @@ class KubernetesOptions:
 
     kind              "Deployment", "StatefulSet" or "LeaderWorkerSet"
     context           of the kubeconfig; "": the daemon's own cluster, or the current context
-    scaled_by         "pennyweight" writes spec.replicas; "scaler": an HPA or ScaledObject that reads our metrics does,
-                      and the actuator only looks
     port, port_name   of the engine, to ask whether it still runs requests; neither: its first port
     path              of its metrics
     start_timeout_s   of a changed template: from one pod's being ready to the next, before it is taken back
@@ -95,7 +93,6 @@ class KubernetesOptions:
     namespace: str
     name: str
     context: str = ""
-    scaled_by: str = "pennyweight"
     port: int | None = None
     port_name: str = ""
     path: str = "/metrics"

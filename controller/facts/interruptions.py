@@ -28,10 +28,11 @@ LOCAL = "localhost"
 class Notice:
     """An announcement about one machine.
 
-    node       as ``ReplicaState.node`` or ``ReplicaState.instance`` names it
-    at         when it was made
-    deadline   when the machine ends; None: not said
-    source     who said so, e.g. "sqs", "imds", "kubernetes"
+    node           as ``ReplicaState.node`` or ``ReplicaState.instance`` names it
+    at             when it was made
+    deadline       when the machine ends; None: not said
+    source         who said so, e.g. "sqs", "imds", "kubernetes"
+    announcement   of what it is a part, where its source may say more of that; "": it stands by itself
     """
 
     node: str
@@ -39,6 +40,7 @@ class Notice:
     at: datetime
     deadline: datetime | None = None
     source: str = ""
+    announcement: str = ""
 
     @property
     def ends(self) -> bool:

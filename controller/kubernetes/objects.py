@@ -276,6 +276,10 @@ class Scaler:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        """Whom to pause or remove: an autoscaler that KEDA made comes back when it is deleted."""
+        made_by = next((one.name for one in self.owners if one.kind == "ScaledObject"), "")
+        if made_by:
+            return f"ScaledObject {self.namespace}/{made_by} (by {self.kind} {self.name})"
         return f"{self.kind} {self.namespace}/{self.name}"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Dialect, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
@@ -48,13 +49,44 @@ def reader_engine(url: str) -> Engine:
         return engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
     if not parsed.database:
         raise LedgerError("a SQLite ledger in memory cannot be read from outside; give it a file")
-    path = quote(str(Path(parsed.database).absolute()))
-    return _engine(parsed.set(database=f"file:{path}", query={"mode": "ro", "uri": "true"}), READER_PRAGMAS, "BEGIN")
+    file = Path(parsed.database).absolute()
+    url_of_file = parsed.set(database=f"file:{quote(str(file))}", query={"mode": "ro", "uri": "true"})
+    engine = _engine(url_of_file, READER_PRAGMAS, "BEGIN")
+
+    @event.listens_for(engine, "do_connect")
+    def connecting(
+        _dialect: Dialect, entry: ConnectionPoolEntry, arguments: list[str], _more: dict[str, object]
+    ) -> None:
+        entry.info["alone"] = _alone(file)
+        if entry.info["alone"] is not None:
+            arguments[0] += "&immutable=1"
+
+    @event.listens_for(engine, "checkout")
+    def handed_out(_connection: DBAPIConnection, entry: ConnectionPoolEntry, _handed: object) -> None:
+        """Somebody began to write after all: what was read until now may be half of it."""
+        if entry.info["alone"] is not None and entry.info["alone"] != _alone(file):
+            raise DisconnectionError("the file is written to")
+
+    return engine
+
+
+def _alone(file: Path) -> tuple[int, int] | None:
+    """What the content of ``file`` goes by, where nobody writes it and we could not: in WAL mode SQLite would make two
+    files beside it even to read. None: somebody writes it, or we may."""
+    try:
+        if os.access(file.parent, os.W_OK) or file.with_name(f"{file.name}-wal").exists():
+            return None
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
 
 
 def shown(url: str) -> str:
-    """``url`` without its password, for messages."""
+    """``url`` without its password, for messages; of a reader's, as the fleet file has it."""
     parsed = _parsed(url)
+    if parsed.get_backend_name() == "sqlite" and (parsed.database or "").startswith("file:"):
+        parsed = parsed.set(database=unquote((parsed.database or "").removeprefix("file:")), query={})
     hidden = {key: "***" if "pass" in key.lower() else value for key, value in parsed.query.items()}
     return parsed.set(query=hidden).render_as_string(hide_password=True)
 

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
 from math import isfinite
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import Connection, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 
+from controller.facts.accounts import WorkRate
 from controller.facts.decisions import Memory, Outcome, Pause
 from controller.facts.fleet import Fleet
 from controller.facts.leadership import Term
@@ -18,8 +19,6 @@ from controller.facts.learned import Learned
 from controller.facts.passes import Gap, PassRecord, PassResult, Restored
 from controller.facts.safety import Stop
 from controller.ledger import fleets, leadership, learning, remembered, rollup, safety
-from controller.ledger.accounts.rates import add_rates
-from controller.ledger.accounts.retention import Keep, prune
 from controller.ledger.claim import Claim, claimed, is_claimed
 from controller.ledger.engine import ledger_errors, shown, writer_engine
 from controller.ledger.forgetting import learned_before, rows_before
@@ -44,6 +43,9 @@ from controller.ledger.tables import (
     table,
 )
 from controller.ledger.upsert import Merge, added, highest, insert_new, newest, replaced, said, upsert
+
+if TYPE_CHECKING:
+    from controller.ledger.accounts.retention import Keep
 
 REPLICA_MINUTE_MERGE: Mapping[str, Merge] = {
     "gpus": replaced,
@@ -72,8 +74,6 @@ LEARNED_MERGE: Mapping[type[Base], Mapping[str, Merge]] = {
 MOST_DISCOVERY_PROBLEMS = 20
 """Of one pass. A guess: nobody reads on after so many, and a lost cluster has hundreds."""
 
-ACCOUNTS = Keep()
-
 
 class Ledger:
     """The daemon's side. Every failure is a LedgerError that says what happens next; threads may share one."""
@@ -92,11 +92,12 @@ class Ledger:
         return f"Ledger({self._where!r})"
 
     @classmethod
-    def open(cls, url: str, fleet: str = "") -> Self:
-        """The ledger at ``url``, made or migrated to this program's schema."""
+    def open(cls, url: str, fleet: str = "", *, then: str = "the daemon cannot start without it") -> Self:
+        """The ledger at ``url``, made or migrated to this program's schema. ``then``: what follows where it cannot be
+        opened."""
         ledger = cls(url, fleet)
         try:
-            with ledger_errors("open the ledger", ledger._where, "the daemon cannot start without it"):
+            with ledger_errors("open the ledger", ledger._where, then):
                 migrate(ledger._engine)
         except BaseException:
             ledger.close()
@@ -177,7 +178,7 @@ class Ledger:
             _finish_pass(connection, result, self._fleet)
             events = [remembered.alert_event_row(alert) for alert in result.sent]
             upsert(connection, AlertEventRow, events, {})
-            add_rates(connection, result.work_rates)
+            _add_rates(connection, result.work_rates)
             self._replace_memory(connection, memory)
 
     def settle(self, outcomes: Sequence[Outcome], epoch: int | None = None) -> None:
@@ -242,13 +243,13 @@ class Ledger:
         with self._writing("read the stops", "nothing is acted on until they can be read") as connection:
             return safety.open_stops(connection, self._fleet)
 
-    def prune(self, now: datetime, minutes_s: float, decisions_s: float, accounts: Keep = ACCOUNTS) -> int:
+    def prune(self, now: datetime, minutes_s: float, decisions_s: float, accounts: Keep | None = None) -> int:
         """Forget what is older; return how many rows went.
 
         minutes_s    of measurements: minutes, passes, gaps, marks of targets that have not been seen since
         decisions_s  of decisions with their numbers, actions and outcomes, of messages, of ended pauses, and of what
                      was learned of a service that has not been seen since
-        accounts     of usage and of lines, see ``Keep``
+        accounts     of usage and of lines, see ``Keep``; None: its defaults
         Forecasts, their accuracy and capacities go after 30 days, or with the minutes when those go earlier.
         Never forgotten: each fleet's last pass, what is unfinished, pauses that are on, and profiles, which cost a
         load test.
@@ -260,7 +261,7 @@ class Ledger:
                 *learned_before(max(minutes, now - learning.KEEP_LEARNED), decisions),
             ]
             gone = sum(connection.execute(one).rowcount for one in forgetting)
-        return gone + prune(self._engine, now, accounts)
+        return gone + _prune_accounts(self._engine, now, accounts)
 
     @contextmanager
     def _writing(self, what: str, then: str) -> Iterator[Connection]:
@@ -373,3 +374,15 @@ def _resume(connection: Connection, service: str, at: datetime, by: str) -> bool
     pauses = table(PauseRow)
     on = (pauses.c.service == service) & pauses.c.resumed_at.is_(None)
     return connection.execute(update(pauses).where(on).values(resumed_at=at, resumed_by=by)).rowcount > 0
+
+
+def _add_rates(connection: Connection, rates: Sequence[WorkRate]) -> None:
+    from controller.ledger.accounts.rates import add_rates  # forty tables, for which whoever stops the fleet would wait
+
+    add_rates(connection, rates)
+
+
+def _prune_accounts(engine: Engine, now: datetime, keep: Keep | None) -> int:
+    from controller.ledger.accounts.retention import Keep, prune  # as above
+
+    return prune(engine, now, keep or Keep())

@@ -70,7 +70,8 @@ class Interruptions:
     def __init__(self, maintenance_lead: timedelta = timedelta()) -> None:
         self._lead = maintenance_lead
         self._sources: tuple[Source, ...] = ()
-        self._notices: dict[tuple[str, NoticeKind, bool], Notice] = {}
+        self._notices: dict[tuple[str, NoticeKind, bool, str], Notice] = {}
+        self._words: dict[tuple[str, str], datetime] = {}
         self._heard = 0
         self._told: dict[str, int] = {}
         self._lock = Lock()
@@ -91,6 +92,8 @@ class Interruptions:
         def write(said: Told, now: datetime) -> None:
             with self._lock:
                 self._told[source] = self._told.get(source, 0) + 1
+                if said.takes_back:
+                    self._take_back(said.takes_back, said.of, said.at or now)
                 for notice in said.notices:
                     self._put(_lost_if_past(notice, now))
                 if said.running:
@@ -103,8 +106,10 @@ class Interruptions:
         with self._lock:
             self._prune(now)
             counting = [one for one in self._notices.values() if self._counts(one, now)]
-        # The last one of a node stays: the most urgent, with a date where one is told, the first.
-        counting.sort(key=lambda one: (-URGENT[one.kind], one.deadline is not None, -one.at.timestamp()))
+        # The last one of a node stays: the most urgent, with a date where one is told, the soonest.
+        counting.sort(
+            key=lambda one: (-URGENT[one.kind], one.deadline is not None, -(one.deadline or one.at).timestamp())
+        )
         return {one.node: one for one in counting}
 
     def seen(self, now: datetime) -> tuple[SourceSeen, ...]:
@@ -122,12 +127,29 @@ class Interruptions:
         """The first of a kind stays, unless a later one says an earlier end: a warning that comes again is no new one.
         Of hints the last stays. Maintenance without a date may be now and is no word on another of a later date, nor
         the other way round: both stay."""
-        key = (notice.node, notice.kind, notice.kind is NoticeKind.MAINTENANCE and notice.deadline is None)
+        undated = notice.kind is NoticeKind.MAINTENANCE and notice.deadline is None
+        key = (notice.node, notice.kind, undated, notice.announcement)
+        if self._unsaid(notice):
+            return
         before = self._notices.get(key)
         if before is None or notice.kind is NoticeKind.REBALANCE or _sooner(notice, before):
             self._notices[key] = notice
         while len(self._notices) > MOST_NOTICES:
             del self._notices[next(iter(self._notices))]
+
+    def _take_back(self, announcement: str, nodes: Sequence[str], at: datetime) -> None:
+        """What was said of it before ``at`` holds no more, also where it comes later. ``nodes``: of whom; (): all."""
+        for node in nodes or ("",):
+            self._words[announcement, node] = max(at, self._words.pop((announcement, node), at))
+        while len(self._words) > MOST_NOTICES:
+            del self._words[next(iter(self._words))]
+        for key in [key for key, one in self._notices.items() if self._unsaid(one)]:
+            del self._notices[key]
+
+    def _unsaid(self, notice: Notice) -> bool:
+        """Whether its announcement has said something newer of its machine."""
+        words = (self._words.get((notice.announcement, node)) for node in (notice.node, ""))
+        return any(word is not None and notice.at < word for word in words)
 
     def _forget_before(self, node: str, at: datetime) -> None:
         for key in [key for key, one in self._notices.items() if key[0] == node and one.at <= at]:
@@ -136,6 +158,8 @@ class Interruptions:
     def _prune(self, now: datetime) -> None:
         for key in [key for key, one in self._notices.items() if now - max(one.at, one.deadline or one.at) > KEPT]:
             del self._notices[key]
+        for name in [name for name, at in self._words.items() if now - at > KEPT]:
+            del self._words[name]
 
     def _counts(self, notice: Notice, now: datetime) -> bool:
         if notice.kind is not NoticeKind.MAINTENANCE or notice.deadline is None:

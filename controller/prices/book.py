@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from importlib.resources import files
@@ -72,6 +72,11 @@ class PriceBook:
     def _meant(self, offer: str) -> str:
         close = nearest(offer, self._offers)
         return f"; did you mean {', '.join(close)}?" if close else ""
+
+
+def offers() -> Collection[str]:
+    """What a fleet file's `offer` may name without a price of its own: whatever a price source may know."""
+    return PriceBook.shipped().offers
 
 
 def _offer(row: Mapping[str, str]) -> Offer:

@@ -8,7 +8,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from controller.attribute.sharing import Group, Rule, RuleKind, Rules
+from controller.attribute.rules import Group, Rule, RuleKind, Rules
 from controller.facts.accounts import Identity
 from controller.facts.budgets import Budget
 from controller.facts.commitments import Commitment

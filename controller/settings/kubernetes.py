@@ -30,7 +30,6 @@ def kubernetes_of(shape: KubernetesShape) -> KubernetesOptions:
         namespace=shape.namespace,
         name=name,
         context=shape.context,
-        scaled_by=shape.scaled_by,
         port=shape.port,
         port_name=shape.port_name or "",
         path=shape.path,

@@ -81,10 +81,6 @@ class KubernetesShape(Shape):
     context: str = Field(
         default="", description="of the kubeconfig; without it the daemon's own cluster, or the current context"
     )
-    scaled_by: Literal["pennyweight", "scaler"] = Field(
-        default="pennyweight",
-        description="scaler: an HPA or a ScaledObject that reads our metrics writes the count, and nobody else",
-    )
     port: PortNumber | None = Field(default=None, description="of the engine, to ask whether it still runs requests")
     port_name: Name | None = Field(
         default=None, description="the same by the name of a container's port; with neither the pod's first port"

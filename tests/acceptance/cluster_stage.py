@@ -45,6 +45,8 @@ COUNTERS = """\
 vllm:request_success_total{{engine="0",model_name="llama",finished_reason="stop"}} {requests}
 # TYPE vllm:prompt_tokens_total counter
 vllm:prompt_tokens_total{{engine="0",model_name="llama"}} {prompt}
+# TYPE vllm:prompt_tokens_cached_total counter
+vllm:prompt_tokens_cached_total{{engine="0",model_name="llama"}} 0
 # TYPE vllm:generation_tokens_total counter
 vllm:generation_tokens_total{{engine="0",model_name="llama"}} {output}
 """
@@ -96,6 +98,8 @@ class Router:
                     self._engines.running[name] = 0.0
             elif name in self._world.ready(labels.get("app", "")):
                 serving.setdefault(labels["app"], []).append(name)
+            else:  # a new pod may have the name of an old one
+                self._engines.waiting[name] = self._engines.running[name] = 0.0
         for app, names in serving.items():
             share = self.load.get(app, 0.0) / len(names)
             for name in names:

@@ -13,6 +13,7 @@ from controller.facts.interruptions import StuckKind
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase
 from controller.kubernetes.objects import Kind
+from controller.kubernetes.parse import parse_hpa
 from tests.cluster.faults import Fault, FaultKind
 from tests.cluster.kubelet import Behaviour
 from tests.cluster.parts import NodeShape, hpa, pdb, scaled_object
@@ -232,6 +233,13 @@ def test_a_target_that_an_autoscaler_owns_is_left_alone(stage_of, scaler, said):
     assert (stage.replicas, stage.phases()) == (3, {"ready": 3})
 
 
+def test_an_autoscaler_that_keda_made_is_told_by_the_scaled_object_that_one_can_pause():
+    """Whoever deletes KEDA's autoscaler has it back in a moment."""
+    made = hpa("keda-hpa-mine", "Deployment", "chat")
+    made["metadata"] |= {"namespace": "llm", "ownerReferences": [{"kind": "ScaledObject", "name": "mine"}]}
+    assert str(parse_hpa(made)) == "ScaledObject llm/mine (by HorizontalPodAutoscaler keda-hpa-mine)"
+
+
 def test_an_operators_count_is_taken_as_it_is_and_left_alone_for_a_while(stage_of):
     stage = stage_of()
     stage.scale(3, 4)
@@ -239,7 +247,7 @@ def test_an_operators_count_is_taken_as_it_is_and_left_alone_for_a_while(stage_o
     stage.world.scale("Deployment", "chat", 6, manager="kubectl")
     stage.world.step(8)
     assert stage.phases() == {"ready": 6}
-    with pytest.raises(StaleActError, match=r"'kubectl' changed spec.replicas at 2026-11-21 12:00:16 UTC"):
+    with pytest.raises(StaleActError, match=r"'kubectl' changed spec.replicas at 2026-11-21 12:00:24 UTC"):
         stage.scale(6, 5)
     stage.world.store.now += timedelta(seconds=700)
     assert stage.scale(6, 5).kind is OutcomeKind.DONE

@@ -258,3 +258,15 @@ def test_whose_count_it_is():
 def test_a_note_that_somebody_wrote_over_is_as_none(text):
     one = standing(pod("a"))
     assert note_of(replace(one.target, annotations={"pennyweight.dev/replicas": text})) is None
+
+
+@pytest.mark.parametrize(("leader", "worker"), [({}, {"deletion_at": NOON}), ({"deletion_at": NOON}, {})])
+@pytest.mark.parametrize("phase", [PodPhase.RUNNING, PodPhase.PENDING])
+def test_a_group_that_is_made_anew_is_still_one(leader, worker, phase):
+    """Its controller deletes all of it when one pod goes, and the new leader may be there before the old worker ended."""
+    pods = (
+        pod("chat-0", group=0, worker=0, phase=phase, **leader),
+        pod("chat-0-1", group=0, worker=1, **worker),
+    )
+    found = states(standing(*pods, wanted=1, counted=1, size=2, kind=Kind.LEADER_WORKER_SET), "h100", NOON)
+    assert [one.phase for one in found] == [Phase.DRAINING, Phase.STARTING]

@@ -11,8 +11,8 @@ import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from controller.attribute.rules import Group, Rule, RuleKind
 from controller.attribute.settle import HourSeen
-from controller.attribute.sharing import Group, Rule, RuleKind
 from controller.attribute.tables import Book, ReplicaMinuteSeen, Seat, UsageSeen
 from controller.facts.accounts import (
     ADJUSTMENT,

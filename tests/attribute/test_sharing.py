@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 
+from controller.attribute.rules import Group, Rule, RuleKind, described
 from controller.attribute.settle import HourSeen, Settled, settled
-from controller.attribute.sharing import Group, Rule, RuleKind, described
 from controller.attribute.tables import IDLE_ID, OVERHEAD_ID, SHARED_ID, UNATTRIBUTED_ID
 from controller.facts.accounts import IDLE, OVERHEAD, PARTS
 from tests.attribute.hours import EXAMPLES, MINUTE_US, SALES, SALES_TEAM, SEARCH, SEARCH_TEAM, hour, hours, usage

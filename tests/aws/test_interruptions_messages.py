@@ -71,11 +71,19 @@ def test_each_kind_of_event_says_when_its_instance_ends(text, kind, deadline):
     assert said.id == "12345678-1234-1234-1234-123456789012"
 
 
+ARN = (
+    "arn:aws:health:us-east-2::event/EC2/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED/AWS_EC2_INSTANCE_RETIREMENT_SCHEDULED_7"
+)
+CHANGE = f"{ARN} 123456789012"
+
+
 def health(**detail):
     usual = {
         "service": "EC2",
         "eventTypeCategory": "scheduledChange",
         "startTime": "Sun, 22 Nov 2026 05:00:00 GMT",
+        "eventArn": ARN,
+        "affectedAccount": "123456789012",
         "affectedEntities": [{"entityValue": NODE}],
     }
     return body("AWS Health Event", source="aws.health", **(usual | detail))
@@ -93,6 +101,7 @@ def test_a_scheduled_change_is_a_notice_for_each_of_its_instances_once():
     ]
     notices = told(health(affectedEntities=entities), NOW).notices
     assert [one.node for one in notices] == [NODE, other]
+    assert {one.announcement for one in notices} == {CHANGE}
     assert {(one.kind, one.deadline) for one in notices} == {
         (NoticeKind.MAINTENANCE, datetime(2026, 11, 22, 5, tzinfo=UTC))
     }
@@ -113,7 +122,7 @@ def test_a_scheduled_change_is_a_notice_for_each_of_its_instances_once():
         (body("EC2 Instance State-change Notification", instance_id=NODE, state="pending"), "'pending' ends nothing"),
         (health(eventTypeCategory="issue"), "issue of EC2 ends nothing"),
         (health(service="RDS"), "scheduledChange of RDS ends nothing"),
-        (health(statusCode="closed"), "the change is over"),
+        (health(statusCode="closed", eventArn=None), "the change is over"),
         (health(affectedEntities=[]), "names no instance"),
         (health(affectedEntities=None), "names no instance"),
     ],
@@ -121,7 +130,26 @@ def test_a_scheduled_change_is_a_notice_for_each_of_its_instances_once():
 def test_what_says_nothing_says_why(text, why):
     said = told(text, NOW)
     assert why in said.why
-    assert (said.notices, said.running) == ((), "")
+    assert (said.notices, said.running, said.takes_back) == ((), "", "")
+
+
+def test_a_change_that_is_over_takes_back_all_that_it_announced():
+    said = told(health(statusCode="closed", affectedEntities=[]), NOW)
+    assert (said.notices, said.takes_back, said.of, said.why) == ((), CHANGE, (), "")
+
+
+def test_a_change_that_is_told_again_takes_back_what_it_said_of_the_instances_that_it_names():
+    other = "i-0fedcba9876543210"
+    said = told(health(affectedEntities=[{"entityValue": NODE, "status": "RESOLVED"}, {"entityValue": other}]), NOW)
+    assert [one.node for one in said.notices] == [other]
+    assert (said.takes_back, said.of) == (CHANGE, (NODE, other))
+    done = told(health(affectedEntities=[{"entityValue": NODE, "status": "RESOLVED"}]), NOW)
+    assert (done.notices, done.takes_back, done.of, done.why) == ((), CHANGE, (NODE,), "")
+
+
+def test_an_event_without_its_name_takes_nothing_back():
+    said = told(health(eventArn=None), NOW)
+    assert (len(said.notices), said.takes_back, said.of) == (1, "", ())
 
 
 def lifecycle(kind, **detail):
@@ -164,7 +192,7 @@ KEYS = st.sampled_from(
     [
         *("instance-id", "instance-action", "state", "service", "eventTypeCategory", "affectedEntities", "startTime"),
         *("AutoScalingGroupName", "LifecycleHookName", "LifecycleActionToken", "EC2InstanceId", "statusCode"),
-        "instance-termination-time",
+        *("instance-termination-time", "eventArn", "affectedAccount"),
     ]
 )
 VALUES = JSON | st.sampled_from([NODE, "terminate", "running", "EC2", "scheduledChange", "9999-12-31T23:59:59Z", "Mon"])

@@ -74,9 +74,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def backtest(folder: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
     """Types the command in that folder; exit code, stdout, stderr."""
 
-    def typed(*more: str, h100: str = DEMAND, l40s: str = "") -> tuple[int, str, str]:
+    def typed(*more: str, h100: str = DEMAND, l40s: str = "", safety: str = "") -> tuple[int, str, str]:
         text = FLEET.replace("H100]", f"{h100}]") if l40s else FLEET.replace("H100]", f"{h100}]").split("      l40s")[0]
-        (folder / "fleet.yaml").write_text(text.replace("L40S]", f"{l40s}]"))
+        (folder / "fleet.yaml").write_text(text.replace("L40S]", f"{l40s}]") + safety)
         code = main(["backtest", "--trace", "trace.csv", "--policy", "chat.yaml", *more])
         said = capsys.readouterr()
         return code, said.out, said.err
@@ -228,3 +228,36 @@ def test_spot_that_no_policy_allows_needs_no_price(backtest: Typed, folder: Path
     (folder / "chat.yaml").write_text(POLICY.replace("allow: true", "allow: false"))
     run = ours(backtest(*OPTIONS, h100=f"{{type: spot}}, {DEMAND}"))
     assert run["usd_spot"] == 0
+
+
+FROZEN = """\
+safety:
+  grow: {per_pass: {replicas: 1}}
+  freeze:
+    - {name: launch, weekly: [sun 00:00-24:00]}
+    - {name: audit, from: 2026-11-01, until: 2026-12-01}
+"""
+
+
+def test_the_safety_rules_of_the_fleet_file_hold_the_policy_and_are_told(backtest: Typed, folder: Path) -> None:
+    free = ours(backtest(*OPTIONS))
+    said = backtest(*OPTIONS, "--report", "out.md", safety=FROZEN)
+    held = ours(said)
+    assert free["moves"] > 0
+    assert held["moves"] == 0, "a trace begins on a Sunday"
+    told = json.loads(said[1])["safety"]
+    assert told.startswith("fleet.yaml: grows by 1 replica a pass at most; freezes launch, audit; the rest as usual")
+    assert "Sunday 2024-05-12 00:00 UTC" in told
+    assert told in (folder / "out.md").read_text()
+    assert told in said[2]
+
+
+def test_without_safety_rules_in_the_fleet_file_the_usual_ones_hold(backtest: Typed) -> None:
+    said = backtest(*OPTIONS)
+    assert json.loads(said[1])["safety"] == "the usual rules: fleet.yaml has no others"
+
+
+def test_safety_rules_that_are_wrong_are_told_and_nothing_runs(backtest: Typed) -> None:
+    code, _, err = backtest(*OPTIONS, safety="safety: {grow: {per_pas: {replicas: 1}}}\n")
+    assert code == 2
+    assert "per_pass" in err

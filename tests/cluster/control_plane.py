@@ -14,11 +14,10 @@ import shutil
 import socket
 import ssl
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any
 
 import httpx2
 import yaml
@@ -32,9 +31,14 @@ START_S = 180.0
 FRONT_PROXY = "front-proxy-client"
 """As whom the API server comes to servers behind it."""
 
+Running = tuple[subprocess.Popen[bytes], Path]
+"""A program and its log."""
+
 
 class ControlPlane:
-    """A running one. ``admin``: may do everything."""
+    """A running one. ``admin``: may do everything. ``groups``: the controller of LeaderWorkerSets works here as well."""
+
+    groups = False
 
     def __init__(self, url: str, authority: Path, admin: str, front_proxy_authority: Path) -> None:
         self.url, self.authority, self.admin = url, authority, admin
@@ -81,10 +85,11 @@ def control_plane(programs: Path, scratch: Path) -> Iterator[ControlPlane]:
     """Start all four, and wait until they serve."""
     scratch.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        running: list[tuple[subprocess.Popen[bytes], Path]] = []
+        running: list[Running] = []
 
         def start(program: str, options: Mapping[str, object]) -> None:
-            running.append(stack.enter_context(_process(programs / program, options, scratch / f"{program}.log")))
+            log = scratch / f"{program}.log"
+            running.append(stack.enter_context(program_running(programs / program, options, log)))
 
         etcd = f"http://127.0.0.1:{free_port()}"
         start("etcd", _of_etcd(scratch / "etcd", etcd))
@@ -93,14 +98,14 @@ def control_plane(programs: Path, scratch: Path) -> Iterator[ControlPlane]:
         (scratch / "tokens.csv").write_text(f'{admin},admin,admin,"system:masters"\n')
         start("kube-apiserver", _of_api_server(scratch, accounts, front, etcd, port))
         authority = scratch / "api" / "apiserver.crt"
-        _until(authority.is_file, running, "the API server's certificate")
+        wait_for(authority.is_file, running, "the API server's certificate")
         made = ControlPlane(f"https://127.0.0.1:{port}", authority, admin, front.file)
         stack.callback(made.http.close)
-        _until(lambda: _ready(made), running, "the API server to be ready")
+        wait_for(lambda: _ready(made), running, "the API server to be ready")
         config = made.kubeconfig(scratch / "admin.kubeconfig")
         start("kube-controller-manager", _of_controllers(config, accounts[1], authority))
         start("kube-scheduler", {"kubeconfig": config, "leader-elect": "false", "secure-port": 0})
-        _until(lambda: _at_work(made), running, "the controllers to work")
+        wait_for(lambda: _at_work(made), running, "the controllers to work")
         yield made
 
 
@@ -159,10 +164,13 @@ def _of_controllers(config: Path, accounts: Path, authority: Path) -> dict[str, 
 
 
 @contextmanager
-def _process(program: Path, options: Mapping[str, object], log: Path) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+def program_running(
+    program: Path, options: Mapping[str, object], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[Running]:
+    """One program, until the context ends. ``environment``: all that it has; None: what we have."""
     command: Sequence[str] = [str(program), *(f"--{name}={value}" for name, value in options.items())]
     with log.open("wb") as sink:
-        process = subprocess.Popen(command, stdout=sink, stderr=sink)
+        process = subprocess.Popen(command, stdout=sink, stderr=sink, env=environment)
     try:
         yield process, log
     finally:
@@ -170,7 +178,8 @@ def _process(program: Path, options: Mapping[str, object], log: Path) -> Iterato
         process.wait()
 
 
-def _until(condition: Any, running: list[tuple[subprocess.Popen[bytes], Path]], what: str) -> None:
+def wait_for(condition: Callable[[], object], running: Sequence[Running], what: str) -> None:
+    """Until ``condition``; fails with what a program said that ended, or took too long."""
     deadline = monotonic() + START_S
     while not condition():
         for process, log in running:

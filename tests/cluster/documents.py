@@ -80,11 +80,11 @@ def owned(
     entries: Sequence[Doc], before: Doc, after: Doc, *, manager: str, operation: str, sub: str, api: str, now: str
 ) -> list[Doc]:
     """managedFields after ``manager`` made ``after`` of ``before``: what it changed is its own now, and nobody else's."""
+    if sub == "scale":
+        return scale_owned(entries, at(before, "spec.replicas"), at(after, "spec.replicas"), manager, operation, api)
     old, new = dict(leaves(before)), dict(leaves(after))
     changed = {path for path, value in new.items() if path not in old or old[path] != value}
     gone = set(old) - set(new)
-    if sub == "scale" and new.get(REPLICAS) == 0 and REPLICAS in changed:  # a Scale leaves 0 out: it is nobody's then
-        changed, gone = changed - {REPLICAS}, gone | {REPLICAS}
     if not changed and not gone:
         return list(entries)
     kept = [
@@ -98,6 +98,27 @@ def owned(
     if sub:
         mine["subresource"] = sub
     return [*others, {**mine, "fieldsV1": _fields(own)}] if own else others
+
+
+def scale_owned(entries: Sequence[Doc], before: int, after: int, manager: str, operation: str, api: str) -> list[Doc]:
+    """managedFields after a write of the scale subresource, as scalehandler.go of k8s.io/apimachinery makes them (seen on
+    1.36): who holds spec.replicas gets an entry for it alone, without a time; one whose namesake comes after it is lost.
+    Where nobody holds it, nobody does after. A Scale leaves 0 out: it is nobody's."""
+    fields = [(_who(one), set(_paths(one.get("fieldsV1") or {})), one) for one in entries]
+    rest = [(who, paths - {REPLICAS}, one) for who, paths, one in fields if paths != {REPLICAS}]
+    named = {who for who, _, _ in rest}
+    holders = {who for who, paths, _ in fields if REPLICAS in paths and not (paths == {REPLICAS} and who in named)}
+    if holders and before != after:
+        holders = {(manager, operation, "scale")}
+    alone = [_alone(who, api) for who in sorted(holders)] if after else []
+    return [*alone, *({**one, "fieldsV1": _fields(paths)} for _, paths, one in rest)]
+
+
+def _alone(who: tuple[str, str, str], api: str) -> Doc:
+    """Of spec.replicas only."""
+    manager, operation, sub = who
+    entry: Doc = {"manager": manager, "operation": operation, "apiVersion": api, "fieldsType": "FieldsV1"}
+    return entry | ({"subresource": sub} if sub else {}) | {"fieldsV1": _fields({REPLICAS})}
 
 
 def _who(entry: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ The same tests run on a real API server where they are marked `cluster` and its 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +17,7 @@ import pytest
 from controller.kubernetes.api import Api, Timeouts, config_of
 from controller.kubernetes.cluster import Cluster
 from controller.kubernetes.watched import Pace
-from tests.cluster.programs import BINARIES, binaries
+from tests.cluster.programs import BINARIES, LWS, binaries, lacking
 from tests.cluster.world import NAMESPACE, World, world_of
 
 if TYPE_CHECKING:
@@ -31,14 +31,19 @@ PACE = Pace(stale_after_s=60.0, first_wait_s=10.0, retry_s=(0.01, 0.05))
 
 @pytest.fixture(scope="session")
 def real_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane | None]:
-    """One for all tests; None where nobody says where its programs are."""
+    """One for all tests, with the controller of LeaderWorkerSets where it is there; None where nobody says where the
+    programs are."""
     programs = binaries()
     if programs is None:
         yield None
         return
     from tests.cluster.control_plane import control_plane  # nobody else need load what makes certificates
+    from tests.cluster.neighbours import group_controller
 
-    with control_plane(programs, tmp_path_factory.mktemp("control-plane")) as made:
+    with ExitStack() as stack:
+        made = stack.enter_context(control_plane(programs, tmp_path_factory.mktemp("control-plane")))
+        if not lacking(programs, LWS):
+            stack.enter_context(group_controller(made, programs, tmp_path_factory.mktemp("groups")))
         yield made
 
 

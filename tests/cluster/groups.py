@@ -50,7 +50,7 @@ def run_leader_worker_set(store: Store, doc: Doc) -> bool:
     leaders, step = _rolled(store, doc, own)
     for index, pods in own.items():
         old = any(_version(pod) != revision(groups) for pod in pods) and index >= step.partition
-        if index >= step.replicas or old or not all(map(is_active, pods)):
+        if index >= step.replicas or old or not all(map(is_active, pods)) or _broken(pods, groups):
             _end(store, pods)
     for index in range(step.replicas):
         if index not in own:
@@ -154,6 +154,13 @@ def _by_index(pods: Sequence[Doc]) -> dict[int, list[Doc]]:
     for pod in pods:
         found.setdefault(int(at(pod, "metadata.labels")[f"{LWS}/group-index"]), []).append(pod)
     return found
+
+
+def _broken(pods: Sequence[Doc], groups: Doc) -> bool:
+    """Whether a pod of it was deleted: workers belong to their leader, and RecreateGroupOnPodRestart is the default."""
+    version = revision(groups)
+    lacking = len(pods) < groups.get("size", 1) and all(_version(pod) == version for pod in pods)
+    return lacking or all(at(pod, "metadata.labels")[f"{LWS}/worker-index"] != "0" for pod in pods)
 
 
 def _version(pod: Doc) -> str:

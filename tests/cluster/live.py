@@ -191,9 +191,8 @@ def path_of(info: KindInfo, namespace: str = "", name: str = "", sub: str = "") 
 class LiveWorld(World):
     """A world that others move as well. What it begins with is taken away by ``clear``."""
 
-    groups = False
-
     def __init__(self, server: ControlPlane) -> None:
+        self.groups = server.groups
         self._begin(LiveStore(server), server, seed=1)  # type: ignore[arg-type]
         self._behaviours[""] = LIVELY
         self._ended = Event()
@@ -227,6 +226,11 @@ class LiveWorld(World):
                 namespace = NAMESPACE if info.namespaced else ""
                 self.server.ask("DELETE", path_of(info, namespace), {**options, **grace})
             sleep(0.05)
+
+    def _address(self) -> str:
+        """Pods of other namespaces outlive a world, and keep what they were given."""
+        taken = {at(pod, "status.podIP") for pod in self.store.all(PODS)}
+        return next(one for one in iter(super()._address, "") if one not in taken)
 
     def _versions(self) -> list[str]:
         kinds = (DEPLOYMENTS, STATEFUL_SETS, REPLICA_SETS, PODS, PDBS)

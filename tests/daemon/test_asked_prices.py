@@ -23,9 +23,10 @@ import pytest
 
 from controller.daemon import utc_now
 from controller.facts.decisions import AlertPhase
+from controller.prices.book import offers
 from controller.serving import served
 from controller.settings.load import load_settings
-from controller.wiring import Built, built, offers
+from controller.wiring import Built, built
 from tests.small_fleet import SmallFleet
 
 MINUTE = timedelta(minutes=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from datetime import timedelta
 
@@ -161,6 +162,20 @@ def test_a_ledger_whose_file_is_gone_is_told_and_nothing_is_acted_on(rig, fleet)
         rig.passes(made.daemon, 1)
         assert rig.machines.applied == []
         assert not made.daemon.health().ready
+
+
+def test_a_ledger_that_stays_away_is_one_line_a_pass_once_it_was_told(rig, fleet, caplog):
+    caplog.set_level(logging.WARNING)
+    with rig.daemon() as made:
+        rig.passes(made.daemon, 1)
+        fleet.ledger.parent.rename(fleet.folder / "moved")
+        rig.passes(made.daemon, 1)
+        caplog.clear()
+        rig.passes(made.daemon, 2)
+        lines = [one.getMessage() for one in caplog.records]
+        assert len(lines) == 2, lines
+        assert "nothing was acted on: could not record the pass" in lines[0]
+        assert lines[0].endswith("by now, 2 passes)")
 
 
 def test_engines_that_go_silent_shrink_nothing(rig, fleet):

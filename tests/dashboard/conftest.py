@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 
 from controller.facts.decisions import (
     Alert,
@@ -376,6 +377,15 @@ VIRTUAL_END = datetime(2026, 3, 1, 13, 30, tzinfo=UTC)
 def virtual_day(fill: Fill) -> str:
     """Some hours of a day long past, or simulated, with twenty minutes that nobody watched."""
     return fill(end=VIRTUAL_END, minutes=240, gap=(100, 120))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_components() -> Iterator[None]:
+    """Before every run of a page Streamlit reads what each installed package says of itself, half of the run's work, to
+    find components: we have none."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", list)
+        yield
 
 
 @pytest.fixture

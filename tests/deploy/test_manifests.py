@@ -15,10 +15,10 @@ import yaml
 
 from controller.kubernetes.access import RIGHTS, Use
 from controller.policy.load import load_policies
+from controller.prices.book import offers
 from controller.serve.account_metrics import ACCOUNT_METRICS
 from controller.serve.names import ESTIMATES, OTHERS
 from controller.settings.load import load_settings
-from controller.wiring import offers
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

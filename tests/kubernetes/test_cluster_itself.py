@@ -93,18 +93,39 @@ def test_the_scale_of_zero_is_left_out_as_go_does_it(chat: World) -> None:
 @pytest.mark.cluster
 def test_whoever_writes_the_replicas_owns_the_field(chat: World) -> None:
     chat.scale("Deployment", "chat", 4, manager="kube-controller-manager")
-    owners = [
-        (one["manager"], one.get("subresource"))
+    assert owners(chat) == [("kube-controller-manager", "scale", False)]
+
+
+def owners(chat: World) -> list[tuple[str, str, bool]]:
+    """Of spec.replicas: the manager, by which subresource, and whether it is told when."""
+    return [
+        (one["manager"], one.get("subresource", ""), "time" in one)
         for one in chat.get("Deployment", "chat")["metadata"]["managedFields"]
         if "f:replicas" in one["fieldsV1"].get("f:spec", {})
     ]
-    assert owners == [("kube-controller-manager", "scale")]
 
 
+@pytest.mark.cluster
 def test_writing_what_is_there_already_is_no_new_version(chat: World) -> None:
-    chat.step(0)
-    versions = [patch(chat, f"{CHAT}/scale", {"spec": {"replicas": 3}})[1]["metadata"]["resourceVersion"] for _ in "ab"]
-    assert versions[0] == versions[1]
+    chat.scale("Deployment", "chat", 4)
+    chat.step(10)
+    before = chat.get("Deployment", "chat")["metadata"]["resourceVersion"]
+    assert patch(chat, f"{CHAT}/scale", {"spec": {"replicas": 4}})[1]["metadata"]["resourceVersion"] == before
+    assert patch(chat, CHAT, {"spec": {"replicas": 4}})[1]["metadata"]["resourceVersion"] == before
+
+
+@pytest.mark.cluster
+def test_the_same_count_by_the_scale_subresource_takes_first_the_time_and_then_the_name_of_who_made_the_object(
+    chat: World,
+) -> None:
+    chat.step(5)
+    ((made_by, *told),) = owners(chat)
+    assert told == ["", True]
+    found = []
+    for count in (3, 3, 4):
+        assert patch(chat, f"{CHAT}/scale", {"spec": {"replicas": count}})[0] == 200
+        found.append(owners(chat))
+    assert found == [[(made_by, "", False)], [], []], "where nobody holds the field, nobody does after"
 
 
 def test_a_list_comes_in_pages_until_it_is_compacted_away(chat: World) -> None:

@@ -106,6 +106,74 @@ def test_a_machine_that_runs_again_has_no_notice_of_before():
     assert board.notices(NOW) == {}
 
 
+RETIRED = Notice(
+    node="i-1",
+    kind=NoticeKind.MAINTENANCE,
+    at=NOW,
+    deadline=NOW + timedelta(days=3),
+    source="sqs",
+    announcement="retirement",
+)
+
+
+def change(board, *notices, at, over=False, resolved=()):
+    """What AWS Health says at ``at`` of the change ``RETIRED`` is of."""
+    of = () if over else (*(one.node for one in notices), *resolved)
+    told(board, *(replace(one, at=at) for one in notices), takes_back="retirement", of=of, at=at, now=at)
+
+
+def test_maintenance_that_is_called_off_counts_no_more():
+    board, other = Interruptions(timedelta(days=7)), replace(RETIRED, node="i-2")
+    change(board, RETIRED, other, at=NOW)
+    assert board.notices(NOW).keys() == {"i-1", "i-2"}
+    change(board, other, at=later(60), resolved=("i-1",))
+    assert board.notices(later(60)).keys() == {"i-2"}
+    change(board, at=later(120), over=True)
+    assert board.notices(later(120)) == {}
+
+
+def test_maintenance_that_is_put_off_counts_from_its_new_date():
+    board = Interruptions(timedelta(minutes=30))
+    change(board, RETIRED, at=NOW)
+    later_date = RETIRED.deadline + timedelta(days=4)
+    change(board, replace(RETIRED, deadline=later_date), at=later(60))
+    assert board.notices(RETIRED.deadline) == {}
+    assert board.notices(later_date)["i-1"].deadline == later_date
+
+
+def test_what_was_said_before_it_was_called_off_comes_too_late():
+    """SQS and EventBridge keep no order."""
+    board = Interruptions(timedelta(days=7))
+    change(board, at=later(60), over=True)
+    change(board, RETIRED, at=NOW)
+    assert board.notices(later(61)) == {}
+    change(board, RETIRED, at=later(120))
+    assert board.notices(later(120)).keys() == {"i-1"}, "announced anew"
+    change(board, at=later(60), over=True)
+    assert board.notices(later(120)).keys() == {"i-1"}
+
+
+def test_calling_one_change_off_leaves_what_others_said_of_the_machine():
+    board = Interruptions(timedelta(days=7))
+    sooner = replace(RETIRED, announcement="network", deadline=RETIRED.deadline - timedelta(days=1))
+    told(board, SPOT, sooner, now=NOW)
+    change(board, RETIRED, at=NOW)
+    told(board, takes_back="network", at=later(5), now=later(5))
+    assert board.notices(later(5)) == {"i-1": SPOT}
+    told(board, running="i-1", at=later(5))
+    change(board, RETIRED, at=later(6))
+    assert board.notices(later(6))["i-1"].deadline == RETIRED.deadline
+
+
+def test_of_two_changes_of_one_machine_the_sooner_counts():
+    board = Interruptions(timedelta(days=7))
+    sooner = replace(RETIRED, announcement="network", deadline=RETIRED.deadline - timedelta(days=1), at=later(5))
+    told(board, RETIRED, sooner, now=later(5))
+    assert board.notices(later(5)) == {"i-1": sooner}
+    told(board, takes_back="network", at=later(6), now=later(6))
+    assert board.notices(later(6)) == {"i-1": RETIRED}
+
+
 def test_notices_are_bounded():
     board = Interruptions()
     for number in range(MOST_NOTICES + 5):

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from controller.attribute.sharing import Group, Rule, RuleKind
+from controller.attribute.rules import Group, Rule, RuleKind
 from controller.errors import ConfigError
 from controller.facts.account_reader import Dimension
 from controller.facts.accounts import Identity

@@ -31,8 +31,8 @@ def test_a_target_is_all_that_has_to_be_named(load):
     [("deployment", "Deployment"), ("stateful_set", "StatefulSet"), ("leader_worker_set", "LeaderWorkerSet")],
 )
 def test_every_kind_has_its_key(load, key, kind):
-    variant = only(load(with_lines(f"actuator: {{kubernetes: {{namespace: llm, {key}: one, scaled_by: scaler}}}}")))
-    assert (variant.actuator_options.kind, variant.actuator_options.scaled_by) == (kind, "scaler")
+    variant = only(load(with_lines(f"actuator: {{kubernetes: {{namespace: llm, {key}: one}}}}")))
+    assert variant.actuator_options.kind == kind
 
 
 def test_pods_are_found_by_selector_beside_other_sources(load):

@@ -208,6 +208,7 @@ def _assumed(backtest: Backtest) -> Iterable[tuple[str, str]]:
         "Start-up",
         f"{backtest.start_up}, from the order of a replica to its first answer" if backtest.start_up else "",
     )
+    yield "Safety", backtest.safety
     yield "Mishaps", backtest.perils or "none: no replica fails and none is taken away"
 
 

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, func, select
 
+from controller.attribute.rules import Rules
 from controller.attribute.settle import correction, settled
-from controller.attribute.sharing import Rules
 from controller.attribute.tables import HourLines
 from controller.facts.accounts import PARTS, Identity, Pool
 from controller.ledger.accounts import bulk, costing, dictionaries, lines

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, select
+from sqlalchemy import Connection, Select, delete, func, select
 
 from controller.facts.account_reader import HOUR, CommitmentUse, Purchase
 from controller.facts.commitments import CommitmentKind
@@ -63,10 +63,9 @@ def purchases(connection: Connection, day: date) -> list[Purchase]:
     """Fees of the day: those paid once for the whole term, the others hour by hour."""
     names, first = _known(connection), midnight(day)
     found = []
-    for hour in range(first, first + DAY):
-        for name, sums in sorted(_sums(connection, hour, hour + 1).items()):
-            if CommitmentKind(names[name]["kind"]) in SOLD:
-                found += _fees(name, names[name], time_of(hour), sums)
+    for hour, name, sums in sorted(_by_hour(connection, first, first + DAY), key=lambda row: row[:2]):
+        if CommitmentKind(names[name]["kind"]) in SOLD:
+            found += _fees(name, names[name], time_of(hour), sums)
     return found
 
 
@@ -148,18 +147,26 @@ def _insert(connection: Connection, hour: int, revision: int, rows: Mapping[str,
 
 
 def _hour(connection: Connection, hour: int) -> dict[str, tuple[Any, ...]]:
-    return {name: tuple(sums.values()) for name, sums in _sums(connection, hour, hour + 1).items()}
+    return {name: tuple(sums.values()) for _, name, sums in _by_hour(connection, hour, hour + 1)}
+
+
+def _by_hour(connection: Connection, first: int, last: int) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Hour, commitment and sums, corrections added."""
+    for hour, name, *sums in connection.execute(_hours(first, last)):
+        whole = (None if one is None else int(one) for one in sums)
+        yield hour, name, dict(zip(COMMITMENT_SUMS, whole, strict=True))
+
+
+def _hours(first: int, last: int) -> Select[Any]:
+    rows = table(CommitmentHourRow).c
+    sums = (func.sum(rows[name]).label(name) for name in COMMITMENT_SUMS)
+    inside = select(rows.hour, rows.commitment, *sums).where(rows.hour >= first, rows.hour < last)
+    return inside.group_by(rows.hour, rows.commitment)
 
 
 def _sums(connection: Connection, first: int, last: int) -> dict[str, dict[str, Any]]:
     """By commitment, corrections added; a cost that is unknown in one hour is unknown."""
-    rows = table(CommitmentHourRow).c
-    inside = (rows.hour >= first, rows.hour < last)
-    by_hour = select(
-        rows.commitment.label("commitment"),
-        *(func.sum(rows[name]).label(name) for name in COMMITMENT_SUMS),
-    )
-    hours = by_hour.where(*inside).group_by(rows.hour, rows.commitment).subquery().c
+    hours = _hours(first, last).subquery().c
     query = select(
         hours.commitment,
         func.count(),

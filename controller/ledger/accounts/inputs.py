@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, select
 from controller.attribute.apportion import Floats, Ints
 from controller.attribute.batch import SUMS
 from controller.attribute.parts import Asked
+from controller.attribute.rules import Rules
 from controller.attribute.settle import HourSeen, SeatCosts
-from controller.attribute.sharing import Rules
 from controller.attribute.tables import MINUTES_PER_HOUR, Book, Flags, ReplicaMinuteSeen, Seat, UsageSeen
 from controller.facts.accounts import Identity, Pool, WorkRate
 from controller.facts.fleet import CapacityType

@@ -33,7 +33,7 @@ from controller.facts.budgets import Anomaly
 from controller.facts.fleet import CapacityType
 from controller.ledger.accounts import bills, budgets, bulk, commitments
 from controller.ledger.accounts.effects import baselines
-from controller.ledger.accounts.hours import hour_of, up
+from controller.ledger.accounts.hours import hour_of, time_of, up
 from controller.ledger.accounts.places import Seen, seat_row, seen_in
 from controller.ledger.accounts.quotes import price_dates
 from controller.ledger.accounts.rates import known_rates
@@ -64,13 +64,14 @@ class LedgerAccounts:
         where: Mapping[Dimension, str],
         step: timedelta | None = None,
     ) -> Sequence[AllocationRow]:
-        """Steps count from the window's start. Where one dimension of pools is asked for, rows tell all three."""
-        windows = _cut(window, step)
+        """Steps count from the start of the window's first hour. Where one dimension of pools is asked for, rows tell
+        all three."""
+        windows = _cut(_widened(window), step)
         names = [dim for dim in OF_IDENTITY if dim in by]
         names += OF_POOL if any(dim in OF_POOL for dim in by) else []
         _answered(by)
         asked = {str(dim): value for dim, value in where.items()}
-        table = self._accounts.pieces([(hour_of(one.start), up(one.end)) for one in windows], names, asked)
+        table = self._accounts.pieces([(hour_of(one.start), hour_of(one.end)) for one in windows], names, asked)
         spans = {start: one for (start, _), one in zip(table.steps, windows, strict=True)}
         return _rows(table, [spans[start] for start, _ in table.steps])
 
@@ -131,6 +132,11 @@ def _answered(by: Sequence[Dimension]) -> None:
     if others:
         expected = ", ".join((*OF_IDENTITY, *OF_POOL))
         raise LedgerError(f"whose a cost was is not told by {', '.join(others)}; expected some of {expected}")
+
+
+def _widened(window: Window) -> Window:
+    """To whole hours, before it is cut: steps that were widened one by one would share hours."""
+    return Window(start=time_of(hour_of(window.start)), end=time_of(up(window.end)))
 
 
 def _cut(window: Window, step: timedelta | None) -> list[Window]:

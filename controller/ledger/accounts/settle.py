@@ -11,8 +11,8 @@ from typing import Any, Self
 from sqlalchemy import Connection, func, insert, select, text, update
 
 from controller.attribute import settle as pure
+from controller.attribute.rules import Rules
 from controller.attribute.settle import Settled
-from controller.attribute.sharing import Rules
 from controller.facts.accounts import Pool, Tokens
 from controller.facts.commitments import Bought, Commitment
 from controller.ledger.accounts import bulk, commitments, costing, cubes, lines

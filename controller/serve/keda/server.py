@@ -163,18 +163,14 @@ class KedaServer(Listener):
     async def _streamed(
         self, name: str, answer: Callable[[bytes, str], bytes], wire: bytes, context: Any
     ) -> AsyncIterator[bytes]:
-        """What is so now, and then whatever changes. While it is not known any more, nothing is said: KEDA waits longer
-        and longer before it dials again a stream that broke."""
+        """What is so now, and then whatever changes. While it is not known nothing is said: KEDA waits ever longer
+        before it dials again a stream that broke."""
         woken = asyncio.Event()
         self._streams.add(woken)
         try:
-            try:
-                said = answer(wire, _header(context))
-            except Exception as error:
-                await self._abort(name, error, context)
-                raise
-            self._asked.count(Through.KEDA, name, "OK")
-            yield said
+            said = await self._first(name, answer, wire, context)
+            if said is not None:
+                yield said
             while self._server is not None:
                 await woken.wait()
                 woken.clear()
@@ -184,6 +180,19 @@ class KedaServer(Listener):
                     yield said
         finally:
             self._streams.discard(woken)
+
+    async def _first(self, name: str, answer: Callable[[bytes, str], bytes], wire: bytes, context: Any) -> bytes | None:
+        """What is so now; None while that is not known."""
+        try:
+            said = answer(wire, _header(context))
+        except Exception as error:
+            if not isinstance(error, RefusedError) or error.code is not Code.UNAVAILABLE:
+                await self._abort(name, error, context)
+                raise
+            self._asked.count(Through.KEDA, name, error.code)
+            return None
+        self._asked.count(Through.KEDA, name, "OK")
+        return said
 
     async def _abort(self, name: str, error: Exception, context: Any) -> None:
         code = error.code if isinstance(error, RefusedError) else Code.INTERNAL

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from math import inf, nan, pi
 
 import numpy as np
@@ -15,7 +16,7 @@ from controller.estimate.demand.accuracy import accuracy
 from controller.estimate.demand.forecast import forecasts
 from controller.estimate.demand.history import state_from_history
 from controller.estimate.demand.observe import observed
-from controller.estimate.demand.state import HORIZONS_S, PROBABILITIES, empty_state
+from controller.estimate.demand.state import HORIZONS_S, PROBABILITIES, DemandState, empty_state
 from controller.estimate.demand.stored import state_from_json, state_to_json
 from controller.facts.missing import Missing
 
@@ -27,6 +28,11 @@ def minutes(days: float, seed: int = 0, mean: float = 20.0, swing: float = 0.5) 
     """Poisson counts a minute with the shape of a day."""
     at = np.arange(round(days * DAY))
     return np.random.default_rng(seed).poisson(60 * mean * (1 + swing * np.sin(2 * pi * at / DAY))).astype(float)
+
+
+@cache  # observing changes no state
+def learnt(days: float) -> DemandState:
+    return state_from_history(MONDAY, 60.0, minutes(days))
 
 
 def test_nothing_observed_gives_no_forecast():
@@ -113,9 +119,8 @@ def test_days_that_repeat_are_learnt():
 
 @pytest.mark.parametrize(("days", "bases"), [(0.9, {"level", "trend"}), (3.0, {"level", "trend", "day"})])
 def test_a_basis_needs_its_history(days, bases):
-    counts = minutes(days)
-    at = MONDAY + timedelta(minutes=len(counts))
-    assert {one.basis for one in forecasts(state_from_history(MONDAY, 60.0, counts), at, [60.0, 480.0])} <= bases
+    at = MONDAY + timedelta(minutes=len(minutes(days)))
+    assert {one.basis for one in forecasts(learnt(days), at, [60.0, 480.0])} <= bases
 
 
 def test_a_week_that_repeats_is_told_from_its_days():
@@ -214,9 +219,7 @@ def test_observing_leaves_the_state_before_as_it_was(story):
 
 
 def test_a_state_survives_json():
-    counts = minutes(2.0)
-    now = MONDAY + timedelta(minutes=len(counts))
-    state = state_from_history(MONDAY, 60.0, counts)
+    state, now = learnt(2.0), MONDAY + timedelta(days=2)
     text = json.dumps(state_to_json(state), allow_nan=False)
     again = state_from_json(json.loads(text))
     assert len(text) < 64_000
@@ -268,8 +271,7 @@ def test_accuracy_is_missing_before_any_forecast_came_due():
 
 
 def test_accuracy_tells_error_bias_and_coverage_by_horizon():
-    state = state_from_history(MONDAY, 60.0, minutes(2.0))
-    for horizon, one in zip(HORIZONS_S, accuracy(state, "chat"), strict=True):
+    for horizon, one in zip(HORIZONS_S, accuracy(learnt(2.0), "chat"), strict=True):
         assert (one.service, one.horizon_s) == ("chat", horizon)
         assert one.scored > DAY - 60
         assert one.error_ratio < 0.05

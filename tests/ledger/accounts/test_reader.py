@@ -6,6 +6,8 @@ from contextlib import closing
 from datetime import timedelta
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from controller.errors import LedgerError
 from controller.facts.account_reader import (
@@ -64,6 +66,10 @@ def paid(books):
     return books.scalar("SELECT SUM(cost_nanousd) FROM replica_minute")
 
 
+def cost(rows):
+    return sum(sum(row.parts) for row in rows)
+
+
 def test_it_is_what_reports_ask(accounts):
     reader: AccountReader = accounts
     assert reader is accounts
@@ -95,6 +101,23 @@ def test_steps_that_begin_anywhere_count_from_the_windows_start(books, accounts,
     window = Window(start=books.at(1), end=books.at(6))
     rows = accounts.lines(window, (), {}, 3 * HOUR)
     assert [(row.start, row.end) for row in rows] == [(books.at(1), books.at(4)), (books.at(4), books.at(6))]
+
+
+def test_every_hour_of_a_window_that_begins_and_ends_anywhere_is_counted_once(books, accounts, day):
+    @settings(max_examples=20, suppress_health_check=list(HealthCheck), derandomize=True)
+    @given(
+        first=st.integers(-90, 6 * 60), minutes=st.integers(1, 8 * 60), step=st.sampled_from([HOUR, 2 * HOUR, 5 * HOUR])
+    )
+    def check(first, minutes, step):
+        begin, end = first // 60, -(-(first + minutes) // 60)
+        asked = Window(start=books.at(first / 60), end=books.at((first + minutes) / 60))
+        whole = Window(start=books.at(begin), end=books.at(end))
+        rows = accounts.lines(asked, (), {}, step)
+        assert rows == accounts.lines(whole, (), {}, step)
+        assert accounts.lines(asked, (), {}) == accounts.lines(whole, (), {})
+        assert cost(rows) == cost(accounts.lines(whole, (), {}))
+
+    check()
 
 
 @pytest.mark.parametrize("dim", [Dimension.REPLICA, Dimension.KIND])

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import text
 
-from controller.attribute.sharing import Group, Rule, RuleKind
+from controller.attribute.rules import Group, Rule, RuleKind
 from controller.errors import LedgerError
 from controller.facts.accounts import Identity
 from controller.ledger.accounts.hours import hour_of

@@ -32,11 +32,24 @@ def test_a_stream_says_what_is_so_at_once_and_then_each_change_and_nothing_else(
     stream.cancel()
 
 
-def test_a_stream_about_what_is_not_known_is_unavailable(stage, stub, ref):
+def test_a_stream_about_what_is_not_known_yet_says_nothing_until_it_is(stage, client, asked, ref):
+    """A stream that broke is dialled again later and later, up to a minute: a service at zero would sleep as long."""
+    server, stub = client
+    result = stage.result
     no_pass(stage)
+    stream = stub.StreamIsActive(ref(), timeout=TIMEOUT_S)
+    until(lambda: asked.counts() == {("keda", "StreamIsActive", "UNAVAILABLE"): 1}, "the question")
+    server.passed()
+    stage.result = result
+    server.passed()
+    assert next(stream).result is True
+    stream.cancel()
+
+
+def test_a_stream_about_what_nobody_may_ask_ends_with_the_reason(stub, ref):
     with pytest.raises(grpc.RpcError) as error:
-        next(stub.StreamIsActive(ref(), timeout=TIMEOUT_S))
-    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+        next(stub.StreamIsActive(ref(variant="none"), timeout=TIMEOUT_S))
+    assert error.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 def test_the_stream_of_specs_says_at_once_what_the_question_says(stub, ref):

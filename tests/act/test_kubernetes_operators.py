@@ -1,0 +1,72 @@
+"""An operator changes the count again and again, on an API server that seldom says when who wrote what.
+
+A write of the scale subresource leaves no time in managedFields; after a count of 0 it leaves no name either.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from controller.kubernetes.objects import Kind
+
+ELEVEN_MINUTES_S = timedelta(minutes=11).total_seconds()
+
+
+def obeyed(stage, count):
+    """The operator scales, and so it stays."""
+    stage.world.scale("Deployment", "chat", count)
+    stage.world.step(2)
+    stage.passes(4, every_s=5)
+    return (stage.replicas, stage.current()) == (count, count)
+
+
+@pytest.mark.cluster
+def test_who_scales_twice_is_obeyed_twice(stage_of):
+    stage = stage_of(Kind.DEPLOYMENT, 2)
+    stage.scale(2, 3)
+    stage.passes(2, every_s=5)
+    assert obeyed(stage, 4)
+    assert obeyed(stage, 6)
+    assert obeyed(stage, 5)
+
+
+def test_who_scales_after_we_did_is_obeyed_whoever_had_scaled_before_us(stage_of):
+    stage = stage_of(Kind.DEPLOYMENT, 2)
+    stage.scale(2, 3)
+    stage.passes(2, every_s=5)
+    assert obeyed(stage, 5)
+    stage.world.step(ELEVEN_MINUTES_S)
+    stage.scale(5, 2)
+    stage.passes(4, every_s=5)
+    assert stage.replicas == 2
+    assert obeyed(stage, 4)
+
+
+@pytest.mark.cluster
+def test_who_scales_after_the_count_was_zero_is_obeyed(stage_of):
+    stage = stage_of(Kind.DEPLOYMENT, 1)
+    stage.scale(1, 0)
+    stage.passes(4, every_s=5)
+    assert stage.replicas == 0
+    stage.scale(0, 2)
+    stage.passes(4, every_s=5)
+    assert (stage.replicas, stage.current()) == (2, 2)
+    assert obeyed(stage, 4)
+
+
+@pytest.mark.cluster
+def test_growing_to_the_count_that_stands_there_is_no_change_of_somebody_else(stage_of):
+    """A victim that died by itself was replaced; then it is wanted after all."""
+    stage = stage_of(Kind.DEPLOYMENT, 3)
+    victim = stage.pods()[0]
+    stage.busy(victim)
+    stage.scale(3, 2, [victim])
+    stage.world.remove("Pod", victim)
+    stage.world.step(2)
+    assert stage.scale(2, 3).kind.value == "done"
+    stage.world.step(2)
+    stage.passes(2, every_s=5)
+    assert (stage.replicas, stage.current()) == (3, 3)
+    assert stage.scale(3, 4).kind.value == "done", "nobody else has scaled it"
