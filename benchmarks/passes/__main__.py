@@ -72,7 +72,7 @@ STAGES = {
 }
 """Functions of ``controller.loop``, and what they are part of. Acting is nothing here."""
 
-DAEMON = "import controller.__main__; print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"
+DAEMON = "import controller.cli.run; print(open('/proc/self/status').read().partition('VmHWM:')[2].split()[0])"
 """Its peak in KiB; what getrusage says would be our own peak, from before it was another program."""
 
 

@@ -53,9 +53,9 @@ MODELLED_PER_PASS = 50
 """Services whose capacity one pass works out, at most: a tenth of a second. Beyond 200 services, at 15 s, each waits
 longer than MODELLED_S for its turn. A guess between the two."""
 
-LEARNED_PER_PASS = 1000
-"""Replicas that one pass learns from, at most, in turns: a fifth of a second. All of a variant teach the same step
-model, which forgets by the hour. A guess between the two."""
+LEARNED_PER_PASS = 500
+"""Replicas that one pass learns from, at most, in turns: a tenth of a second. All of a variant teach one step model,
+which forgets by the hour; of 500 services each still has the one teacher a pass that a single replica would be."""
 
 
 NOT_TOLD = Missing("kv_capacity_tokens", "no replica said it")

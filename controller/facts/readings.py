@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import cache
 from math import inf
 from typing import TypeVar
 
@@ -175,7 +176,13 @@ class EngineReading:
         return self.histograms[signal] if signal in self.histograms else self._why(signal)
 
     def _why(self, signal: Signal) -> Missing:
-        return self.missing.get(signal) or Missing(signal.value, f"{self.engine} does not export it")
+        return self.missing.get(signal) or _not_exported(self.engine, signal)
+
+
+@cache
+def _not_exported(engine: EngineKind, signal: Signal) -> Missing:
+    """Made once: every engine lacks something, and every pass asks each of them for it."""
+    return Missing(signal.value, f"{engine} does not export it")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
