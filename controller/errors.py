@@ -12,7 +12,7 @@ PennyweightError
 │   ├── ForbiddenError   the role lacks a verb on a resource     told with both; nothing else helps
 │   ├── AbsentError      there is no such object                 the next pass decides again
 │   ├── ConflictError    it changed since it was read            read again, decide again, never again blindly
-│   ├── BlockedError     not now: a disruption budget, a limit   again after ``retry_after_s``
+│   ├── BlockedError     not now: the API server is too busy     the next pass decides again
 │   └── NonsenseError    an answer that cannot be understood     as if there had been none
 ├── AwsError       a call of AWS failed              an actuator's: as ActError; a price's: as PriceError
 ├── LedgerError    the ledger could not be written   nothing is acted on until it can
@@ -105,11 +105,7 @@ class ConflictError(ClusterError):
 
 
 class BlockedError(ClusterError):
-    """Not now: a disruption budget forbids an eviction, or the API server has too much to do."""
-
-    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    """Not now: the API server has too much to do. Nothing was done."""
 
 
 class NonsenseError(ClusterError):

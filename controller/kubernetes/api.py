@@ -122,9 +122,9 @@ class Api:
 
     # changing
 
-    def create(self, resource: Resource, namespace: str, body: Json, *, name: str = "", sub: str = "") -> Json:
-        """A new object; or, with ``name`` and ``sub``, what is asked of one: an eviction."""
-        return self._ask("POST", Call("create", resource, namespace, name, sub), body=body, params=_WRITER)
+    def create(self, resource: Resource, namespace: str, body: Json) -> Json:
+        """A new object. ConflictError when there is one of its name."""
+        return self._ask("POST", Call("create", resource, namespace), body=body, params=_WRITER)
 
     def replace(self, resource: Resource, namespace: str, name: str, body: Json) -> Json:
         """The whole object. With metadata.resourceVersion in ``body``, ConflictError when it changed since."""
@@ -134,17 +134,6 @@ class Api:
         """A merge patch (RFC 7386). With metadata.resourceVersion in ``body``, ConflictError when it changed since."""
         call = Call("patch", resource, namespace, name, sub)
         return self._ask("PATCH", call, body=body, params=_WRITER, content_type=MERGE_PATCH)
-
-    def delete(
-        self, resource: Resource, namespace: str, name: str, *, uid: str = "", grace_s: float | None = None
-    ) -> Json:
-        """Delete it. With ``uid``, ConflictError when another object goes by the name now."""
-        options: Json = {"apiVersion": "v1", "kind": "DeleteOptions"}
-        if uid:
-            options["preconditions"] = {"uid": uid}
-        if grace_s is not None:
-            options["gracePeriodSeconds"] = int(grace_s)
-        return self._ask("DELETE", Call("delete", resource, namespace, name), body=options)
 
     def _url(self, call: Call) -> str:
         return call.resource.path(call.namespace, call.name, call.sub)

@@ -58,20 +58,3 @@ class Calls:
         if annotations:
             meta["annotations"] = dict(annotations)
         return parse_pod(self._api.patch(PODS, pod.namespace, pod.name, {"metadata": meta}))
-
-    def evict(self, pod: Pod, *, grace_s: float | None = None) -> None:
-        """Ask for its end, as disruption budgets allow. BlockedError when they do not, with when to ask again."""
-        options: Json = {"preconditions": {"uid": pod.uid}}
-        if grace_s is not None:
-            options["gracePeriodSeconds"] = int(grace_s)
-        body: Json = {
-            "apiVersion": "policy/v1",
-            "kind": "Eviction",
-            "metadata": {"name": pod.name, "namespace": pod.namespace},
-            "deleteOptions": options,
-        }
-        self._api.create(PODS, pod.namespace, body, name=pod.name, sub="eviction")
-
-    def delete_pod(self, pod: Pod, *, grace_s: float | None = None) -> None:
-        """End this very pod, whatever budgets say. AbsentError when it is gone already."""
-        self._api.delete(PODS, pod.namespace, pod.name, uid=pod.uid, grace_s=grace_s)

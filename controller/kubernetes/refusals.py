@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from controller.errors import (
     AbsentError,
@@ -20,7 +19,7 @@ from controller.kubernetes.resources import Resource
 LONGEST = 300
 """Characters of a message of the API server that are told."""
 
-WRITES = {"create", "update", "patch", "delete"}
+WRITES = {"create", "update", "patch"}
 
 
 class ExpiredError(ClusterError):
@@ -67,9 +66,9 @@ def refusal(call: Call, status: int, headers: Mapping[str, str], content: bytes)
     if status == 410:
         return ExpiredError(f"{told}; everything is listed anew")
     if status == 429:
-        wait = _seconds(headers.get("Retry-After") or headers.get("retry-after"))
-        when = f"after {wait:g} s" if wait is not None else "in a later pass"
-        return BlockedError(f"{told}; it is tried again {when}", retry_after_s=wait)
+        wait = headers.get("Retry-After")
+        asked = f" (Retry-After: {wait})" if wait else ""
+        return BlockedError(f"{told}{asked}; nothing was done, it is tried again later")
     if status >= 500:
         return AwayError(f"{told}; {call.doubt}")
     return ClusterError(f"{told}; nothing was done")
@@ -85,22 +84,13 @@ def _forbidden(call: Call, status: int, said: str) -> str:
 
 
 def _said(content: bytes) -> str:
-    """The message of a Status object with its causes, or the beginning of whatever came instead."""
+    """The message of a Status object, or the beginning of whatever came instead."""
     try:
         found = json.loads(content)
     except ValueError:
         return " ".join(content[:120].decode(errors="replace").split())
     message = found.get("message") if isinstance(found, dict) else None
-    parts = [str(message), *(one for one in _causes(found) if one not in str(message))] if message else []
-    return _shortened(" ".join(" ".join(parts).split()))
-
-
-def _causes(found: Mapping[str, Any]) -> list[str]:
-    """Why, where the message does not say it: the budget that forbids an eviction."""
-    try:
-        return [str(one["message"]) for one in found["details"]["causes"] if one.get("message")]
-    except (KeyError, TypeError, AttributeError):
-        return []
+    return _shortened(" ".join(str(message).split())) if message else ""
 
 
 def _shortened(text: str) -> str:
@@ -115,10 +105,3 @@ def _fields(content: bytes) -> set[str]:
         return {str(one["field"]) for one in causes}
     except (ValueError, KeyError, TypeError):
         return set()
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return max(0.0, float(text)) if text else None
-    except ValueError:
-        return None

@@ -45,11 +45,6 @@ def everything(api: Api) -> dict[tuple[str, str], tuple[str, Callable[[], object
     return made | {
         ("get", "pods"): (r"calls\.pod\(", lambda: calls.pod("llm", pod)),
         ("patch", "pods"): (r"calls\.note_pod\(", lambda: api.patch(_PODS, "llm", pod, {})),
-        ("create", "pods/eviction"): (
-            r"calls\.evict\(",
-            lambda: api.create(_PODS, "llm", {}, name=pod, sub="eviction"),
-        ),
-        ("delete", "pods"): (r"calls\.delete_pod\(", lambda: api.delete(_PODS, "llm", pod, uid="another")),
         ("get", "leases"): (r"api\.get\(LEASES", lambda: api.get(LEASES, "llm", "none")),
         ("create", "leases"): (r"api\.create\(LEASES", lambda: api.create(LEASES, "llm", leader)),
         ("update", "leases"): (r"api\.replace\(LEASES", lambda: api.replace(LEASES, "llm", "leader", leader)),

@@ -20,7 +20,7 @@ from controller.kubernetes.calls import Calls
 from controller.kubernetes.objects import Kind, Pod, TargetRef
 from controller.kubernetes.resources import FIELD_MANAGER, LEASES
 from tests.cluster.faults import Fault, FaultKind
-from tests.cluster.parts import deployment, leader_worker_set, pdb, stateful_set, template
+from tests.cluster.parts import deployment, leader_worker_set, stateful_set, template
 from tests.cluster.world import World
 
 CHAT = TargetRef(kind=Kind.DEPLOYMENT, namespace="llm", name="chat")
@@ -92,14 +92,12 @@ def test_another_pod_of_the_name_is_not_the_one_that_was_meant(world: World, cal
     world.add(stateful_set("chat", 1, template("chat")))
     world.step(10)
     before = calls.pod("llm", "chat-0")
-    calls.delete_pod(before, grace_s=0)
+    world.remove("Pod", "chat-0")
     world.step(10)
     assert calls.pod("llm", "chat-0").uid != before.uid
-    for call in (lambda: calls.note_pod(before, labels={"a": "b"}), lambda: calls.delete_pod(before)):
-        with pytest.raises(ConflictError):
-            call()
     with pytest.raises(ConflictError):
-        calls.evict(before)
+        calls.note_pod(before, labels={"a": "b"})
+    assert "a" not in calls.pod("llm", "chat-0").labels
 
 
 @pytest.mark.cluster
@@ -120,22 +118,6 @@ def test_of_a_long_refusal_the_end_is_told_as_well(chat: World, calls: Calls) ->
     assert len(str(refused.value)) < 450
 
 
-def test_a_budget_that_is_not_worked_out_yet_says_when_to_come_again(chat: World, calls: Calls) -> None:
-    chat.add(pdb("chat", "chat", minAvailable=3))
-    with pytest.raises(BlockedError, match="still being processed") as early:
-        calls.evict(one_of(chat, calls))
-    assert early.value.retry_after_s == 10
-
-
-@pytest.mark.cluster
-def test_an_eviction_that_a_budget_forbids_is_blocked(chat: World, calls: Calls) -> None:
-    chat.add(pdb("chat", "chat", minAvailable=3))
-    chat.step(1)
-    with pytest.raises(BlockedError, match="needs 3 healthy pods and has 3 currently"):
-        calls.evict(one_of(chat, calls))
-    assert len(chat.ready("chat")) == 3
-
-
 @pytest.mark.cluster
 def test_what_is_not_there_is_absent(world: World, calls: Calls) -> None:
     for call in (lambda: calls.scale(CHAT), lambda: calls.target(CHAT)):
@@ -153,7 +135,7 @@ def test_what_is_not_there_is_absent(world: World, calls: Calls) -> None:
         (Fault(kind=FaultKind.GARBAGE), NonsenseError, "no JSON but '<html>"),
         (Fault(kind=FaultKind.TRUNCATED), NonsenseError, "no JSON"),
         (Fault(kind=FaultKind.EMPTY), NonsenseError, "scale that cannot be read"),
-        (Fault(kind=FaultKind.STATUS, code=429, retry_after_s=7), BlockedError, "tried again after 7 s"),
+        (Fault(kind=FaultKind.STATUS, code=429, retry_after_s=7), BlockedError, r"Retry-After: 7\); nothing was done"),
         (Fault(kind=FaultKind.STATUS, code=409), ConflictError, "nothing was changed"),
         (Fault(kind=FaultKind.STATUS, code=422), ClusterError, "nothing was done"),
     ],
@@ -198,10 +180,10 @@ def test_an_unknown_caller_and_a_forbidden_call_name_what_is_missing(chat: World
 
 def test_calls_are_counted_by_verb_and_resource(chat: World, api: Api, calls: Calls) -> None:
     calls.set_scale(CHAT, 4, version=calls.scale(CHAT).resource_version)
-    calls.evict(one_of(chat, calls))
+    calls.note_pod(one_of(chat, calls), labels={"a": "b"})
     assert api.calls == chat.server.counts()
     assert api.calls["patch", "deployments.apps/scale"] == 1
-    assert api.calls["create", "pods/eviction"] == 1
+    assert api.calls["patch", "pods"] == 1
 
 
 @pytest.mark.cluster

@@ -119,12 +119,12 @@ def test_a_write_that_worked_without_an_answer_is_found_in_the_next_round(candid
 
 
 @pytest.mark.cluster
-def test_a_lease_that_was_deleted_begins_a_term_that_no_earlier_one_had(candidate, api, book):
+def test_a_lease_that_was_deleted_begins_a_term_that_no_earlier_one_had(candidate, cluster, book):
     first, second = candidate("a"), candidate("b")
     first.round(0.0)
     second.round(0.0)
     second.round(15.0)
-    api.delete(LEASES, "llm", "pennyweight")
+    cluster.remove("Lease", "pennyweight")
     with pytest.raises(ConflictError):
         second.round(17.0)
     won = second.round(19.0)
