@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+
+from tests.answering import Answering
 
 PAGE = (Path(__file__).parent / "observe" / "recorded" / "vllm-0.32.0-v1.prom").read_text(encoding="utf-8")
 
@@ -47,23 +48,18 @@ services:
 """
 
 
-class Engine(ThreadingHTTPServer):
+class Engine(Answering):
     """One vLLM: ``waiting`` requests wait, and each look finds ten more output tokens."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
         self.waiting, self.tokens, self.looks = 0.0, 50.0, 0
         self.hold = threading.Event()  # cleared, the engine answers nobody
         self.hold.set()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        super().__init__()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def page(self) -> str:
+    def answer(self, path: str) -> str:
+        del path  # there is one page only
+        self.hold.wait(20)
         self.looks += 1
         self.tokens += 10.0
         page = PAGE
@@ -75,26 +71,6 @@ class Engine(ThreadingHTTPServer):
             page, found = re.subn(rf"(?m)^(vllm:{series}\}}) \S+$", rf"\g<1> {value}", page)
             assert found, f"the recorded page has no {series}"
         return page
-
-    def close(self) -> None:
-        self.shutdown()
-        self.server_close()
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Engine
-
-    def do_GET(self) -> None:
-        self.server.hold.wait(20)
-        body = self.server.page().encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        del arguments
 
 
 @dataclass

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import base64
-import json
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +16,7 @@ import yaml
 from controller.clock import utc_now
 from controller.ledger.queries import RecordedDecision
 from tests.acceptance.cluster_stage import REPOSITORY, Stage
+from tests.answering import AnsweringQueries
 from tests.cluster.documents import Doc, at
 from tests.cluster.parts import deployment, template
 from tests.cluster.status import ApiStatus
@@ -58,45 +57,16 @@ scaling:
 """
 
 
-class Gateway(ThreadingHTTPServer):
+class Gateway(AnsweringQueries):
     """A Prometheus server that knows how many requests wait at the gateway."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
         self.waiting = 0.0
+        super().__init__()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    @contextmanager
-    def up(self) -> Iterator[Gateway]:
-        thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        try:
-            yield self
-        finally:
-            self.shutdown()
-            thread.join()
-            self.server_close()
-
-
-class _Answer(BaseHTTPRequestHandler):
-    server: Gateway
-
-    def do_GET(self) -> None:
-        row = {"metric": {}, "value": [utc_now().timestamp(), str(self.server.waiting)]}
-        body = json.dumps({"status": "success", "data": {"resultType": "vector", "result": [row]}}).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *arguments: object) -> None:
-        del arguments
+    def rows(self, query: str) -> list[Doc]:
+        del query  # it is asked for nothing else
+        return [{"metric": {}, "value": [utc_now().timestamp(), str(self.waiting)]}]
 
 
 @dataclass

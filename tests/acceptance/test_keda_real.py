@@ -61,7 +61,7 @@ def measured() -> Iterator[Measured]:
 
 @pytest.fixture(scope="module")
 def gateway() -> Iterator[Gateway]:
-    with Gateway().up() as made:
+    with Gateway() as made:
         yield made
 
 
@@ -230,11 +230,16 @@ def scaled(stage: KedaStage, **spec: int) -> None:
     assert "Warning" not in said
 
 
+def sleeps_until_pushed(stage: KedaStage) -> None:
+    """It is at zero, and KEDA's own questions will not wake it in time."""
+    inner(stage).wait(lambda: inner(stage).wanted("vllm-rare") == 0, "zero")
+    scaled(stage, **PUSHED_ONLY)
+
+
 def test_a_proven_idle_service_goes_to_zero_and_comes_back_by_push(
     rare: KedaStage, gateway: Gateway, measured: Measured
 ) -> None:
-    inner(rare).wait(lambda: inner(rare).wanted("vllm-rare") == 0, "zero")
-    scaled(rare, **PUSHED_ONLY)
+    sleeps_until_pushed(rare)
     with Watched(rare, "vllm-rare") as watched:
         since = utc_now()
         gateway.waiting = 5.0
@@ -252,8 +257,7 @@ def test_a_proven_idle_service_goes_to_zero_and_comes_back_by_push(
 def test_zero_stays_zero_while_the_daemon_is_gone_and_wakes_by_push_when_it_is_back(
     rare: KedaStage, gateway: Gateway, measured: Measured
 ) -> None:
-    inner(rare).wait(lambda: inner(rare).wanted("vllm-rare") == 0, "zero")
-    scaled(rare, **PUSHED_ONLY)
+    sleeps_until_pushed(rare)
     with Watched(rare, "vllm-rare") as watched:
         inner(rare).daemon.kill()
         held(rare, "vllm-chat")

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
 
 import grpc
 import pytest
@@ -18,6 +15,7 @@ from controller.facts.decisions import Because
 from controller.scalers import scalers_of
 from controller.settings.load import load_settings
 from controller.wiring import built
+from tests.answering import AnsweringQueries
 
 SCALER = "/externalscaler.ExternalScaler/GetMetrics"
 ASK = b"\x0a\x04chat\x12\x03llm\x1a\x0f\x0a\x07service\x12\x04chat\x1a\x0f\x0a\x07variant\x12\x04h100"
@@ -52,27 +50,15 @@ scaling:
 """
 
 
-class Prometheus(ThreadingHTTPServer):
+class Prometheus(AnsweringQueries):
     """Scrapes three engines, ``waiting`` requests before each."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Answer)
         self.now, self.waiting = datetime(2026, 11, 21, 12, tzinfo=UTC), WAITING_EACH
-        self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.02})
-        self.thread.start()
+        super().__init__()
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
-
-    def die(self) -> None:
-        self.shutdown()
-        self.thread.join()
-        self.server_close()
-
-    def rows(self, recent: bool) -> list[object]:
+    def rows(self, query: str) -> list[dict[str, Any]]:
+        recent = "timestamp(" in query
         at_s, rows = self.now.timestamp(), []
         for number in range(REPLICAS):
             own = {"job": "vllm", "instance": f"10.0.0.{number}:8000", "pod": f"chat-{number}"}
@@ -85,30 +71,10 @@ class Prometheus(ThreadingHTTPServer):
         return rows
 
 
-class _Answer(BaseHTTPRequestHandler):
-    server: Prometheus
-
-    def do_GET(self) -> None:
-        query = parse_qs(urlsplit(self.path).query)["query"][0]
-        result = self.server.rows("timestamp(" in query)
-        body = json.dumps({"status": "success", "data": {"result": result}}).encode()
-        self.close_connection = True
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
-
 @pytest.fixture
 def prometheus() -> Iterator[Prometheus]:
-    made = Prometheus()
-    yield made
-    if made.thread.is_alive():
-        made.die()
+    with Prometheus() as made:
+        yield made
 
 
 def test_nothing_shrinks_one_line_tells_it_and_keda_hears_that_it_is_unknown(
@@ -143,7 +109,7 @@ def test_nothing_shrinks_one_line_tells_it_and_keda_hears_that_it_is_unknown(
         assert (before.current, before.ready, before.holds) == (REPLICAS, REPLICAS, True)
         assert "UNAVAILABLE" not in told()
         caplog.clear()
-        prometheus.die()
+        prometheus.close()
         after = passes(20)
         assert all(one.desired >= one.current for result in after for one in result.decisions)
         assert {one.because for result in after for one in result.decisions} == {Because.BLIND}
