@@ -54,6 +54,7 @@ class Conditions:
     foreign     somebody else has just set the count; ``owned``: another controller owns the target
     priced      whether prices were known
     refused     a budget refused growth
+    ill         what is wrong with the ledger
     """
 
     load: float
@@ -64,6 +65,7 @@ class Conditions:
     priced: bool = True
     refused: bool = False
     away: bool = False
+    ill: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,6 +122,9 @@ class History:
     done: list[Done] = field(default_factory=list)
     lost: list[tuple[int, str]] = field(default_factory=list)
     """(pass, replica) that the world took."""
+    replaced: list[int] = field(default_factory=list)
+    """Passes before which a noticed replica ended while the platform did not answer: its cover was there already, and the
+    platform made it anew, for nobody could lower the count."""
     ended_busy: list[tuple[int, str]] = field(default_factory=list)
     """(pass, replica) that ended by our hand while requests ran on it, before its drain time-out."""
     unsettled: tuple[str, ...] = ()

@@ -74,7 +74,9 @@ def counted_once(history: History, story: Story) -> Iterator[str]:
     most = story.starts
     for one in history.passes:
         most = max(most, min(told.MAXIMUM, _wanted(one)), one.conditions.foreign or 0)
-        if one.after.staying > most:
+        covered = sum(each.noticed and not each.leaving for each in one.after.members.values())
+        replaced = sum(number <= one.number for number in history.replaced)
+        if one.after.staying > most + covered + replaced:
             yield f"pass {one.number}: {one.after.staying} replicas stay, no more than {most} were ever wanted"
     for name, since, until in _starting(history):
         if until - since > timedelta(seconds=told.START_DEADLINE_S + 3 * told.INTERVAL_S):
@@ -120,6 +122,9 @@ def one_writer(history: History, story: Story) -> Iterator[str]:
     for changed in (one for one in history.passes if one.conditions.foreign is not None):
         ends = changed.at + timedelta(seconds=told.FOREIGN_HOLD_S)
         held = [one for one in history.passes if changed.at <= one.at < ends]
+        ours = changed.life == 1 or any(act.by for act in history.done if act.made < changed.number)
+        if not ours:  # whoever begins takes what he finds for what is meant
+            continue
         if len({one.life for one in held}) == 1 and any(one.after.wanted != changed.conditions.foreign for one in held):
             counts = [one.after.wanted for one in held]
             yield f"an operator's {changed.conditions.foreign} of pass {changed.number} became {counts}"
@@ -172,8 +177,9 @@ def goes_on(history: History, story: Story) -> Iterator[str]:
             yield f"pass {one.number} failed: {one.failed}"
     final = history.final
     assert final is not None
-    if final.serving not in story.ends or final.staying not in story.ends:
-        yield f"it ends with {final.serving} that serve of {final.staying}, not {story.ends}"
+    ends = {end + more for end in story.ends for more in range(len(history.replaced) + 1)}
+    if final.serving not in ends or final.staying not in ends:
+        yield f"it ends with {final.serving} that serve of {final.staying}, not {sorted(ends)}"
     left = [one.name for one in final.members.values() if one.leaving or not one.ready]
     if left:
         yield f"never gone, or never ready: {', '.join(left)}"
@@ -226,7 +232,8 @@ def _starting(history: History) -> Iterator[tuple[str, object, object]]:
     """Each start that was waited for, from when to when, while somebody could have given it up."""
     since: dict[str, PassSeen] = {}
     for one in history.passes:
-        free = not (one.conditions.stopped or one.conditions.away or one.conditions.owned) and one.recorded is not None
+        said = one.conditions
+        free = not (said.stopped or said.away or said.owned or said.ill)
         waiting = {
             name
             for name, each in one.after.members.items()

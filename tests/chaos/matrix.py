@@ -15,9 +15,8 @@ import pytest
 
 import controller.ledger.accounts.settle as settle
 import controller.ledger.accounts.verify as verify
-from controller.ledger.write import Ledger
+from tests.chaos.books import Books, SqliteBooks, kept_reader, kept_writer
 from tests.chaos.history import History
-from tests.chaos.numbered import kept_reader, kept_writer
 from tests.chaos.platforms.base import Platform
 from tests.chaos.stage import Stage, Weather
 from tests.chaos.story import Story
@@ -88,11 +87,12 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """How a platform is made."""
+    """How a platform is made, and where the ledger lies."""
 
     name: str
     make: Callable[[Tape, Path, pytest.MonkeyPatch], Platform]
     faults: Mapping[Sort, tuple[Fault, ...]]
+    books: type[Books] = SqliteBooks
 
 
 def cells_of(maker: Maker, story: Story, log: Sequence[Crossing]) -> Iterator[Cell]:
@@ -116,7 +116,7 @@ def _single_cells(maker: Maker, story: Story, log: Sequence[Crossing]) -> Iterat
     for since in range(story.passes):
         if since in alike:
             continue
-        yield from (Cell(maker.name, story.name, weather=one) for one in _weathers(since))
+        yield from (Cell(maker.name, story.name, weather=one) for one in _weathers(maker, since))
 
 
 def _killed_at(log: Sequence[Crossing]) -> Iterator[Mapping[Fault, bool]]:
@@ -144,10 +144,10 @@ def _faults(maker: Maker, crossing: Crossing) -> tuple[Fault, ...]:
     return maker.faults.get(crossing.sort, ())
 
 
-def _weathers(since: int) -> Iterator[Weather]:
+def _weathers(maker: Maker, since: int) -> Iterator[Weather]:
     yield Weather(name="away", since=since, passes=AWAY_PASSES)
-    yield Weather(name="read only", since=since, passes=SICK_PASSES)
-    yield Weather(name="disk full", since=since, passes=SICK_PASSES)
+    for ill in maker.books.ills:
+        yield Weather(name=ill, since=since, passes=SICK_PASSES)
     for name, jump_s in JUMPS_S.items():
         yield Weather(name=f"clock {name}", since=since, jump_s=jump_s)
 
@@ -157,8 +157,7 @@ class Player:
 
     def __init__(self) -> None:
         self._root = Path(tempfile.mkdtemp(prefix="chaos-", dir=_quick_disk()))
-        self._template = self._root / "empty.db"
-        Ledger.open(f"sqlite:///{self._template}").close()
+        self._books: dict[type[Books], Books] = {}
 
     def play(
         self,
@@ -168,7 +167,7 @@ class Player:
         broken: Callable[[pytest.MonkeyPatch], None] | None = None,
     ) -> tuple[History, Tape, Stage]:
         """``broken``: what a mutation breaks first."""
-        folder = self._root / "cell"  # always the same: engines are kept by the ledger's path
+        folder = self._root / "cell"  # always the same: engines are kept by the ledger's URL
         folder.mkdir()
         cell = cell or Cell(maker.name, story.name)
         tape = Tape(strike=cell.strike, then=cell.then, faults=lambda crossing: _faults(maker, crossing))
@@ -180,13 +179,20 @@ class Player:
             patch.setattr(settle, "reader_engine", kept_reader)
             patch.setattr(settle, "writer_engine", kept_writer)
             platform = maker.make(tape, folder, patch)
-            stage = Stage(story, platform, tape, folder, self._template, cell.weather)
+            stage = Stage(story, platform, tape, folder, self._kept(maker.books), cell.weather)
             undo.callback(stage.close)
             platform.told = stage.mark
             history = stage.play()
         return history, tape, stage
 
+    def _kept(self, kind: type[Books]) -> Books:
+        if kind not in self._books:
+            self._books[kind] = kind(self._root)
+        return self._books[kind]
+
     def close(self) -> None:
+        for one in self._books.values():
+            one.close()
         shutil.rmtree(self._root, ignore_errors=True)
 
 

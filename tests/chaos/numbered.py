@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 from sqlalchemy import event
@@ -16,15 +15,10 @@ from controller.facts.decisions import Alert, Decision, Memory, Outcome, Outcome
 from controller.facts.fleet import Variant
 from controller.facts.passes import PassRecord, PassResult
 from controller.facts.readings import Observation
-from controller.ledger.engine import reader_engine, writer_engine
 from controller.ledger.write import Ledger
 from controller.shell import LiveShell
+from tests.chaos.books import kept_writer
 from tests.chaos.tape import Fault, Sort, Tape
-
-kept_writer = cache(writer_engine)
-kept_reader = cache(reader_engine)
-"""One engine by URL for all lives of all cells: what takes longest is to compile the same statements anew for each. A
-closed ledger closes its connections all the same."""
 
 
 class NumberedLedger(Ledger):

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
-
-from sqlalchemy.exc import OperationalError
 
 from controller.act.gate import StopFile
 from controller.aws.interruptions_messages import Told
@@ -31,6 +27,7 @@ from controller.prices.pricing import Pricing
 from controller.shell import LiveShell
 from tests.chaos import story as told
 from tests.chaos.accounts import unbalanced
+from tests.chaos.books import Books, rows
 from tests.chaos.history import Census, Conditions, Done, History, PassSeen
 from tests.chaos.numbered import Actuating, Again, NumberedLedger, NumberedShell
 from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, USD_PER_HOUR, Platform, Provider
@@ -49,6 +46,8 @@ WARM_PASSES = 3
 
 QUIET_PASSES = 3
 """So many passes in which nothing moves, and it is as it should be: it will stay so."""
+
+UNSETTLED = "SELECT decision_id FROM action WHERE decision_id NOT IN (SELECT decision_id FROM outcome)"
 
 BY_OTHERS = frozenset({Event.NOTICE, Event.HINT, Event.OPERATOR, Event.OWNED, Event.FREE})
 
@@ -94,19 +93,18 @@ class Weather:
 
 
 class Stage:
-    """One cell. ``template``: an empty ledger that is migrated already."""
+    """One cell. ``books``: where its ledger comes from."""
 
     def __init__(
-        self, made: Story, platform: Platform, tape: Tape, folder: Path, template: Path, weather: Weather | None = None
+        self, made: Story, platform: Platform, tape: Tape, folder: Path, books: Books, weather: Weather | None = None
     ) -> None:
         self.story, self.platform, self.tape, self.folder, self.weather = made, platform, tape, folder, weather
-        self.path = folder / "ledger.db"
-        shutil.copyfile(template, self.path)
+        self.books, self.url = books, books.fresh(folder)
         self.history = History()
         self.conditions = Conditions(load=made.load(0))
         self.life, self.number, self.skew_s = 0, 0, 0.0
         self.acting: Decision | None = None
-        self.sick, self.quiet = "", 0
+        self.quiet = 0
         self._drained: dict[str, int] = {}
         self.stop_file = folder / "stop"
         self.interruptions = Interruptions()
@@ -132,7 +130,8 @@ class Stage:
 
     def _start(self) -> None:
         """A daemon that knows what the ledger and the platform say. Raises LedgerError."""
-        ledger = NumberedLedger(f"sqlite:///{self.path}", self.tape, self._sickened)
+        books = self.books
+        ledger = NumberedLedger(self.url, self.tape, lambda connection: books.sicken(connection, self.conditions.ill))
         try:
             ledger.claim()
             sole = Sole(ledger.enter_next(f"life-{self.life}", self.now).epoch)
@@ -171,15 +170,6 @@ class Stage:
         self.ledger.close()
         self.shell = None
 
-    def _sickened(self, connection: Any) -> None:
-        if self.sick == "read only":
-            raise OperationalError("BEGIN", {}, sqlite3.OperationalError("attempt to write a readonly database"))
-        if self.sick == "disk full":
-            (pages,) = connection.exec_driver_sql("PRAGMA page_count").fetchone()
-            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
-        else:
-            connection.exec_driver_sql("PRAGMA max_page_count = 1073741823")
-
     def _guards(self) -> Mapping[str, tuple[Guard, ...]]:
         if not self.conditions.refused:
             return {}
@@ -206,6 +196,7 @@ class Stage:
                 break
             self._pass()
             self._rests(nothing_comes=True)
+        self._throw_away()  # who settles shares its engines
         self._audit()
         return self.history
 
@@ -220,7 +211,7 @@ class Stage:
     def _is_over(self, made: int) -> bool:
         """Whether all that was to go wrong did, and nothing of the story is left. A recording is played to its end."""
         weather = self.weather
-        if self.tape.since is None or made < self.story.settles or self.sick or self.conditions.away:
+        if self.tape.since is None or made < self.story.settles or self.conditions.ill or self.conditions.away:
             return False
         return self.tape.is_done and (weather is None or made >= weather.since + weather.passes)
 
@@ -237,18 +228,17 @@ class Stage:
         if weather.name == "away" and on is not self.conditions.away:
             self.conditions = replace(self.conditions, away=on)
             self.platform.away(on)
-        if weather.name in ("read only", "disk full"):
-            self.sick = weather.name if on else ""
+        if weather.name in self.books.ills:
+            self.conditions = replace(self.conditions, ill=weather.name if on else "")
         if weather.jump_s and made == weather.since:
             self.skew_s += weather.jump_s
 
     def _over(self) -> None:
         """Faults end with the story; so does all that befell it."""
-        self.conditions = replace(self.conditions, load=self.story.load(self.story.passes), foreign=None)
+        self.conditions = replace(self.conditions, load=self.story.load(self.story.passes), foreign=None, ill="")
         if self.conditions.away:
             self.conditions = replace(self.conditions, away=False)
             self.platform.away(False)
-        self.sick = ""
 
     def _happen(self, one: Event) -> None:
         change: dict[str, Any] = {}
@@ -292,8 +282,11 @@ class Stage:
 
     def _pass(self) -> None:
         """One interval: the world goes on, then a pass of whoever lives; who was killed is started anew for it."""
+        noticed = {name for name, one in self.platform.census().members.items() if one.noticed}
         self.platform.step(told.INTERVAL_S)
         before = self.platform.census()
+        if self.conditions.away and noticed - set(before.members):
+            self.history.replaced.append(self.number)
         seen: dict[str, Any] = {}
         died, again, failed = False, None, ""
         try:
@@ -350,10 +343,7 @@ class Stage:
         self.history.done.append(Done(made=self.number, what=what, by=by, decision=decision, intended=intended))
 
     def _intended(self, decision: str) -> bool:
-        with sqlite3.connect(self.path) as connection:
-            found = connection.execute("SELECT 1 FROM action WHERE decision_id = ?", (decision,)).fetchone()
-        connection.close()
-        return found is not None
+        return bool(rows(self.url, "SELECT 1 FROM action WHERE decision_id = :id", id=decision))
 
     def _record(self, seen: Mapping[str, Any], **told: Any) -> None:
         result, observation, decisions = seen.get("result"), seen.get("observe"), seen.get("decisions", ())
@@ -387,13 +377,8 @@ class Stage:
     def _audit(self) -> None:
         self.history.final = self.platform.census()
         self.history.strays = self.platform.strays()
-        connection = sqlite3.connect(self.path)
-        rows = connection.execute(
-            "SELECT decision_id FROM action WHERE decision_id NOT IN (SELECT decision_id FROM outcome)"
-        ).fetchall()
-        connection.close()
-        self.history.unsettled = tuple(row[0] for row in rows)
-        self.history.unbalanced = unbalanced(str(self.path))
+        self.history.unsettled = tuple(one.decision_id for one in rows(self.url, UNSETTLED))
+        self.history.unbalanced = unbalanced(self.url)
 
     def close(self) -> None:
         self._throw_away()

@@ -24,7 +24,7 @@ ASKED = os.environ.get("PENNYWEIGHT_CHAOS", "")
 ALL = bool(ASKED)
 
 SHARES = dict.fromkeys(("process", "kubernetes", "systemd"), 150) | dict.fromkeys(
-    ("statefulset", "kubernetes behind", "aws_asg"), 250
+    ("statefulset", "kubernetes behind", "aws_asg", "on PostgreSQL"), 250
 )
 """One cell in so many is played by default."""
 
@@ -35,6 +35,7 @@ ONLY = {
     "systemd": ("grow", "shrink", "lost", "never up"),
     "kubernetes behind": ("grow", "shrink", "there and back", "noticed"),
     "statefulset": ("grow", "shrink", "second writer"),
+    "on PostgreSQL": ("grow", "shrink", "lost", "never up"),
 }
 """Where the rest is as on a platform of its kind."""
 
@@ -44,6 +45,7 @@ BY_DEFAULT = {
     "statefulset": ("grow",),
     "kubernetes behind": ("grow", "noticed"),
     "aws_asg": ("grow", "noticed"),
+    "on PostgreSQL": ("grow",),
 }
 NOT_AT_AWS = ("stopped", "blind", "no money, no price", "tight", "too much")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from tests.chaos.books import PostgresBooks
 from tests.chaos.matrix import NOON, Maker
 from tests.chaos.platforms.aws_asg import AutoScaling
 from tests.chaos.platforms.base import Platform
@@ -16,6 +18,9 @@ def _maker(kind: type[Platform]) -> Maker:
     return Maker(kind.name, lambda tape, folder, patch: kind(tape, folder, patch, NOON), kind.faults)
 
 
-MAKERS: Mapping[str, Maker] = {
-    kind.name: _maker(kind) for kind in (Processes, Units, Kubernetes, StatefulSet, KubernetesBehind, AutoScaling)
-}
+ON_POSTGRES = replace(_maker(Processes), name="on PostgreSQL", books=PostgresBooks)
+
+
+PLATFORMS = (Processes, Units, Kubernetes, StatefulSet, KubernetesBehind, AutoScaling)
+
+MAKERS: Mapping[str, Maker] = {one.name: one for one in (*map(_maker, PLATFORMS), ON_POSTGRES)}
