@@ -192,7 +192,7 @@ class Store:
     def _keep(self, info: KindInfo, old: Doc, new: Doc, writer: Writer, sub: str, event: str) -> Doc:
         before = old.get("metadata") or {}
         meta = {key: value for key, value in new["metadata"].items() if key != "resourceVersion"}
-        if before and old.get("spec") != new.get("spec") and "generation" in before:
+        if "generation" in before and _meant(info, old) != _meant(info, new):
             meta["generation"] = before["generation"] + 1
         meta["managedFields"] = owned(
             before.get("managedFields") or (),
@@ -320,3 +320,10 @@ def sub_paths(info: KindInfo) -> Iterator[str]:
     yield from (["status"] if info.status else [])
     yield from (["scale"] if info.scale else [])
     yield from (["eviction"] if info is PODS else [])
+
+
+def _meant(info: KindInfo, doc: Doc) -> tuple[Any, Any]:
+    """What an object's generation counts changes of: its spec; of a Deployment its annotations, too, for its controller
+    copies them (PrepareForUpdate of Kubernetes' pkg/registry/apps/deployment/strategy.go)."""
+    annotations = doc["metadata"].get("annotations") or {} if info.kind == "Deployment" else None
+    return doc.get("spec"), annotations

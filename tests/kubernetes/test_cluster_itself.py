@@ -115,6 +115,17 @@ def test_writing_what_is_there_already_is_no_new_version(chat: World) -> None:
 
 
 @pytest.mark.cluster
+def test_a_deployments_generation_counts_changes_of_its_annotations_too(world: World) -> None:
+    world.add(deployment("chat", 1, template("chat")))
+    world.add(stateful_set("set", 1, template("set")))
+    for path, rises in ((CHAT, True), (CHAT.replace("deployments/chat", "statefulsets/set"), False)):
+        before = ask(world, "GET", path)[1]["metadata"]["generation"]
+        after = patch(world, path, {"metadata": {"annotations": {"a": "b"}}})[1]["metadata"]["generation"]
+        labelled = patch(world, path, {"metadata": {"labels": {"a": "b"}}})[1]["metadata"]["generation"]
+        assert (after > before, labelled) == (rises, after), path
+
+
+@pytest.mark.cluster
 def test_the_same_count_by_the_scale_subresource_takes_first_the_time_and_then_the_name_of_who_made_the_object(
     chat: World,
 ) -> None:
