@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -139,12 +139,22 @@ def benched_until(variant: str, memory: ServiceMemory, rule: ReplicaRule) -> dat
 
 def proven_idle(situation: Situation) -> bool:
     """No request ran, waited, arrived or was refused, and every replica said so itself."""
+    return next(against_idleness(situation), None) is None
+
+
+def against_idleness(situation: Situation) -> Iterator[str]:
+    """What shows that the service is not idle, or is not known: nothing, when it is proven."""
     seen = situation.signals
-    facts = (seen.running, seen.queue_depth, seen.requests_per_s, seen.token_load_per_s)
-    refused = 0.0 if isinstance(seen.rejections_per_s, Missing) else seen.rejections_per_s
-    outside = 0.0 if isinstance(seen.gateway_waiting, Missing) else seen.gateway_waiting
-    everyone_read = situation.ready > 0 and seen.read_replicas >= situation.ready
-    return everyone_read and refused == outside == 0 and all(fact == 0 for fact in facts)
+    if seen.read_replicas < situation.ready or not situation.ready:
+        yield f"{seen.read_replicas} of {situation.ready} ready replicas were read"
+    for name in ("running", "queue_depth", "requests_per_s", "token_load_per_s"):
+        fact = getattr(seen, name)
+        if fact != 0:
+            yield str(fact) if isinstance(fact, Missing) else f"{name} is {fact:.3g}"
+    for name in ("rejections_per_s", "gateway_waiting"):  # not everybody counts these
+        fact = getattr(seen, name)
+        if not isinstance(fact, Missing) and fact != 0:
+            yield f"{name} is {fact:.3g}"
 
 
 def remember(

@@ -8,7 +8,16 @@ from datetime import datetime
 
 from controller.decide.changes import with_changes
 from controller.decide.forecast_numbers import SIGNAL as FORECAST
-from controller.decide.memory import benched_until, lived, noticed, overdue, proven_idle, recommended, still_trying
+from controller.decide.memory import (
+    against_idleness,
+    benched_until,
+    lived,
+    noticed,
+    overdue,
+    proven_idle,
+    recommended,
+    still_trying,
+)
 from controller.decide.placement import most
 from controller.decide.plan import Verdict, placed
 from controller.decide.predictive import Wished, all_wishes
@@ -255,9 +264,7 @@ def _shrinking(judged: _Judged) -> Verdict:
     if stable == 0 and not _idle_long_enough(judged):
         stable = 1
         if current == 1:
-            return judged.hold(
-                Because.NOT_PROVEN_IDLE, f"zero needs {rule.scale_down.stabilization_s:g} s without a request"
-            )
+            return judged.hold(Because.NOT_PROVEN_IDLE, _not_idle(judged))
     safe, obstacle = safe_count(current, stable, situation.ready, judged.found, rule.targets)
     if safe == current:
         return judged.hold(Because.HEADROOM, obstacle)
@@ -292,6 +299,14 @@ def _not_yet(judged: _Judged) -> str:
         until = spare_until(current, judged.memory.recommendations, down, judged.now)
         return f"the last one beyond what is wanted stays until {until:%H:%M} UTC"
     return f"not yet for {down.stabilization_s:g} s"
+
+
+def _not_idle(judged: _Judged) -> str:
+    needs = f"zero needs {judged.policy.replicas.scale_down.stabilization_s:g} s without a request"
+    since = judged.memory.idle_since
+    if since is not None:
+        return f"{needs}, so far there are {(judged.now - since).total_seconds():g}"
+    return f"{needs}: {'; '.join(against_idleness(judged.situation))}"
 
 
 def _idle_long_enough(judged: _Judged) -> bool:

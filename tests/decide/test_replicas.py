@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from controller.decide.memory import remember
+from controller.decide.memory import against_idleness, remember
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import Targets
 from controller.decide.situation import CapacityPrice, VariantSituation
@@ -189,6 +189,22 @@ def test_too_little_capacity_for_the_minimum_holds_and_is_never_zero(build):
     assert (decision.desired, decision.because) == (2, Because.INFEASIBLE)
 
 
+@pytest.mark.parametrize(
+    ("seen", "told"),
+    [
+        ({"running": 2.0}, "running is 2"),
+        ({"gateway_waiting": 1.0}, "gateway_waiting is 1"),
+        ({"requests_per_s": Missing("requests_per_s", "the engine does not export it")}, "requests_per_s missing: "),
+        ({"read_replicas": 0}, "0 of 1 ready replicas were read"),
+    ],
+)
+def test_what_is_not_proven_idle_is_said(build, seen, told):
+    quiet = {"queue_depth": 0.0, "running": 0.0, "requests_per_s": 0.0, "token_load_per_s": 0.0}
+    found = list(against_idleness(build.situation(1, **(quiet | seen))))
+    assert len(found) == 1
+    assert found[0].startswith(told)
+
+
 def test_zero_must_be_proven_and_proven_for_the_whole_window(build):
     policy = build.policy(min_replicas=0, scale_down=build.behaviour(300))
     quiet = {"queue_depth": 0.0, "running": 0.0, "requests_per_s": 0.0, "token_load_per_s": 0.0}
@@ -196,7 +212,11 @@ def test_zero_must_be_proven_and_proven_for_the_whole_window(build):
     unproven = one(decide_replicas(build.situation(1, queue_depth=0.0), policy, build.memory(*history))[0])
     assert (unproven.desired, unproven.because) == (1, Because.NOT_PROVEN_IDLE)
     young = build.memory(*history, idle_since=build.noon - timedelta(seconds=200))
-    assert one(decide_replicas(build.situation(1, **quiet), policy, young)[0]).because is Because.NOT_PROVEN_IDLE
+    soon = one(decide_replicas(build.situation(1, **quiet), policy, young)[0])
+    assert (soon.because, soon.detail) == (
+        Because.NOT_PROVEN_IDLE,
+        "zero needs 300 s without a request, so far there are 200",
+    )
     old = build.memory(*history, idle_since=build.noon - timedelta(seconds=300))
     proven = one(decide_replicas(build.situation(1, **quiet), policy, old)[0])
     assert (proven.desired, proven.because) == (0, Because.IDLE)
