@@ -106,6 +106,9 @@ class AwsAsgActuator:
             where = f"{decision.service}/{decision.variant}"
             try:
                 group = self._book.again(wanted_of(variant), now)
+            except AwsError as error:
+                return Outcome.of(decision, OutcomeKind.REFUSED, f"did not touch {where}: {error}", now)
+            try:
                 _countable(group)
                 roll = self._roll(variant, group, now)
                 if roll.counted == decision.desired:

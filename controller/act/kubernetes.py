@@ -81,7 +81,7 @@ class KubernetesActuator:
             try:
                 standing = self._look(options, now, fresh=True)
                 if isinstance(standing, Missing):
-                    raise ActError(f"did not touch {where}: {standing}")
+                    return Outcome.of(decision, OutcomeKind.REFUSED, f"did not touch {where}: {standing}", now)
                 if decision.change:
                     return self._change(standing, options, decision, now)
                 if standing.counted == decision.desired:

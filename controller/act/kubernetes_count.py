@@ -158,11 +158,12 @@ class Standing:
         return Override(by=managers[-1].manager, at=managers[-1].at)
 
     def override(self, now: datetime) -> Override | None:
-        """Somebody's change that is to be left alone yet."""
+        """Somebody's change that is to be left alone yet. A time far ahead is that of a clock that was set since: then
+        the policy's own hold counts, which goes by our clock."""
         note = self.note
         noted = Override(by=note.by, at=note.at) if note is not None and note.by else None
         found = self.foreign or noted
-        return found if found is not None and now - (found.at or now) < OVERRIDE_HOLD else None
+        return found if found is not None and abs(now - (found.at or now)) < OVERRIDE_HOLD else None
 
     @property
     def owner(self) -> str:

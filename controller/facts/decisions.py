@@ -116,7 +116,7 @@ class OutcomeKind(StrEnum):
     DONE = "done"  # the target now is as desired (or on its way: replicas are starting)
     ALREADY = "already"  # it was so before: nothing was touched
     ADVISED = "advised"  # mode is not act: only said
-    REFUSED = "refused"  # the actuator stood down (somebody else changed the target)
+    REFUSED = "refused"  # the actuator stood down: nothing was touched
     FAILED = "failed"  # tried and failed
     UNKNOWN = "unknown"  # the daemon died between intent and outcome
 

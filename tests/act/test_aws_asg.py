@@ -171,6 +171,16 @@ def test_a_busy_group_is_read_again_and_tried_again_and_then_left(cloud, fleet_o
     assert fleet.desired == 2
 
 
+def test_a_group_that_cannot_be_looked_at_is_not_touched(cloud, fleet_of):
+    fleet = fleet_of(cloud.group(1))
+    cloud.fail("describe_auto_scaling_groups", "InternalFailure", times=99)
+    refused = fleet.hand.scale(1, 2)
+    assert (refused.kind, refused.detail.startswith("did not touch chat/l4: ")) == (OutcomeKind.REFUSED, True)
+    assert "InternalFailure" in refused.detail
+    assert cloud.of_operation("set_desired_capacity") == []
+    cloud.faults.clear()
+
+
 def test_what_aws_does_not_accept_is_told_and_not_tried_again_before_the_next_pass(cloud, fleet_of):
     """Somebody lowered MaxSize in this moment."""
     fleet = fleet_of(cloud.group(1))

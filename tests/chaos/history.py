@@ -55,6 +55,7 @@ class Conditions:
     priced      whether prices were known
     refused     a budget refused growth
     ill         what is wrong with the ledger
+    jump_s      by so much the daemon's clock was set just now
     """
 
     load: float
@@ -66,6 +67,7 @@ class Conditions:
     refused: bool = False
     away: bool = False
     ill: str = ""
+    jump_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

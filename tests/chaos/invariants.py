@@ -4,7 +4,8 @@ broken in a history; nothing here asks the program what it thinks of itself, but
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import takewhile
 from math import ceil
 
 from controller.facts.decisions import Because, Decision
@@ -79,7 +80,9 @@ def counted_once(history: History, story: Story) -> Iterator[str]:
         if one.after.staying > most + covered + replaced:
             yield f"pass {one.number}: {one.after.staying} replicas stay, no more than {most} were ever wanted"
     for name, since, until in _starting(history):
-        if until - since > timedelta(seconds=told.START_DEADLINE_S + 3 * told.INTERVAL_S):
+        set_back = any(since <= one.at <= until and one.conditions.jump_s < 0 for one in history.passes)
+        deadlines = 2 if set_back else 1  # then the wait begins again
+        if until - since > timedelta(seconds=deadlines * told.START_DEADLINE_S + 3 * told.INTERVAL_S):
             yield f"{name} was starting from {since:%H:%M:%S} to {until:%H:%M:%S}"
 
 
@@ -122,6 +125,7 @@ def one_writer(history: History, story: Story) -> Iterator[str]:
     for changed in (one for one in history.passes if one.conditions.foreign is not None):
         ends = changed.at + timedelta(seconds=told.FOREIGN_HOLD_S)
         held = [one for one in history.passes if changed.at <= one.at < ends]
+        held = list(takewhile(lambda one: one.conditions.jump_s <= 0, held))  # holds end by the clock
         ours = changed.life == 1 or any(act.by for act in history.done if act.made < changed.number)
         if not ours:  # whoever begins takes what he finds for what is meant
             continue
@@ -228,7 +232,7 @@ def _essence(decision: Decision) -> tuple[object, ...]:
     return decision.id, decision.current, decision.desired, decision.because, decision.victims
 
 
-def _starting(history: History) -> Iterator[tuple[str, object, object]]:
+def _starting(history: History) -> Iterator[tuple[str, datetime, datetime]]:
     """Each start that was waited for, from when to when, while somebody could have given it up."""
     since: dict[str, PassSeen] = {}
     for one in history.passes:

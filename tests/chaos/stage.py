@@ -106,6 +106,8 @@ class Stage:
         self.acting: Decision | None = None
         self.quiet = 0
         self._drained: dict[str, int] = {}
+        self._overdue: set[str] = set()
+        """Who drained when the clock was set ahead: by it the time for that was over."""
         self.stop_file = folder / "stop"
         self.interruptions = Interruptions()
         variant = platform.begin(made.starts)
@@ -216,7 +218,7 @@ class Stage:
         return self.tape.is_done and (weather is None or made >= weather.since + weather.passes)
 
     def _befall(self, made: int) -> None:
-        self.conditions = replace(self.conditions, load=self.story.load(made), foreign=None)
+        self.conditions = replace(self.conditions, load=self.story.load(made), foreign=None, jump_s=0.0)
         for one in self.story.at(made):
             self._happen(one)
         weather = self.weather
@@ -231,11 +233,14 @@ class Stage:
         if weather.name in self.books.ills:
             self.conditions = replace(self.conditions, ill=weather.name if on else "")
         if weather.jump_s and made == weather.since:
+            self.conditions = replace(self.conditions, jump_s=weather.jump_s)
             self.skew_s += weather.jump_s
 
     def _over(self) -> None:
         """Faults end with the story; so does all that befell it."""
-        self.conditions = replace(self.conditions, load=self.story.load(self.story.passes), foreign=None, ill="")
+        self.conditions = replace(
+            self.conditions, load=self.story.load(self.story.passes), foreign=None, ill="", jump_s=0.0
+        )
         if self.conditions.away:
             self.conditions = replace(self.conditions, away=False)
             self.platform.away(False)
@@ -329,9 +334,9 @@ class Stage:
 
     def _collect(self, before: Census, after: Census) -> None:
         """Who ended by our hand, and whether anybody was served there."""
-        lost = {name for _, name in self.history.lost}
-        if self.weather is not None and self.weather.jump_s > DRAIN_TIMEOUT_S and self.tape.made == self.weather.since:
-            lost |= {name for name, one in before.members.items() if one.leaving}  # by the clock its time was over
+        if self.conditions.jump_s > DRAIN_TIMEOUT_S:
+            self._overdue |= {name for name, one in before.members.items() if one.leaving}
+        lost = {name for _, name in self.history.lost} | self._overdue
         for name, one in before.members.items():
             if one.busy and name not in after.members and name not in lost and not one.noticed:
                 self.history.ended_busy.append((self.number, name))
