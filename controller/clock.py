@@ -1,9 +1,13 @@
-"""The wall clock, and when by it a pass is late."""
+"""The wall clock, when by it a pass is late, and when it was set."""
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+log = logging.getLogger(__name__)
 
 LATE_AFTER_INTERVALS = 3
 """Not ready when the last pass is older than this many intervals. A guess: one overrun is usual, two are not."""
@@ -14,3 +18,46 @@ Clock = Callable[[], datetime]
 def utc_now() -> datetime:
     """The wall clock, read nowhere else in the controller."""
     return datetime.now(UTC)  # noqa: TID251 - the one place that may
+
+
+LEAST_JUMP = timedelta(seconds=5)
+"""Less between two passes is a clock that is slewed, or read a moment apart. A guess: NTP steps a clock from 0.128 s
+on, and nothing that is waited for ends within seconds."""
+
+
+def uptime_s() -> float:
+    """A clock that nobody sets, and which goes on while the machine sleeps, where the system has one."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+class ClockWatch:
+    """Notices that the wall clock was set ahead, so that what began before is not out of time at once.
+
+    What began before a clock was set back has a time ahead of it, which whoever reads it sees.
+    """
+
+    def __init__(self, steady_s: Callable[[], float] = uptime_s) -> None:
+        self._steady_s = steady_s
+        self._last: tuple[datetime, float] | None = None
+        self._jumps: list[tuple[datetime, timedelta]] = []
+
+    def look(self, now: datetime) -> timedelta:
+        """By how much it was set ahead since the last look. Once a pass, with the wall clock's time."""
+        steady_s, ahead = self._steady_s(), timedelta(0)
+        if self._last is not None:
+            due = self._last[0] + timedelta(seconds=steady_s - self._last[1])
+            ahead = now - due
+            if ahead >= LEAST_JUMP:
+                log.warning("the clock was set ahead by %s: what began before has as much longer", ahead)
+                self._jumps.append((due, ahead))
+            elif ahead <= -LEAST_JUMP:
+                self._jumps.clear()  # they were of a clock that is no more
+        self._last = now, steady_s
+        return max(ahead, timedelta(0)) if abs(ahead) >= LEAST_JUMP else timedelta(0)
+
+    def carried(self, at: datetime) -> datetime:
+        """When, by the clock as it is now, that was which it called ``at``."""
+        for due, ahead in self._jumps:
+            if at <= due:
+                at += ahead
+        return at

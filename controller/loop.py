@@ -131,8 +131,8 @@ class Ahead:
 def one_pass(shell: Shell, plan: Plan, running: Running, now: datetime) -> tuple[PassResult, Running]:
     """One trip round. What cannot be recorded first is not done."""
     began_s = shell.elapsed_s()
-    running = _on_this_clock(plan, running, now)
     observation = shell.observe(now)
+    running = _on_this_clock(plan, running, observation.set_ahead, now)
     history = history_after(running.history, observation, plan.rate_window_s)
     prices = shell.prices(now)
     estimates = estimate(plan.fleet, observation, history, prices, now, running.queue_history)
@@ -207,10 +207,10 @@ def _screened(
     return decisions, steps, Memory(services=services, alerts=alerts, safety=safety)
 
 
-def _on_this_clock(plan: Plan, running: Running, now: datetime) -> Running:
+def _on_this_clock(plan: Plan, running: Running, set_ahead: timedelta, now: datetime) -> Running:
     """``running`` where the clock was set, or no pass was made for long. What only watching rebuilds begins anew when
     its times lie ahead."""
-    memory = carried_over(running.memory, running.last_pass_at, plan.interval_s, now)
+    memory = carried_over(running.memory, running.last_pass_at, plan.interval_s, now, set_ahead)
     if memory is running.memory:
         return running
     if running.last_pass_at is None or now >= running.last_pass_at:

@@ -12,8 +12,9 @@ from typing import Self
 
 import numpy as np
 
-from controller.act.actuator import Actuator, Changing, CountsTargets, Heeding, Warned
+from controller.act.actuator import Actuator, Changing, CountsTargets, Heeding, Waiting, Warned
 from controller.act.gate import Gate, Stops
+from controller.clock import ClockWatch
 from controller.errors import ActError, LedgerError
 from controller.estimate.demand.history import state_from_history
 from controller.estimate.demand.state import MINUTE_S, DemandState, empty_state
@@ -92,6 +93,7 @@ class LiveShell:
         self._owed: tuple[Outcome, ...] = ()
         self._acting: Callable[[], bool] = lambda: True
         self._at = EPOCH
+        self._watch: ClockWatch | None = None
         for actuator in actuators.values():
             if isinstance(actuator, Heeding):
                 actuator.heed(self._may_touch)
@@ -104,6 +106,14 @@ class LiveShell:
     def acting_while(self, acting: Callable[[], bool]) -> Self:
         """The actuators' own steps are taken only while ``acting`` says that the mode is act; else in every mode."""
         self._acting = acting
+        return self
+
+    def watching(self, clock: ClockWatch) -> Self:
+        """What drains or starts has its whole time also where the wall clock is set; else nobody looks."""
+        self._watch = clock
+        for actuator in self._actuators.values():
+            if isinstance(actuator, Waiting):
+                actuator.carry(clock.carried)
         return self
 
     def stopped_by(self, *places: Stops) -> Self:
@@ -158,6 +168,7 @@ class LiveShell:
 
     def observe(self, now: datetime) -> Observation:
         self._at = now
+        set_ahead = self._watch.look(now) if self._watch is not None else timedelta(0)
         notices = self._warned(now)
         replicas = {(variant.service, variant.name): self._replicas(variant, now) for variant in self._fleet.variants()}
         states = (state for some in replicas.values() if not isinstance(some, Missing) for state in some)
@@ -176,6 +187,7 @@ class LiveShell:
             gateway=seen.gateway,
             heard_ago_s={one.name: one.age_s for one in self._interruptions.seen(now)},
             changes=dict(self._changes()),
+            set_ahead=set_ahead,
         )
 
     def _changes(self) -> Iterator[tuple[tuple[str, str], Change]]:

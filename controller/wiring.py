@@ -22,7 +22,7 @@ from controller.act.systemd import SystemdActuator
 from controller.attribute.charges import Bill
 from controller.aws.clients import Aws
 from controller.aws.groups import GroupBook
-from controller.clock import Clock, utc_now
+from controller.clock import Clock, ClockWatch, utc_now
 from controller.daemon import Daemon
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
@@ -226,6 +226,8 @@ class _Parts:
             tenure=tenure,
             guards=self.accounting.accountant.guards,
         )
+        if self.clock is utc_now:
+            live.watching(ClockWatch())
         live.acting_while(lambda: self.accounting.settings.mode is Mode.ACT)
         live.stopped_by(stop_file(lambda: self.accounting.settings.stop_file))
         return live.heeding(listening(now.announcers, self.clock, self.aws))

@@ -66,6 +66,23 @@ class Heeding(Protocol):
         """Ask ``acts`` from now on."""
 
 
+Carried = Callable[[datetime], datetime]
+"""A time that was written down, by the clock as it is now: it may have been set since."""
+
+
+def as_it_is(at: datetime) -> datetime:
+    """Nobody sets the clock: for who has nobody to ask."""
+    return at
+
+
+@runtime_checkable
+class Waiting(Protocol):
+    """An actuator that ends what drains when its time is over."""
+
+    def carry(self, carried: Carried) -> None:
+        """Measure by ``carried`` from now on."""
+
+
 @runtime_checkable
 class Changing(Protocol):
     """An actuator that can start a variant's engines otherwise: ``apply`` begins it for a decision with a ``change``,

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from threading import Lock
 
-from controller.act.actuator import Acts, always
+from controller.act.actuator import Acts, Carried, always, as_it_is
 from controller.act.aws_asg_life import Keeper, Memo
 from controller.act.aws_asg_roll import (
     DRAINING,
@@ -75,6 +75,7 @@ class AwsAsgActuator:
         self._notices: Mapping[str, Notice] = {}
         self._pause = pause
         self._acts: Acts = always
+        self._carried: Carried = as_it_is
         self._memos: dict[Key, Memo] = {}
         self._steps: dict[Key, tuple[Step, ...]] = {}
         self._lock = Lock()
@@ -129,6 +130,10 @@ class AwsAsgActuator:
         hook would end it otherwise."""
         self._acts = acts
 
+    def carry(self, carried: Carried) -> None:
+        """Who drains or starts has its whole time also where the clock is set ahead."""
+        self._carried = carried
+
     def warn(self, notices: Mapping[str, Notice]) -> None:
         """What is announced about machines now, by instance id."""
         with self._lock:
@@ -161,6 +166,7 @@ class AwsAsgActuator:
             memo=self._memos.setdefault(key, Memo()),
             mine=group.tags.get(MANAGED) == "/".join(key),
             acts=lambda: self._acts(variant.service),
+            carried=self._carried,
             now=now,
         )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from controller.act.actuator import Carried
 from controller.act.aws_asg_roll import DRAINING, LEFT, READY, WAITING, Roll, seconds, tagged, waiting_of, waiting_text
 from controller.act.probe import ask_urls, healthy, idle
 from controller.aws import changes
@@ -61,10 +62,10 @@ class Memo:
     hooks: tuple[Hook, ...] = ()
     hooks_at: datetime | None = None
 
-    def look(self, group: Group, now: datetime) -> None:
+    def look(self, group: Group, carried: Carried, now: datetime) -> None:
         """Who is there, and who is no longer. Where our clock was set back, who was seen ahead of it is seen anew."""
         there = {one.id for one in group.instances}
-        self.seen = {one: min(self.seen.get(one, now), now) for one in there}
+        self.seen = {one: min(carried(self.seen.get(one, now)), now) for one in there}
         self.idle &= there
         self.cold &= there
         for known in (self.seen, self.ready, self.beaten, self.going):
@@ -88,6 +89,7 @@ class Keeper:
     memo: Memo
     mine: bool
     acts: Callable[[], bool]
+    carried: Carried
     now: datetime
 
     # --- what is known of an instance ---------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ class Keeper:
 
     def step(self, roll: Roll) -> frozenset[str]:
         """Take every instance one step on. Gives those whose start has failed."""
-        self.memo.look(roll.group, self.now)
+        self.memo.look(roll.group, self.carried, self.now)
         self._warm_up(roll)
         if not self.mine or not self.acts():
             return frozenset()
@@ -204,7 +206,7 @@ class Keeper:
         return (one.in_service or one.pending) and (DRAINING in one.tags or self._noticed(one))
 
     def _late_to_drain(self, one: Instance) -> bool:
-        end = self.going_since(one) + timedelta(seconds=self.options.drain_timeout_s)
+        end = self.carried(self.going_since(one)) + timedelta(seconds=self.options.drain_timeout_s)
         notice = self.notices.get(one.id)
         if notice is not None and notice.ends and notice.deadline is not None:
             end = min(end, notice.deadline - timedelta(seconds=BEFORE_THE_END_S))

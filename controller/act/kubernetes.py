@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 
-from controller.act.actuator import Acts, always
+from controller.act.actuator import Acts, Carried, always, as_it_is
 from controller.act.kubernetes_count import Standing, Victims, states, victims
 from controller.act.kubernetes_course import course_of
 from controller.act.kubernetes_keep import Keeper, permitted
@@ -41,6 +41,7 @@ class KubernetesActuator:
         self._own = Clusters() if clusters is None else None
         self._clusters = clusters or self._own_cluster
         self._acts: Acts = always
+        self._carried: Carried = as_it_is
         self._notices: Mapping[str, Notice] = {}
         self._written: dict[str, Written] = {}
         self._told: set[str] = set()
@@ -55,6 +56,10 @@ class KubernetesActuator:
     def heed(self, acts: Acts) -> None:
         """Ask before ``replicas`` drains or removes who leaves, or sees a rollout through."""
         self._acts = acts
+
+    def carry(self, carried: Carried) -> None:
+        """Who drains or starts has its whole time also where the clock is set ahead."""
+        self._carried = carried
 
     def replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
         """What exists, each moved one step on. A failed replica is told once."""
@@ -115,7 +120,7 @@ class KubernetesActuator:
         return look(cluster, self._memory(options), self._notices, options, now, fresh=fresh)
 
     def _keeper(self, options: KubernetesOptions) -> Keeper:
-        return Keeper(self._clusters(options.context), self._memory(options), options)
+        return Keeper(self._clusters(options.context), self._memory(options), options, self._carried)
 
     def _rollout(self, options: KubernetesOptions) -> Rollout:
         return Rollout(self._clusters(options.context), self._memory(options), options)
@@ -131,9 +136,13 @@ class KubernetesActuator:
         ref = ref_of(options)
         before = self._starting.get(ref)
         starting = {one.replica for one in found if one.phase is Phase.STARTING}
-        first = {name: before.get(name, now) if before is not None else None for name in starting}
+        first = {name: self._first(before, name, now) for name in starting}
         self._starting[ref] = first
         return tuple(_seen_since(one, at) if (at := first.get(one.replica)) is not None else one for one in found)
+
+    def _first(self, before: Mapping[str, datetime | None] | None, name: str, now: datetime) -> datetime | None:
+        at = before.get(name, now) if before is not None else None
+        return self._carried(at) if at is not None else None
 
     def _once(self, standing: Standing, found: tuple[ReplicaState, ...]) -> tuple[ReplicaState, ...]:
         """``found`` without who was told as failed before. After a restart it is told again, and counts once all the

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from controller.act.actuator import Carried, as_it_is
 from controller.act.kubernetes_count import NOTE, Note, Standing, lowering, writer_of
 from controller.act.kubernetes_look import ClusterView, Written
 from controller.act.kubernetes_pods import (
@@ -41,6 +42,7 @@ class Keeper:
     cluster: ClusterView
     written: Written
     options: KubernetesOptions
+    carried: Carried = as_it_is
 
     def advance(self, standing: Standing, now: datetime) -> Standing:
         """One step on for everybody. What cannot be written now is written in the next pass."""
@@ -112,7 +114,7 @@ class Keeper:
 
     def _late(self, one: Replica, now: datetime) -> bool:
         assert one.draining_since is not None
-        ends = [one.draining_since + timedelta(seconds=self.options.drain_timeout_s)]
+        ends = [self.carried(one.draining_since) + timedelta(seconds=self.options.drain_timeout_s)]
         if one.notice is not None and one.notice.ends and one.notice.deadline is not None:
             ends.append(one.notice.deadline - timedelta(seconds=LEAVE_BEFORE_END_S))
         return now >= min(ends)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from threading import Lock
 
-from controller.act.actuator import Acts, always
+from controller.act.actuator import Acts, Carried, always, as_it_is
 from controller.act.probe import ask_all, healthy, idle
 from controller.act.records import ALIVE, PHASES, Record, Stage
 from controller.act.runner import Run, Runner
@@ -50,11 +50,16 @@ class LivingActuator:
         self._searched: set[tuple[str, str]] = set()
         self._notice: Notice | None = None
         self._acts: Acts = always
+        self._carried: Carried = as_it_is
         self._lock = Lock()
 
     def heed(self, acts: Acts) -> None:
         """Ask before ``replicas`` sends away or ends anybody."""
         self._acts = acts
+
+    def carry(self, carried: Carried) -> None:
+        """What is waited for has its whole time also where the clock is set ahead."""
+        self._carried = carried
 
     def warn(self, notices: Mapping[str, Notice]) -> None:
         """Replicas lie on this machine: when it ends, all of them drain, and nothing more is started on it."""
@@ -126,15 +131,16 @@ class LivingActuator:
                 log.warning("%s/%s: adopted %s, whose start was interrupted", *key, run.replica)
                 records[slot] = replace(record, run=run.run)
                 runner.records.write(records[slot])
-        return _on_this_clock(runner, records, now), runs
+        return _on_this_clock(runner, records, self._carried, now), runs
 
 
-def _on_this_clock(runner: Runner, records: Mapping[int, Record], now: datetime) -> dict[int, Record]:
+def _on_this_clock(runner: Runner, records: Mapping[int, Record], carried: Carried, now: datetime) -> dict[int, Record]:
     """By slot. Where the clock was set back, what is waited for has its whole time anew, rather than an hour more."""
     ours = dict(sorted(records.items()))
     for slot, record in ours.items():
-        if record.since > now and record.stage is not Stage.READY:
-            ours[slot] = replace(record, since=now)
+        since = min(carried(record.since), now)
+        if since != record.since and record.stage is not Stage.READY:
+            ours[slot] = replace(record, since=since)
             runner.records.write(ours[slot])
     return ours
 

@@ -13,22 +13,36 @@ USUAL_GAP = 2.0
 """Intervals. One pass may overrun into the next; after more than that time is missing."""
 
 
-def carried_over(memory: Memory, last_pass_at: datetime | None, interval_s: float, now: datetime) -> Memory:
-    """``memory`` as it is to be read at ``now``.
+def carried_over(
+    memory: Memory,
+    last_pass_at: datetime | None,
+    interval_s: float,
+    now: datetime,
+    set_ahead: timedelta = timedelta(0),
+) -> Memory:
+    """``memory`` as it is to be read at ``now``. ``set_ahead``: the clock, since the last pass.
 
-    Where the clock went back, all of it goes back as far, so that every window is as long as it was: times that lie
-    ahead would hold growth and shrink alike until the clock has come there again. Where no pass was made for a while,
-    or the clock went ahead, nobody knows what was in between: no signal has been live, and no idleness proven, as after
-    a restart.
+    Where the clock was set, all of it is moved as far, so that every window is as long as it was: times that lie ahead
+    would hold growth and shrink alike until the clock has come there again, and an operator's hold would be over at
+    once. Where no pass was made for a while nobody knows what was in between: no signal has been live, and no idleness
+    proven, as after a restart.
     """
     newest = _newest(memory)
     if newest is not None and newest > now:
-        moved: Memory = _moved(memory, now - newest)
-        return replace(moved, safety=replace(moved.safety, stops=memory.safety.stops))
+        return _set(memory, now - newest)
+    if set_ahead:
+        memory = _set(memory, set_ahead)
+        last_pass_at = last_pass_at + set_ahead if last_pass_at is not None else None
     if last_pass_at is None or now - last_pass_at <= USUAL_GAP * timedelta(seconds=interval_s):
         return memory
     unwatched = {name: replace(one, live_since=None, idle_since=None) for name, one in memory.services.items()}
     return replace(memory, services=unwatched)
+
+
+def _set(memory: Memory, by: timedelta) -> Memory:
+    """``memory`` moved with the clock. What operators said of times stays as they said it."""
+    moved: Memory = _moved(memory, by)
+    return replace(moved, safety=replace(moved.safety, stops=memory.safety.stops))
 
 
 def _newest(memory: Memory) -> datetime | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from math import inf
@@ -267,6 +267,7 @@ class Observation:
     gateway    by service, where one is named: requests that wait outside the engines
     replicas   by (service, variant): what its actuator knows; Missing when it cannot (then the targets are the count)
     changes    by (service, variant): what its engines are to be started with instead, where they are to
+    set_ahead  by so much the clock was, since the pass before
     """
 
     at: datetime
@@ -278,6 +279,7 @@ class Observation:
     gateway: Mapping[str, float | Missing] = field(default_factory=dict)
     heard_ago_s: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[tuple[str, str], Change] = field(default_factory=dict)
+    set_ahead: timedelta = timedelta(0)
 
 
 def by_service(observation: Observation, services: Iterable[str]) -> dict[str, Observation]:

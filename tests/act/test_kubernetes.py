@@ -101,6 +101,19 @@ def test_who_still_has_requests_goes_at_the_drain_deadline(stage_of):
     assert (stage.replicas, victim in stage.pods()) == (2, False)
 
 
+def test_who_drains_has_its_whole_time_where_the_clock_is_set_ahead(stage_of):
+    stage = stage_of(drain_timeout_s=60)
+    victim = stage.pods()[0]
+    stage.busy(victim)
+    stage.scale(3, 2, [victim])
+    stage.actuator.carry(lambda at: at + timedelta(hours=1))
+    stage.world.store.now += timedelta(hours=1)
+    stage.passes(3)
+    assert (stage.replicas, victim in stage.pods()) == (3, True)
+    stage.passes(3)
+    assert (stage.replicas, victim in stage.pods()) == (2, False)
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("kind", [Kind.STATEFUL_SET, Kind.LEADER_WORKER_SET])
 def test_only_the_highest_ordinals_can_go_and_that_is_said(stage_of, kind):

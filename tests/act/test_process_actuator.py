@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -215,6 +216,19 @@ def test_draining_ends_after_its_timeout(engines):
     engines.scale(1, 0)
     engines.look(after_s=61)
     engines.look()
+    engines.phases()
+    assert engines.processes() == []
+
+
+def test_who_drains_has_its_whole_time_where_the_clock_is_set_ahead(engines):
+    engines.grown(1)
+    engines.tell(running=7)
+    engines.scale(1, 0)
+    before = engines.now
+    engines.actuator.carry(lambda at: at + timedelta(hours=1) if at <= before else at)
+    assert [one.phase for one in engines.look(after_s=3600)] == [Phase.DRAINING]
+    assert [one.phase for one in engines.look(after_s=59)] == [Phase.DRAINING]
+    engines.look(after_s=2)
     engines.phases()
     assert engines.processes() == []
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from itertools import takewhile
 from math import ceil
 
 from controller.facts.decisions import Because, Decision
@@ -125,7 +124,6 @@ def one_writer(history: History, story: Story) -> Iterator[str]:
     for changed in (one for one in history.passes if one.conditions.foreign is not None):
         ends = changed.at + timedelta(seconds=told.FOREIGN_HOLD_S)
         held = [one for one in history.passes if changed.at <= one.at < ends]
-        held = list(takewhile(lambda one: one.conditions.jump_s <= 0, held))  # holds end by the clock
         ours = changed.life == 1 or any(act.by for act in history.done if act.made < changed.number)
         if not ours:  # whoever begins takes what he finds for what is meant
             continue

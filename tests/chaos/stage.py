@@ -11,6 +11,7 @@ from typing import Any
 from controller.act.gate import StopFile
 from controller.aws.interruptions_messages import Told
 from controller.catalog.load import find_model
+from controller.clock import ClockWatch
 from controller.decide.rules import Behaviour, Method, ReplicaRule, ServicePolicy, Targets
 from controller.errors import LedgerError
 from controller.facts.budgets import Guard
@@ -106,8 +107,9 @@ class Stage:
         self.acting: Decision | None = None
         self.quiet = 0
         self._drained: dict[str, int] = {}
-        self._overdue: set[str] = set()
-        """Who drained when the clock was set ahead: by it the time for that was over."""
+        self._overdue: tuple[int, set[str]] = 0, set()
+        """Who drained when the clock was set ahead, and in which life: later ones know only that by it the time for that
+        was over."""
         self.stop_file = folder / "stop"
         self.interruptions = Interruptions()
         variant = platform.begin(made.starts)
@@ -148,6 +150,7 @@ class Stage:
                 tenure=Tenure(sole.epoch, sole),
                 guards=self._guards,
             )
+            live.watching(ClockWatch(lambda: self.platform.now.timestamp()))
             live.stopped_by(StopFile(path=self.stop_file))
             live.heeding(self.interruptions)
             running = live.restore(self.now, lambda *_: ())
@@ -335,8 +338,9 @@ class Stage:
     def _collect(self, before: Census, after: Census) -> None:
         """Who ended by our hand, and whether anybody was served there."""
         if self.conditions.jump_s > DRAIN_TIMEOUT_S:
-            self._overdue |= {name for name, one in before.members.items() if one.leaving}
-        lost = {name for _, name in self.history.lost} | self._overdue
+            self._overdue = self.life, {name for name, one in before.members.items() if one.leaving}
+        life, overdue = self._overdue
+        lost = {name for _, name in self.history.lost} | (overdue if self.life > life else set())
         for name, one in before.members.items():
             if one.busy and name not in after.members and name not in lost and not one.noticed:
                 self.history.ended_busy.append((self.number, name))

@@ -53,5 +53,14 @@ def test_where_the_clock_went_back_every_window_is_as_long_as_it_was(memory):
     assert after.safety.moves[0].at == NOON - HOUR - PASS
 
 
+def test_where_the_clock_was_set_ahead_every_window_is_as_long_as_it_was_and_goes_on(memory):
+    after = carried_over(memory, NOON, 15.0, NOON + HOUR + PASS, set_ahead=HOUR)
+    chat = after.services["chat"]
+    assert [one.at for one in chat.recommendations] == [NOON + HOUR - number * PASS for number in (2, 1, 0)]
+    assert (chat.live_since, chat.idle_since) == (NOON, NOON + HOUR - PASS)
+    assert chat.foreign_until == NOON + HOUR + 4 * PASS
+    assert after.safety.stops == memory.safety.stops
+
+
 def test_what_operators_said_of_times_stays_as_they_said_it(memory):
     assert carried_over(memory, NOON, 15.0, NOON - HOUR).safety.stops == memory.safety.stops
