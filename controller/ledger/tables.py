@@ -51,9 +51,14 @@ class Prose(TypeDecorator[str]):
 
 
 class Base(SQLModel):
-    """Own metadata: another SQLModel program in the same process is no concern of ours."""
+    """Own metadata: another SQLModel program in the same process is no concern of ours.
+
+    Rows are written and read as SQL: the validators of sixty tables, which nobody asks, would take every command with a
+    ledger a tenth of a second.
+    """
 
     metadata = MetaData()
+    model_config = {"defer_build": True}
 
 
 class PassRow(Base, table=True):

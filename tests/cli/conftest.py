@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,12 +11,7 @@ import pytest
 from controller.__main__ import main
 from controller.daemon import utc_now
 from controller.facts.accounts import Identity
-from controller.ledger.accounts.ingest import Intake
-from controller.ledger.accounts.read import AccountReader
-from controller.ledger.accounts.settle import Settler
-from controller.ledger.engine import writer_engine
-from controller.ledger.migrate import migrate
-from tests.ledger.accounts.conftest import BUSY, Books
+from tests.ledger.accounts.conftest import BUSY, Books, opened
 from tests.small_fleet import SmallFleet
 
 ASSISTANT = Identity(team="chat", feature="assistant")
@@ -63,21 +57,6 @@ def pennyweight(
     return typed
 
 
-@contextmanager
-def opened(file: Path, midnight: datetime) -> Iterator[Books]:
-    """The accounts of the ledger in ``file``, which is made."""
-    url = f"sqlite:///{file}"
-    engine = writer_engine(url)
-    migrate(engine)
-    with (
-        closing(Intake(url)) as intake,
-        closing(Settler(url)) as settler,
-        closing(AccountReader(url)) as reader,
-    ):
-        yield Books(url=url, engine=engine, intake=intake, settler=settler, reader=reader, midnight=midnight)
-    engine.dispose()
-
-
 @pytest.fixture(scope="session")
 def midnight() -> datetime:
     """Of yesterday: late enough for records to be taken, early enough for its hours to be settled."""
@@ -88,7 +67,7 @@ def midnight() -> datetime:
 def filled(tmp_path_factory: pytest.TempPathFactory, midnight: datetime) -> Path:
     """24 settled hours, and six that are not: two teams whose requests explain some of the work of two replicas."""
     file = tmp_path_factory.mktemp("filled") / "pennyweight.db"
-    with opened(file, midnight) as books:
+    with opened(f"sqlite:///{file}", midnight) as books:
         for hour in range(30):
             books.hour(hour, **WORKED)
             books.hour(hour, replica="chat-1", capacity_type="spot", cost_nanousd=50_000_001, **WORKED)
@@ -103,7 +82,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory, midnight: datetime) -> Path
 @pytest.fixture
 def books(fleet: SmallFleet, midnight: datetime) -> Iterator[Books]:
     """The accounts of the fleet's ledger, where nothing happened yet."""
-    with opened(fleet.ledger, midnight) as books:
+    with opened(f"sqlite:///{fleet.ledger}", midnight) as books:
         yield books
 
 
@@ -111,5 +90,5 @@ def books(fleet: SmallFleet, midnight: datetime) -> Iterator[Books]:
 def spent(fleet: SmallFleet, filled: Path, midnight: datetime) -> Iterator[Books]:
     """The accounts of the fleet's ledger, ``filled``."""
     shutil.copy(filled, fleet.ledger)
-    with opened(fleet.ledger, midnight) as books:
+    with opened(f"sqlite:///{fleet.ledger}", midnight) as books:
         yield books

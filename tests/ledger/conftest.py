@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +23,7 @@ from controller.ledger.engine import writer_engine
 from controller.ledger.migrate import migrate
 from controller.ledger.read import LedgerReader
 from controller.ledger.write import Ledger
-from tests.postgres import new_database, run, url_of
+from tests.postgres import Copies, new_database, run, url_of
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -36,11 +37,11 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def migrated_postgres(postgres_folder: str) -> str:
-    """The name of a database with this program's tables and no rows, to be copied."""
+def migrated_postgres(postgres_folder: str) -> Copies:
+    """Databases with this program's tables and no rows."""
     name = new_database(postgres_folder)
     _migrate(url_of(postgres_folder, name))
-    return name
+    return Copies(postgres_folder, name)
 
 
 def _migrate(url: str) -> None:
@@ -51,18 +52,22 @@ def _migrate(url: str) -> None:
 
 @pytest.fixture
 def fresh_postgres(request: pytest.FixtureRequest, migrates: bool) -> Iterator[Callable[[], str]]:
-    """Makes a database and gives its URL."""
-    made: list[str] = []
+    """Makes a database and gives its URL; the one before it is gone then."""
+    with ExitStack() as lent:
 
-    def fresh() -> str:
-        folder = request.getfixturevalue("postgres_folder")
-        like = "template1" if migrates else request.getfixturevalue("migrated_postgres")
-        made.append(new_database(folder, like))
-        return url_of(folder, made[-1])
+        def fresh() -> str:
+            lent.close()
+            folder = request.getfixturevalue("postgres_folder")
+            if migrates:
+                name = new_database(folder)
+                lent.callback(run, folder, f'DROP DATABASE "{name}" WITH (FORCE)')
+            else:
+                copies = request.getfixturevalue("migrated_postgres")
+                name = copies.lend()
+                lent.callback(copies.take_back, name)
+            return url_of(folder, name)
 
-    yield fresh
-    for name in made:
-        run(request.getfixturevalue("postgres_folder"), f'DROP DATABASE "{name}" WITH (FORCE)')
+        yield fresh
 
 
 @pytest.fixture

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+import shutil
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -21,6 +22,7 @@ from controller.ledger.engine import writer_engine
 from controller.ledger.migrate import migrate
 from controller.ledger.tables import DecisionRow, ReplicaMinuteRow
 from controller.ledger.upsert import added, upsert
+from tests.postgres import url_of
 
 MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
 """A Monday."""
@@ -132,29 +134,41 @@ class Books:
             return [tuple(row) for row in connection.execute(text(sql))]
 
 
-@pytest.fixture
-def make_books() -> Iterator[Callable[[str], Books]]:
-    """Makes books in an empty place."""
-    with ExitStack() as opened:
-
-        def make(url: str) -> Books:
-            engine = writer_engine(url)
-            opened.callback(engine.dispose)
+@contextmanager
+def opened(url: str, midnight: datetime = MIDNIGHT) -> Iterator[Books]:
+    """Books in an empty place, or those that are there."""
+    engine = writer_engine(url)
+    with (
+        closing(Intake(url)) as intake,
+        closing(Settler(url)) as settler,
+        closing(AccountReader(url)) as reader,
+    ):
+        try:
             migrate(engine)
-            return Books(
-                url=url,
-                engine=engine,
-                intake=opened.enter_context(closing(Intake(url))),
-                settler=opened.enter_context(closing(Settler(url))),
-                reader=opened.enter_context(closing(AccountReader(url))),
-            )
-
-        yield make
+            yield Books(url=url, engine=engine, intake=intake, settler=settler, reader=reader, midnight=midnight)
+        finally:
+            engine.dispose()
 
 
 @pytest.fixture
-def books(url: str, make_books: Callable[[str], Books]) -> Books:
-    return make_books(url)
+def books(url: str) -> Iterator[Books]:
+    with opened(url) as made:
+        yield made
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def shared_books(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Books]:
+    """Books that tests of one file share: one fixture fills them, and whoever asks for them does nothing but read."""
+    if request.param == "sqlite":
+        migrated = request.getfixturevalue("migrated_sqlite")
+        with opened(f"sqlite:///{shutil.copy(migrated, tmp_path_factory.mktemp('shared'))}") as made:
+            yield made
+    else:
+        copies = request.getfixturevalue("migrated_postgres")
+        name = copies.lend()
+        with opened(url_of(request.getfixturevalue("postgres_folder"), name)) as made:
+            yield made
+        copies.take_back(name)
 
 
 BUSY = {"prompt_tokens": 3000.0, "output_tokens": 1000.0, "requests": 10.0, "running_integral": 120.0}

@@ -19,6 +19,7 @@ from controller.ledger.accounts.settle import Settler
 from controller.ledger.accounts.tables import PART_COLUMNS
 from controller.ledger.accounts.verify import verify
 from controller.report.crossing import by_hour, crossed
+from tests.ledger.accounts.conftest import opened
 
 BUSY = {"prompt_tokens": 3000.0, "output_tokens": 1000.0, "requests": 10.0, "prefill_s": 20.0, "decode_s": 30.0}
 OFFER = "aws/us-east-1/p5.48xlarge"
@@ -259,7 +260,7 @@ def histories(draw):
     return minutes, kinds, draw(st.integers(0, 3)), draw(st.booleans())
 
 
-def test_whatever_happened_commitments_and_costs_balance(fresh_url, request):
+def test_whatever_happened_commitments_and_costs_balance(fresh_url):
     made = {"ri": reservation, "sp": plan, "own": owned}
 
     @settings(
@@ -271,21 +272,21 @@ def test_whatever_happened_commitments_and_costs_balance(fresh_url, request):
     @given(history=histories())
     def check(history):
         minutes, kinds, late, again = history
-        books = request.getfixturevalue("make_books")(fresh_url())
-        books.minutes([one | measured(one) | BUSY for one in minutes])
-        commitments = [made[kind](books) for kind in kinds]
-        with settling(books, *commitments) as settler:
-            books.send(books.record("first", 1))
-            assert settler.settle(books.at(4)).problems == ()
-            for number in range(late):
-                books.send(books.record(f"late{number}", number, identity=Identity(team="sales")))
-                settler.settle(books.at(4.1 + number))
-        if again:
-            with settling(books, *commitments[1:]) as settler:
-                assert settler.reprice(books.at(0), books.at(3), books.at(9)).problems == ()
-        proof = verify(books.url)
-        assert [str(one) for one in proof.differences] == []
-        balanced(books)
+        with opened(fresh_url()) as books:
+            books.minutes([one | measured(one) | BUSY for one in minutes])
+            commitments = [made[kind](books) for kind in kinds]
+            with settling(books, *commitments) as settler:
+                books.send(books.record("first", 1))
+                assert settler.settle(books.at(4)).problems == ()
+                for number in range(late):
+                    books.send(books.record(f"late{number}", number, identity=Identity(team="sales")))
+                    settler.settle(books.at(4.1 + number))
+            if again:
+                with settling(books, *commitments[1:]) as settler:
+                    assert settler.reprice(books.at(0), books.at(3), books.at(9)).problems == ()
+            proof = verify(books.url)
+            assert [str(one) for one in proof.differences] == []
+            balanced(books)
 
     check()
 

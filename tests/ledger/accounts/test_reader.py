@@ -25,6 +25,7 @@ from controller.ledger.accounts.rates import keep_rates
 from controller.ledger.accounts.reader import LedgerAccounts
 from controller.ledger.migrate import MIGRATIONS
 from controller.report.crossing import by_hour, crossed
+from tests.ledger.accounts.conftest import opened
 
 BUSY = {"prompt_tokens": 3000.0, "output_tokens": 1000.0, "requests": 10.0, "prefill_s": 20.0, "decode_s": 30.0}
 STATIC = Statics(
@@ -43,15 +44,37 @@ STATIC = Statics(
 )
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
+def books(shared_books):
+    """Whoever writes has ``own_books``."""
+    return shared_books
+
+
+@pytest.fixture(scope="module")
 def accounts(books):
     with closing(LedgerAccounts(books.url, STATIC)) as made:
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def day(books):
-    """Six hours of two replicas of two variants, four of them settled, records of two teams, one of them late."""
+    return six_hours(books)
+
+
+@pytest.fixture
+def own_books(url):
+    with opened(url) as made:
+        yield made
+
+
+@pytest.fixture
+def own_accounts(own_books):
+    with closing(LedgerAccounts(own_books.url, STATIC)) as made:
+        yield made
+
+
+def six_hours(books):
+    """Of two replicas of two variants, four of them settled, records of two teams, one of them late."""
     for hour in range(6):
         books.hour(hour, **BUSY)
         books.hour(hour, variant="bf16", replica="chat-9", capacity_type="spot", cost_nanousd=77_777_777, **BUSY)
@@ -145,17 +168,18 @@ def test_seats_know_what_the_fleet_file_says(books, accounts, day):
     assert one.tokens.requests == 180
 
 
-def test_a_seats_hour_tells_its_utilisation_and_its_last_decision(books, accounts, day):
-    books.run("UPDATE replica_minute SET mfu_ratio_integral = 24.0 WHERE replica = 'chat-0'")
-    books.decided("d1", 2.1)
-    books.decided("d2", 2.5)
-    rows = list(accounts.seat_hours(books.midnight.date()))
+def test_a_seats_hour_tells_its_utilisation_and_its_last_decision(own_books, own_accounts):
+    six_hours(own_books)
+    own_books.run("UPDATE replica_minute SET mfu_ratio_integral = 24.0 WHERE replica = 'chat-0'")
+    own_books.decided("d1", 2.1)
+    own_books.decided("d2", 2.5)
+    rows = list(own_accounts.seat_hours(own_books.midnight.date()))
     assert [row.start for row in rows] == sorted(row.start for row in rows)
     by_hour = {(row.start, row.replica): row for row in rows}
-    third = by_hour[books.at(2), "chat-0"]
+    third = by_hour[own_books.at(2), "chat-0"]
     assert (third.mfu, third.decision) == (pytest.approx(0.4), "d2")
-    assert by_hour[books.at(3), "chat-0"].decision == ""
-    assert by_hour[books.at(2), "chat-9"].mfu is None
+    assert by_hour[own_books.at(3), "chat-0"].decision == ""
+    assert by_hour[own_books.at(2), "chat-9"].mfu is None
 
 
 def test_the_day_by_hour_can_be_crossed_replica_by_team(books, accounts, day):
@@ -175,12 +199,12 @@ def test_hours_that_ended_and_are_not_settled_are_counted(books, accounts, day):
     assert accounts.open_hours(Window(start=books.at(0), end=books.at(40))) == 2, "what has not ended is not counted"
 
 
-def test_a_ledger_without_accounts_answers_with_nothing(books, accounts):
-    window = Window(start=books.at(0), end=books.at(6))
-    assert list(accounts.lines(window, (Dimension.TEAM,), {})) == []
-    assert list(accounts.seats(window)) == []
-    assert list(accounts.seat_hours(books.midnight.date())) == []
-    assert accounts.open_hours(window) == 0
+def test_a_ledger_without_accounts_answers_with_nothing(own_books, own_accounts):
+    window = Window(start=own_books.at(0), end=own_books.at(6))
+    assert list(own_accounts.lines(window, (Dimension.TEAM,), {})) == []
+    assert list(own_accounts.seats(window)) == []
+    assert list(own_accounts.seat_hours(own_books.midnight.date())) == []
+    assert own_accounts.open_hours(window) == 0
 
 
 def rate(books, variant, hours, **changes):
@@ -193,20 +217,21 @@ def rate(books, variant, hours, **changes):
     return WorkRate(service="chat", variant=variant, at=books.at(hours), **usual, **given)
 
 
-def test_a_quantized_variant_is_held_against_the_unquantized_one_beside_it(books, accounts):
-    window = Window(start=books.at(0), end=books.at(6))
-    keep_rates(books.engine, [rate(books, "h100", 1)])
-    assert accounts.effects(window).baselines == {}
-    keep_rates(books.engine, [rate(books, "bf16", 2), rate(books, "h100", 7, basis="profile")])
-    effects = accounts.effects(window)
+def test_a_quantized_variant_is_held_against_the_unquantized_one_beside_it(own_books, own_accounts):
+    window = Window(start=own_books.at(0), end=own_books.at(6))
+    keep_rates(own_books.engine, [rate(own_books, "h100", 1)])
+    assert own_accounts.effects(window).baselines == {}
+    keep_rates(own_books.engine, [rate(own_books, "bf16", 2), rate(own_books, "h100", 7, basis="profile")])
+    effects = own_accounts.effects(window)
     assert effects.rates["chat", "h100"].basis == "learned", "as it was known at the end of the window"
     assert {key: one.variant for key, one in effects.baselines.items()} == {("chat", "h100"): "bf16"}
     assert effects.speculation == STATIC.speculation
 
 
-def test_accounts_of_an_older_schema_are_refused_and_not_read_half(books, accounts, day):
-    with books.engine.begin() as connection:
+def test_accounts_of_an_older_schema_are_refused_and_not_read_half(own_books, own_accounts):
+    day = six_hours(own_books)
+    with own_books.engine.begin() as connection:
         connection.exec_driver_sql(f"DELETE FROM schema_version WHERE version = {len(MIGRATIONS)}")
-    for ask in (lambda: accounts.lines(day, (Dimension.TEAM,), {}), lambda: accounts.seats(day)):
+    for ask in (lambda: own_accounts.lines(day, (Dimension.TEAM,), {}), lambda: own_accounts.seats(day)):
         with pytest.raises(LedgerError, match=f"schema version {len(MIGRATIONS) - 1} of {len(MIGRATIONS)}"):
             ask()

@@ -65,8 +65,8 @@ def test_gateways_that_refuse_at_once_are_all_counted(books, refuse):
 
 
 def test_old_reasons_go_with_the_hours(books):
-    books.whole_hour(0)
-    books.settler.settle(books.at(24 * 8), at_once=24 * 8)
+    books.whole_hour(24 * 7)
+    books.settler.settle(books.at(24 * 7 + 4))
     first = day_of(books.at(0).date())
     for day in (first, first + 6, first + 7):  # whole weeks go
         books.run("INSERT INTO usage_refused VALUES ('gateway', :day, 'time', 5)", day=day)
