@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 
 from controller.ledger.engine import reader_engine, writer_engine
 from controller.ledger.write import Ledger
-from tests.postgres import new_database, postgres_server, run, url_of
+from tests.postgres import Copies, new_database, postgres_server, run, url_of
 
 kept_writer = cache(writer_engine)
 kept_reader = cache(reader_engine)
@@ -70,22 +70,22 @@ class SqliteBooks:
 
 
 class PostgresBooks:
-    """A database of a server of our own, made anew for each cell. Its refusals and lost connections are the server's."""
+    """A database of a server of our own, emptied for each cell. Its refusals and lost connections are the server's."""
 
     ills = (READ_ONLY, FULL, CUT)
 
     def __init__(self, root: Path) -> None:
         self._ends = ExitStack()
         self._server = self._ends.enter_context(postgres_server())
-        self._template = new_database(self._server)
-        Ledger.open(url_of(self._server, self._template)).close()
-        self._name = new_database(self._server, self._template)
-        self._url = url_of(self._server, self._name)
+        template = new_database(self._server)
+        Ledger.open(url_of(self._server, template)).close()
+        self._copies = Copies(self._server, template)
+        self._name = self._copies.lend()
 
     def fresh(self, folder: Path) -> str:
-        run(self._server, f'DROP DATABASE "{self._name}" WITH (FORCE)')
-        run(self._server, f'CREATE DATABASE "{self._name}" TEMPLATE "{self._template}" STRATEGY FILE_COPY')
-        return self._url
+        self._copies.take_back(self._name)
+        self._name = self._copies.lend()
+        return url_of(self._server, self._name)
 
     def sicken(self, connection: Connection, ill: str) -> None:
         if ill == READ_ONLY:  # as after a fail-over to a standby
@@ -99,7 +99,7 @@ class PostgresBooks:
 
     def close(self) -> None:
         for kept in (kept_writer, kept_reader):
-            kept(self._url).dispose()
+            kept(url_of(self._server, self._name)).dispose()
         self._ends.close()
 
 
