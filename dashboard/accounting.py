@@ -197,7 +197,8 @@ def _unattributed(seen: Picture, found: Sequence[Covered]) -> None:
         )
     if found:
         rows = [covered_row(one) for one in found]
-        st.html(look.table(COVERED_HEADS, [*rows, covered_row(together(found))] if len(found) > 1 else rows))
+        rows += [covered_row(together(found))] if len(found) > 1 else []
+        st.html(look.table(COVERED_HEADS, rows) + look.unknowns(rows))
         st.caption("Tokens: prompt, cached prompt and output tokens together.")
 
 
@@ -219,7 +220,8 @@ def _costs(seen: Picture) -> None:
     if not seen.seats:
         st.html(look.note("Nothing was bought.", "No replica ran in this period."))
         return
-    st.html(look.table(COST_HEADS, [costs_row(one) for one in four_costs(seen.seats)]))
+    rows = [costs_row(one) for one in four_costs(seen.seats)]
+    st.html(look.table(COST_HEADS, rows) + look.unknowns(rows))
     st.caption(FOUR)
 
 
@@ -230,7 +232,8 @@ def _commitments(seen: Picture) -> None:
         st.html(look.note("None.", said))
         return
     dearest = sorted(seen.commitments, key=lambda one: -one.amortised_nanousd)
-    st.html(look.table(COMMITMENT_HEADS, [commitment_row(one) for one in dearest]))
+    rows = [commitment_row(one) for one in dearest]
+    st.html(look.table(COMMITMENT_HEADS, rows) + look.unknowns(rows))
     st.caption(
         "Cost: the period's part of it, upfront fees spread over the term. Utilisation: the share of it that was used. "
         "Coverage: the share that it covers of all usage that it could, at on-demand prices. Saves: the covered usage "
@@ -255,19 +258,19 @@ def _sources(books: Books, told: Told) -> None:
 def _proof(seen: Picture) -> None:
     st.subheader("Does it balance?", anchor=False)
     off = difference(seen.seats, seen.rows)
-    places = sum(one.effective_nanousd for one in seen.seats)
-    if not places and not off:
+    cost = sum(one.effective_nanousd for one in seen.seats)
+    if not cost and not off:
         st.html(look.note("There is nothing to balance.", NOTHING_PRICED))
         return
     if off:
         said = (
-            f"places cost {money(places)}, and what was handed to teams, idle and overhead differs by {off:+,} "
+            f"the capacity cost {money(cost)}, and what was handed to teams, idle and overhead differs by {off:+,} "
             "nanodollars. pennyweight ledger verify says in which hours."
         )
         st.html(look.note("It does not balance:", said, "bad"))
         return
     said = (
-        f"{money(places)} of places = work of teams + idle + overhead, to the nanodollar, in this period. "
-        "pennyweight ledger verify proves it for every hour, pool and identity of the ledger."
+        f"The {money(cost)} that the capacity cost in this period are what was handed to teams, idle and overhead, to "
+        "the nanodollar. pennyweight ledger verify proves it for every hour, pool and identity of the ledger."
     )
     st.html(look.note("It balances.", said))

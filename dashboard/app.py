@@ -18,7 +18,7 @@ def main() -> None:
     """What goes on now, and what it cost."""
     st.set_page_config(page_title="Pennyweight", page_icon=ICON, layout="wide")
     pages = [
-        st.Page(fleet.page, title="Fleet now", icon=":material/payments:", url_path="fleet", default=True),
+        st.Page(fleet.page, title="Fleet now", icon=":material/payments:", default=True),
         st.Page(service.page, title="One service", icon=":material/timeline:", url_path="service"),
         st.Page(forecast.page, title="Forecast", icon=":material/trending_up:", url_path="forecast"),
         st.Page(spend.page, title="Spend", icon=":material/account_balance_wallet:", url_path="spend"),

@@ -13,8 +13,14 @@ from dashboard.shaping import Point
 KIND_COLOURS = {"work": BLUE, "idle": "#e3b566", "overhead": GAP}
 """What a cost bought."""
 
+EXPECTED = "#5aa88b"
+"""Paler than what was spent: a legend shows no dashes."""
+
 TONES = {"total": BLUE, "more": RED, "less": MONEY}
-DOLLARS = "(datum.value < 0 ? '-' : '') + '$' + format(abs(datum.value), abs(datum.value) < 10 ? ',.2~f' : ',.3~s')"
+DOLLARS = (
+    "(datum.value < 0 ? '-' : '') + '$' + format(abs(datum.value), "
+    "abs(datum.value) < 1 ? '.3~r' : abs(datum.value) < 10 ? ',.2~f' : ',.3~s')"
+)
 
 
 def stacked(rows: Sequence[Point], *, height: int = 230) -> dict[str, Any]:
@@ -70,7 +76,7 @@ def growing(
     """
     forecast = "expected (P50), up to P90"
     lines = {names[0]: (this, MONEY, [1, 0], 2.6), names[1]: (last, GAP, [1, 0], 1.8)}
-    lines |= {forecast: (ahead, MONEY, [5, 3], 1.8), "budget": (budget, RED, [2, 2], 1.5)}
+    lines |= {forecast: (ahead, EXPECTED, [5, 3], 1.8), "budget": (budget, RED, [2, 2], 1.5)}
     drawn = {name: one for name, one in lines.items() if one[0]}
     scale = alt.Scale(domain=list(drawn), range=[one[1] for one in drawn.values()])
     legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolStrokeWidth=3)
@@ -198,7 +204,9 @@ def _days_axis(many: int) -> alt.Axis:
 
 def _day_of(days: int) -> alt.X:
     scale = alt.Scale(domain=[0, days], nice=False)
-    axis = alt.Axis(grid=False, values=[*range(0, days, 5 if days > 10 else 1), days], labelExpr=_DAY_LABEL)
+    step = 5 if days > 10 else 1
+    told = [*(day for day in range(0, days, step) if 2 * (days - day) > step), days]
+    axis = alt.Axis(grid=False, values=told, labelExpr=_DAY_LABEL)
     return alt.X("x", type="quantitative", title=None, scale=scale, axis=axis)
 
 

@@ -31,8 +31,8 @@ EXPLAINED_TOO_MUCH = 1.02
 
 COVERED_HEADS = (
     ("Service", ""),
-    ("Tokens, as the engines counted", "pw-num"),
-    ("Tokens in usage records", "pw-num"),
+    ("Million tokens, as the engines counted", "pw-num"),
+    ("Million tokens in usage records", "pw-num"),
     ("Explained by records", "pw-num"),
     ("Unattributed", "pw-num"),
     ("Of its work's cost", "pw-num"),
@@ -46,8 +46,8 @@ WASTE_HEADS = (
 )
 SOURCE_HEADS = (
     ("Source", ""),
-    ("Read last", "pw-num"),
-    ("Read up to", "pw-num"),
+    ("Read last (UTC)", "pw-num"),
+    ("Read up to (UTC)", "pw-num"),
     ("Records", "pw-num"),
     ("Million tokens", "pw-num"),
     ("Duplicates", "pw-num"),
@@ -172,8 +172,8 @@ def together(found: Sequence[Covered]) -> Covered:
 def covered_row(one: Covered) -> list[Cell]:
     return [
         Cell(text=one.service, kind="pw-tight"),
-        Cell(text=f"{one.engine:,}", kind="pw-num"),
-        Cell(text=f"{one.logged:,}", kind="pw-num"),
+        Cell(text=millions(one.engine), kind="pw-num"),
+        Cell(text=millions(one.logged), kind="pw-num"),
         _explained(one),
         *_lost(one),
     ]

@@ -139,7 +139,7 @@ def _against_even(ahead: int) -> str:
 
 def _expected(one: BudgetState) -> Cell:
     if one.p50_nanousd is None or one.p90_nanousd is None:
-        return Cell(text=UNKNOWN, why="it takes some hours of accounts", kind="pw-num")
+        return Cell(text=UNKNOWN, why="a forecast takes some hours of accounts", kind="pw-num")
     tag = "warn" if one.p50_nanousd > one.limit_nanousd else ""
     ratio = percent(one.p50_nanousd / one.limit_nanousd)
     return Cell(
@@ -154,7 +154,7 @@ def _speed(one: BudgetState, windows: tuple[str, str], alarming: float) -> Cell:
     """Multiples of an even spend; too fast when both windows are above ``alarming``."""
     rates = [one.burn.get(window) for window in windows]
     if all(rate is None for rate in rates):
-        return Cell(text=UNKNOWN, why="the accounts do not reach back so far", kind="pw-num")
+        return Cell(text=UNKNOWN, why=f"the accounts do not reach back {windows[0]}", kind="pw-num")
     too_fast = all(rate is not None and rate > alarming for rate in rates)
     told = " · ".join(UNKNOWN if rate is None else f"{rate:.1f}x" for rate in rates)
     return Cell(text=told, tag="warn" if too_fast else "", kind="pw-num")
@@ -181,7 +181,7 @@ def anomaly_row(one: Anomaly) -> list[Cell]:
             sub=hours if open_ else f"{hours}, to {short_hour(one.ended or one.last)}",
             kind="pw-tight",
         ),
-        Cell(text="goes on" if open_ else "over", tag="bad" if open_ else "quiet", kind="pw-tight"),
+        Cell(text="goes on" if open_ else "ended", tag="bad" if open_ else "quiet", kind="pw-tight"),
         Cell(text="whole fleet" if one.scope == "fleet" else one.scope.replace("=", " "), kind="pw-tight"),
         Cell(text=signed(one.cost_nanousd), sub="so far" if open_ else "in all", kind="pw-num"),
         Cell(text=money(one.actual_nanousd), sub=f"expected {money(one.expected_nanousd)}", kind="pw-num"),
@@ -191,7 +191,8 @@ def anomaly_row(one: Anomaly) -> list[Cell]:
 
 def _driver(one: Anomaly) -> Cell:
     if not one.driver:
-        return Cell(text=UNKNOWN, why="it was not explained", kind="pw-wide")
+        why = "it was not explained"
+        return Cell(text=UNKNOWN, why=why, sub=why, kind="pw-wide")
     name, meaning = DRIVER_WORDS[one.driver]
     rest = ", ".join(f"{driver} {signed(amount)}" for driver, amount in one.by_driver.items())
     return Cell(text=f"{name}: {meaning}", sub=rest, kind="pw-wide")

@@ -90,7 +90,8 @@ def _budgets(found: Sequence[BudgetState], told: Told) -> None:
         "end, from P50 (as likely more as less) to P90 (in nine of ten cases no more). Red line: the limit. Red bars "
         "are over it; amber ones are expected to go over, or are spent too fast."
     )
-    st.html(look.table(*budget_table(found, told.until)))
+    heads, rows = budget_table(found, told.until)
+    st.html(look.table(heads, rows) + look.unknowns(rows))
     st.caption(
         "Spent holds the idle and overhead of its scope. Speed: spend in the last hours or days as a multiple of an "
         "even spend: at 1.0x a budget is used up exactly at its period's end. Too fast: above "

@@ -19,6 +19,12 @@ HOURS = (
 )
 """24 hours in UTC, as everything on the pages, and the day at midnight."""
 
+BELOW_ONE = {"~s": ".3~f", "$,.2~f": "$.3~r"}
+"""The formats of an axis that say too little of values below one, and what takes their place there."""
+
+ROOM_RATIO = 0.04
+"""A gap that is a smaller part of the chart has no room for its name, which would lie on lines. A guess."""
+
 ABOVE_PX = -9
 """Decisions stand above the plot, where they hide no line."""
 
@@ -79,8 +85,8 @@ def timeline(
     named = alt.Scale(domain=[one.name for one in drawn], range=[one.colour for one in drawn])
     legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolOpacity=1) if len(drawn) > 1 else None
     colour = alt.Color("name", type="nominal", scale=named, legend=legend)
-    label = f"format(datum.value, '{number}') + '{unit}'"
-    gaps, up, down = _gap_rows(over.gaps), _mark_rows(marks, up=True), _mark_rows(marks, up=False)
+    label = _label(number, unit)
+    gaps, up, down = _gap_rows(over), _mark_rows(marks, up=True), _mark_rows(marks, up=False)
     layers: list[Any] = [
         *(_gap_layers(over) if gaps else ()),
         *(_drawn(one, over, label, colour) for one in drawn),
@@ -96,6 +102,13 @@ def timeline(
     )
     rows = {"gaps": gaps, "up": up, "down": down, **{one.name: _rows(one) for one in drawn}}
     return {**chart.to_dict(), "datasets": {name: found for name, found in rows.items() if found}}
+
+
+def _label(number: str, unit: str) -> str:
+    """Half a request waits, not "500m" of them, and ticks of tenths of a cent differ; seconds take their prefixes."""
+    told = f"format(datum.value, '{number}') + '{unit}'"
+    small = "" if unit else BELOW_ONE.get(number, "")
+    return f"abs(datum.value) < 1 ? format(datum.value, '{small}') : {told}" if small else told
 
 
 def _drawn(one: Curve | Area, over: Range, label: str, colour: alt.Color) -> alt.Chart:
@@ -123,7 +136,7 @@ def _line(curve: Curve, over: Range, label: str, colour: alt.Color) -> alt.Chart
         strokeDash=[5, 3] if curve.dashed else [1, 0],
         invalid="break-paths-show-domains",
     )
-    axis = alt.Axis(labelExpr=label, tickCount=4)
+    axis = alt.Axis(labelExpr=label, tickCount=4, tickMinStep=1 if curve.stepped else alt.Undefined)
     chart: alt.Chart = mark.encode(
         x=over.axis("at"),
         y=alt.Y("value", type="quantitative", title=None, scale=alt.Scale(zero=True), axis=axis),
@@ -142,22 +155,24 @@ def _gap_layers(over: Range) -> list[alt.Chart]:
     tooltip = [_told("name", "gap"), _told("since", "from"), _told("why", "why")]
     shade = base.mark_rect(color=GAP, opacity=0.22).encode(x=over.axis("from"), x2="to", tooltip=tooltip)
     text = base.mark_text(color=MUTED, fontSize=10.5, baseline="top", fontStyle="italic").encode(
-        x=over.axis("middle"), y=alt.value(4), text=alt.Text("name", type="nominal"), tooltip=tooltip
+        x=over.axis("middle"), y=alt.value(4), text=alt.Text("text", type="nominal"), tooltip=tooltip
     )
     return [shade, text]
 
 
-def _gap_rows(gaps: Sequence[Band]) -> list[Point]:
+def _gap_rows(over: Range) -> list[Point]:
+    room = ROOM_RATIO * (over.end - over.start)
     return [
         {
             "from": one.start.isoformat(),
             "to": one.end.isoformat(),
             "middle": (one.start + (one.end - one.start) / 2).isoformat(),
             "name": one.name,
+            "text": one.name if one.end - one.start >= room else "",
             "why": one.why,
             "since": moment(one.start),
         }
-        for one in gaps
+        for one in over.gaps
     ]
 
 

@@ -78,7 +78,7 @@ def _row(one: RecordedDecision) -> list[Cell]:
     made = one.decision
     return [
         Cell(text=short_moment(made.at), kind="pw-tight"),
-        Cell(text=made.service, link=f"service?service={made.service}", sub=made.variant),
+        Cell(text=made.service, link=f"service?service={made.service}", sub=made.variant, kind="pw-name"),
         _change(made),
         Cell(text=f"{words(made.because)}: {made.detail}", sub=decisive_numbers(one), kind="pw-wide"),
         Cell(text=money_change(one), kind="pw-num pw-fold"),
@@ -93,7 +93,7 @@ def _change(made: Decision) -> Cell:
         return Cell(text=f"⟳ {made.change}", tag="busy", sub=f"{made.current} replicas", kind="pw-tight")
     arrow, tone = ("▲", "busy") if made.desired > made.current else ("▼", "good")
     removed = f"removes {', '.join(made.victims)}" if made.victims else ""
-    return Cell(text=f"{arrow} {made.current} → {made.desired}", tag=tone, sub=removed, kind="pw-tight")
+    return Cell(text=f"{arrow} {made.current} → {made.desired}", tag=tone, sub=removed, kind="pw-mid")
 
 
 def _outcome(one: RecordedDecision) -> Cell:

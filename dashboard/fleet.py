@@ -9,6 +9,7 @@ import streamlit as st
 
 from controller.facts.decisions import AlertPhase, Pause
 from controller.facts.money import EPOCH
+from controller.facts.safety import Stop, stop_of
 from controller.ledger.queries import RecordedDecision
 from controller.ledger.read import LedgerReader
 from controller.ledger.rows import Cost, FleetNow, RecordedPass, ReplicaMinute, ServiceMinute
@@ -74,9 +75,18 @@ def _body(reader: LedgerReader, clock: Clock) -> None:
     st.html(look.cards(_cards(reader, clock, now.fleet, uses)))
     _attention(reader, clock, now)
     st.subheader("Services", anchor=False)
-    pauses = reader.pauses()
+    pauses, stops = reader.pauses(), reader.stops()
     rows = [
-        _row(one, uses, reader.last_decision(one.service), pauses.get(one.service), str(now.pass_of(one.service).mode))
+        _row(
+            one,
+            uses,
+            reader.last_decision(one.service),
+            _mode_cell(
+                str(now.pass_of(one.service).mode),
+                pauses.get(one.service),
+                stop_of(stops, one.service, clock.now),
+            ),
+        )
         for one in now.services
     ]
     if rows:
@@ -204,7 +214,7 @@ def _alerts(reader: LedgerReader, clock: Clock) -> list[str]:
     notes = []
     for one in firing:
         event = words_of.get((one.service, one.name))
-        lasts = f"Firing for {lasting((clock.now - one.since).total_seconds())}."
+        lasts = f"Firing for {lasting((clock.last_pass - one.since).total_seconds())}."
         text = f"{event.summary} {lasts} {event.do}" if event else lasts
         notes.append(look.note(f"{one.service or 'fleet'}, {words(one.name)}:", text, "bad"))
     return notes
@@ -214,15 +224,14 @@ def _row(
     one: ServiceMinute,
     uses: tuple[ReplicaMinute, ...],
     decision: RecordedDecision | None,
-    pause: Pause | None,
-    mode: str,
+    mode: Cell,
 ) -> list[Cell]:
     def number(field: str, text: str, sub: str = "", kind: str = "pw-num") -> Cell:
         unknown = getattr(one, field) is None
         return Cell(text=text, why=why_unknown(field, one, uses) if unknown else "", kind=kind, sub=sub)
 
     return [
-        Cell(text=one.service, link=f"service?service={one.service}", sub=counted(one.gpus, "GPU"), kind="pw-tight"),
+        Cell(text=one.service, link=f"service?service={one.service}", sub=counted(one.gpus, "GPU"), kind="pw-name"),
         number(
             "usd_per_hour",
             dollars_per_hour(one.usd_per_hour),
@@ -244,7 +253,7 @@ def _row(
         number("kv_cache_ratio", percent(one.kv_cache_ratio)),
         number("ttft_p95_s", seconds(one.ttft_p95_s)),
         number("tpot_p95_s", seconds(one.tpot_p95_s)),
-        _mode_cell(mode, pause),
+        mode,
         _decision_cell(decision),
     ]
 
@@ -256,12 +265,15 @@ def _unknowns(one: ServiceMinute, uses: tuple[ReplicaMinute, ...]) -> str:
 
 
 def _replicas_cell(one: ServiceMinute) -> Cell:
-    desired = UNKNOWN if one.replicas_desired is None else str(one.replicas_desired)
-    cell = Cell(text=f"{one.replicas_ready} of {one.replicas_current} ready", sub=f"desired {desired}", kind=FOLDS)
+    desired = "nothing decided" if one.replicas_desired is None else f"desired {one.replicas_desired}"
+    cell = Cell(text=f"{one.replicas_ready} of {one.replicas_current} ready", sub=desired, kind=FOLDS)
     return replace(cell, tag="warn") if one.replicas_ready < one.replicas_current else cell
 
 
-def _mode_cell(mode: str, pause: Pause | None) -> Cell:
+def _mode_cell(mode: str, pause: Pause | None, stop: Stop | None) -> Cell:
+    """A stop holds whatever the mode is, and is louder than a pause."""
+    if stop is not None:
+        return Cell(text="stopped", tag="bad", sub=f"mode {mode}{', and paused' if pause else ''}", kind="pw-tight")
     if pause is None:
         return Cell(text=mode, tag="good" if mode == "act" else "busy", kind="pw-tight")
     return Cell(text="paused", tag="warn", sub=f"by {pause.by}: {pause.reason}")
@@ -269,7 +281,7 @@ def _mode_cell(mode: str, pause: Pause | None) -> Cell:
 
 def _decision_cell(one: RecordedDecision | None) -> Cell:
     if one is None:
-        return Cell(text="none yet", kind="pw-wide pw-over")
+        return Cell(text="no decision yet", kind="pw-wide pw-over")
     made = one.decision
     moved = f"{made.verb} to {made.change}" if made.change else f"{made.verb} {made.current} → {made.desired}"
     change = f"hold at {made.current}" if made.holds else moved

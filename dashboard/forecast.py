@@ -65,7 +65,7 @@ def _body(reader: LedgerReader, clock: Clock) -> None:
     if not services:
         st.html(look.note("No service.", "The ledger knows of none yet."))
         return
-    left, middle, right = st.columns([1.5, 2.1, 5.4], vertical_alignment="bottom")
+    left, middle, right = st.columns([2.4, 2.1, 4.5], vertical_alignment="bottom")
     asked = st.query_params.get("service", "")
     first = services.index(asked) if asked in services else 0
     service = left.selectbox("Service", services, index=first, key="forecast_service")
@@ -185,7 +185,7 @@ def _over_time(
         Area(name="up to its 99 % line", colour=PALER, points=band_points(made, PLANNED, HIGHEST)),
     ]
     st.vega_lite_chart(timeline(curves, over, number="~s", areas=areas if made else (), height=320))
-    st.caption("Requests per second. What came: requests finished and refused, minute by minute.")
+    st.caption("Requests per second; times are UTC. What came: requests finished and refused, minute by minute.")
 
 
 def _capacity(able: dict[str, HourlyCapacity]) -> None:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import pairwise
 
 UNKNOWN = "unknown"
 
 PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+UNITS_S = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+LEAST_USD = 0.0001
+"""Nobody reads more zeros than these; a smaller amount only says that it is none."""
 
 
 def dollars(usd: float | None) -> str:
-    """Cents are shown from a cent up; below it, two significant digits ("$0.0042")."""
+    """Cents are shown from a cent up; below it, two significant digits ("$0.0042"), as far as LEAST_USD."""
     if usd is None:
         return UNKNOWN
     size, sign = abs(usd), "-" if usd < 0 else ""
+    if 0 < size < LEAST_USD:
+        return f"{'>-' if sign else '<'}${LEAST_USD}"
     if size and size < 0.01:
         return f"{sign}${_significant(size, 2)}"
     return f"{sign}${size:,.2f}"
@@ -55,11 +62,13 @@ def seconds(value: float | None) -> str:
 
 
 def lasting(value_s: float) -> str:
-    """A duration in the one unit that fits it ("3 min")."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if value_s >= size:
-            return f"{int(value_s // size)} {unit}"
-    return f"{max(0, int(value_s))} s"
+    """A duration in the unit that fits it and the next one ("3 min", "1 h 59 min"): an hour may be nearly two."""
+    whole_s = max(0, int(value_s))
+    for (size, unit), (smaller, its_unit) in pairwise(UNITS_S):
+        if whole_s >= size:
+            rest = whole_s % size // smaller
+            return f"{whole_s // size} {unit}" + (f" {rest} {its_unit}" if rest else "")
+    return f"{whole_s} s"
 
 
 def moment(at: datetime) -> str:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import streamlit as st
 
+from controller.documents import sentence
 from controller.errors import LedgerError
 from controller.facts.safety import Stop
 from controller.ledger.read import LedgerReader
@@ -52,7 +53,7 @@ def framed(title: str, body: Body) -> None:
             st.html(banner)
         body(reader, time)
     except LedgerError as error:
-        _nothing(f"The ledger could not be read: {error}.")
+        _nothing(sentence(f"The ledger could not be read: {error}"))
 
 
 def stopped(stops: Sequence[Stop], now: datetime) -> str:

@@ -26,6 +26,7 @@ h1 {{ font-size: 1.55rem !important; font-weight: 650 !important; padding: 0 0 .
 h2, h3 {{ font-size: 1.02rem !important; font-weight: 600 !important; padding: .6rem 0 .2rem !important; }}
 [data-stale="true"] {{ opacity: 1 !important; transition: none !important; }}
 .pw-when {{ color: {MUTED}; font-size: .85rem; }}
+.pw-table + .pw-when {{ margin-top: .6rem; }}
 .pw-cards {{ display: grid; grid-template-columns: repeat(6, 1fr); gap: .8rem; }}
 @media (max-width: 1150px) {{ .pw-cards {{ grid-template-columns: repeat(3, 1fr); }} }}
 @media (max-width: 640px) {{ .pw-cards {{ grid-template-columns: repeat(2, 1fr); }} }}
@@ -48,15 +49,19 @@ h2, h3 {{ font-size: 1.02rem !important; font-weight: 600 !important; padding: .
 .pw-table .pw-wide {{ min-width: 19rem; }}
 .pw-table .pw-mid {{ min-width: 10.5rem; }}
 .pw-table .pw-tight {{ white-space: nowrap; }}
+.pw-table .pw-name {{ min-width: 7rem; max-width: 13rem; }}
+.pw-table .pw-name, .pw-table .pw-mid .pw-sub {{ overflow-wrap: anywhere; }}
 .pw-table .pw-under {{ display: none; }}
+@media (max-width: 1280px) {{
+  .pw-table .pw-over {{ display: none; }}
+  .pw-table .pw-under {{ display: table-row; }}
+  .pw-table tr:has(+ .pw-under) td {{ border-bottom: 0; }}
+}}
 @media (max-width: 1000px) {{
   .pw-table th, .pw-table td {{ padding-left: .35rem; padding-right: .35rem; }}
   .pw-table th, .pw-table th.pw-num, .pw-table .pw-fold, .pw-table .pw-fold .pw-tag, .pw-table a, .pw-table .pw-sub {{
     white-space: normal; }}
   .pw-table .pw-wide {{ min-width: 11rem; }}
-  .pw-table .pw-over {{ display: none; }}
-  .pw-table .pw-under {{ display: table-row; }}
-  .pw-table tr:has(+ .pw-under) td {{ border-bottom: 0; }}
   .pw-table .pw-mid {{ min-width: 7rem; }}
 }}
 .pw-table a {{ color: {BLUE}; text-decoration: none; font-weight: 600; }}
@@ -111,6 +116,17 @@ def table(heads: Sequence[tuple[str, str]], rows: Sequence[Sequence[Cell]]) -> s
     top = "".join(f'<th class="{kind}">{escape(text)}</th>' for text, kind in heads)
     body = "".join(f"<tr>{''.join(_cell(one) for one in row)}</tr>{_under(row)}" for row in rows)
     return f'<div class="pw-table"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def unknowns(rows: Sequence[Sequence[Cell]]) -> str:
+    """Why cells are unknown, under their table: a tooltip alone is not read on a phone at night. Rows are named by
+    their first cell; reasons that already stand in a cell are left out."""
+    told: dict[str, dict[str, None]] = {}
+    for first, *rest in rows:
+        for one in rest:
+            if one.why and one.why != one.sub:
+                told.setdefault(one.why, {})[first.text] = None
+    return "".join(when(f"Unknown of {', '.join(names)}: {why}.") for why, names in told.items())
 
 
 def note(title: str, text: str, tone: str = "") -> str:

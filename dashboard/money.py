@@ -33,7 +33,7 @@ from controller.facts.accounts import (
 )
 from controller.facts.money import usd
 from controller.report.query import Period, windows
-from dashboard.formats import UNKNOWN, dollars, percent, whole_dollars
+from dashboard.formats import UNKNOWN, dollars, percent, plain, whole_dollars
 
 DAY = timedelta(days=1)
 INSTANT = timedelta(microseconds=1)
@@ -209,8 +209,10 @@ def unit_money(usd_each: float) -> str:
 
 
 def millions(tokens: int) -> str:
-    """In the unit that unit costs are told in."""
+    """In the unit that unit costs are told in; what is less than a hundredth of it is not none."""
     count = tokens / MILLION
+    if count < 0.01:
+        return plain(float(f"{count:.2g}"))
     return f"{count:,.0f}" if count >= 1000 else f"{count:,.2f}"
 
 

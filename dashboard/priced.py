@@ -10,7 +10,7 @@ from controller.attribute.unit_costs import Basis, by_kind, unit_costs
 from controller.facts.account_reader import NO_PARTS, SeatRow, added_parts, added_tokens
 from controller.facts.accounts import Tokens
 from controller.facts.missing import Missing
-from dashboard.formats import UNKNOWN
+from dashboard.formats import UNKNOWN, counted
 from dashboard.look import Cell
 from dashboard.money import every_token, millions, money, signed, unit_money
 
@@ -65,7 +65,7 @@ def _unit_row(key: tuple[str, str], parts: tuple[int, ...], tokens: Tokens, *, u
     return [
         Cell(text="/".join(one for one in key if one), kind="pw-tight"),
         *cells,
-        Cell(text=millions(every_token(tokens)), sub=f"{tokens.requests:,} requests", kind="pw-num"),
+        Cell(text=millions(every_token(tokens)), sub=counted(tokens.requests, "request"), kind="pw-num"),
         costs,
     ]
 

@@ -9,14 +9,24 @@ from datetime import UTC, date, datetime, time, timedelta
 import streamlit as st
 
 from controller.ledger.read import LedgerReader
-from controller.ledger.rows import ServiceMinute
+from controller.ledger.rows import ReplicaMinute, ServiceMinute
 from dashboard import look
 from dashboard.charts import Curve, Range, timeline
-from dashboard.clock import Clock
-from dashboard.formats import compact, dollars, dollars_per_hour, lasting, percent, seconds, short_moment
+from dashboard.clock import MINUTE, Clock
+from dashboard.formats import (
+    compact,
+    counted,
+    dollars,
+    dollars_per_hour,
+    lasting,
+    percent,
+    seconds,
+    short_hour,
+    short_moment,
+)
 from dashboard.frame import REFRESH_S, framed
 from dashboard.look import AMBER, BLUE, MONEY, SKY
-from dashboard.shaping import bands, bucket, marks, points
+from dashboard.shaping import bands, bucket, marks, points, why_unknown
 
 RANGES = {
     "1 h": timedelta(hours=1),
@@ -97,21 +107,35 @@ def _body(reader: LedgerReader, clock: Clock) -> None:
         st.html(look.note("Nothing in this range.", said))
         return
     over = Range(start=start, end=end, gaps=bands(reader.gaps(start, end, service), start, end))
+    last = minutes[-1].minute
+    uses = reader.replica_minutes(last - MINUTE, last + MINUTE, service)
+    st.caption(_about(service, minutes[0].minute, over))
     _replicas(reader, service, minutes, over)
     for first in range(0, len(FIGURES), COLUMNS):
         for column, figure in zip(st.columns(COLUMNS, gap="large"), FIGURES[first:], strict=False):
             with column:
-                _figure(figure, minutes, over)
-    each = bucket(start, end)
+                _figure(figure, minutes, over, uses)
+
+
+def _about(service: str, first: datetime, over: Range) -> str:
+    """What must be known to read the charts."""
+    each = bucket(over.start, over.end)
+    said = "Times are UTC."
+    if over.gaps:
+        unseen_s = sum((one.end - one.start).total_seconds() for one in over.gaps)
+        said += f" Grey: {counted(len(over.gaps), 'gap')}, {lasting(unseen_s)} in all, in which nobody watched."
+    if first - over.start > each:
+        said += f" Nothing is recorded of {service} from before {short_hour(first)}."
     if each > timedelta(minutes=1):
-        st.caption(
-            f"One point stands for {lasting(each.total_seconds())}: the highest of latencies, queue and KV cache, "
+        said += (
+            f" One point stands for {lasting(each.total_seconds())}: the highest of latencies, queue and KV cache, "
             "the mean of everything else."
         )
+    return said
 
 
 def _pickers(services: tuple[str, ...], clock: Clock) -> tuple[str, datetime, datetime]:
-    left, right, more = st.columns([1.6, 4.8, 2.6], vertical_alignment="bottom")
+    left, right, more = st.columns([2.4, 4.2, 2.4], vertical_alignment="bottom")
     asked = st.query_params.get("service", "")
     first = services.index(asked) if asked in services else 0
     service = left.selectbox("Service", services, index=first, key="service")
@@ -150,7 +174,7 @@ def _replicas(reader: LedgerReader, service: str, minutes: tuple[ServiceMinute, 
     )
     most = f" (the newest {MOST_MARKS})" if len(moved) == MOST_MARKS else ""
     st.caption(
-        f"{len(moved)} decisions{most} in this range: ▲ scaled up, ▼ scaled down; hover one for its reason."
+        f"{counted(len(moved), 'decision')}{most} in this range: ▲ scaled up, ▼ scaled down; hover one for its reason."
         if moved
         else "No decision moved anything in this range."
     )
@@ -170,7 +194,8 @@ def _curve(
     return Curve(name=name, colour=colour, points=line, stepped=True, dashed=dashed, width=width)
 
 
-def _figure(figure: Figure, minutes: tuple[ServiceMinute, ...], over: Range) -> None:
+def _figure(figure: Figure, minutes: tuple[ServiceMinute, ...], over: Range, uses: tuple[ReplicaMinute, ...]) -> None:
+    """``uses``: of the last minute, which say best why nothing is known."""
     st.subheader(figure.title, anchor=False)
     curves = [
         Curve(name=name, colour=colour, points=points(minutes, field, over.start, over.end, figure.text))
@@ -179,4 +204,5 @@ def _figure(figure: Figure, minutes: tuple[ServiceMinute, ...], over: Range) -> 
     if any(one.points for one in curves):
         st.vega_lite_chart(timeline(curves, over, number=figure.number, unit=figure.unit))
     else:
-        st.html(look.note("Unknown.", "It could not be measured at any time in this range."))
+        why = why_unknown(figure.fields[0][0], minutes[-1], uses)
+        st.html(look.note("Unknown.", f"It could not be measured at any time in this range. At its end: {why}."))

@@ -11,8 +11,8 @@ from controller.facts.missing import Missing, mapped, ratio
 from controller.facts.slo import LatencyTarget, Slo
 from controller.simulate.score import Number, RunScore
 
-_NO_LOWER = Missing("lower bound", "the lower bound was not asked for")
-_NO_UPPER = Missing("clairvoyant schedule", "the clairvoyant schedule was not asked for")
+_NO_LOWER = Missing("lower bound", "the lower bound was not asked for; --bracket asks for it")
+_NO_UPPER = Missing("clairvoyant schedule", "the clairvoyant schedule was not asked for; --bracket asks for it")
 
 HOURS_PER_DAY = 24.0
 DAYS_PER_YEAR = 365.0

@@ -10,6 +10,7 @@ from controller.safety.rules import Blast, Limit, SafetyRules
 from controller.simulate.shell import EPOCH
 
 USUAL = SafetyRules()
+UNCOUNTED = "What they hold back is not counted: a run without them shows what they cost"
 SPANS = {"pass": "per_pass", "hour": "per_hour"}
 
 
@@ -19,12 +20,12 @@ def safety_told(rules: SafetyRules, file: Path | None, *, dated: bool) -> str:
         return f"the usual rules: {f'{file} has no others' if file else 'no fleet file says others'}"
     told = "; ".join([*_differing(rules), "the rest as usual"])
     clock = f" (a trace begins on {EPOCH:%A %Y-%m-%d %H:%M} UTC)" if rules.freezes and not dated else ""
-    return f"{file}: {told}{clock}; the other autoscalers know none"
+    return f"{file}: {told}{clock}; the other autoscalers know none. {UNCOUNTED}"
 
 
 def _differing(rules: SafetyRules) -> Iterator[str]:
     for does, found, usual in (("grows", rules.grow, USUAL.grow), ("shrinks", rules.shrink, USUAL.shrink)):
-        yield from (f"{does} by {limit} at most" for limit in _limits(found, usual))
+        yield from (f"{does} by {limit}" for limit in _limits(found, usual))
     if rules.freezes:
         yield f"freezes {', '.join(one.name for one in rules.freezes)}"
     if rules.storm != USUAL.storm:
@@ -37,7 +38,7 @@ def _limits(found: Blast, usual: Blast) -> Iterator[str]:
     for span, name in SPANS.items():
         limit: Limit = getattr(found, name)
         if limit != getattr(usual, name):
-            yield f"{_limit(limit)} {'an' if span == 'hour' else 'a'} {span}"
+            yield f"{_limit(limit)} {'within an hour' if span == 'hour' else 'in a pass'}"
 
 
 def _limit(limit: Limit) -> str:
@@ -46,4 +47,5 @@ def _limit(limit: Limit) -> str:
     share = f"{limit.ratio * 100:.4g} % of the fleet" if limit.ratio is not None else ""
     usd = f"${limit.usd:g}/h" if limit.usd is not None else ""
     number = " or ".join(filter(None, (replicas, share)))
-    return " and ".join(filter(None, (number, usd))) or "any number"
+    told = " and ".join(filter(None, (number, usd)))
+    return f"at most {told}" if told else "any number"

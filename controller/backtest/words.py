@@ -129,7 +129,8 @@ def verdict(backtest: Backtest) -> Verdict:
     winner = kept[0] if kept else None
     told = [_bracket(backtest, winner), _first(all_of_them[0], winner), _cheaper(all_of_them, winner)]
     about = winner or all_of_them[0]
-    told += [_lost(all_of_them), _befell(all_of_them), _spent(about), _seeds(about), _year(backtest, about)]
+    told += [_still(all_of_them[0]), _lost(all_of_them), _befell(all_of_them), _spent(about), _seeds(about)]
+    told += [_year(backtest, about)]
     return Verdict(
         headline=_headline(backtest, all_of_them, kept),
         details=tuple(sentence for sentence in told if sentence),
@@ -168,13 +169,16 @@ def _judged(backtest: Backtest, everybody: tuple[Standing, ...], kept: list[Stan
         return f"{winner.name} kept the SLO for {usd(winner.usd)} in {time}: {achieved}"
     if len(kept) == 1:
         return f"{winner.name} alone kept the SLO, for {usd(winner.usd)} in {time}: {achieved}"
-    return f"{_by_how_much(winner, kept[1], time)}; {achieved}"
+    return f"{_by_how_much(kept, time)}; {achieved}"
 
 
-def _by_how_much(winner: Standing, runner_up: Standing, time: str) -> str:
+def _by_how_much(kept: list[Standing], time: str) -> str:
+    winner, runner_up = kept[:2]
+    same = [one for one in kept if one.usd <= winner.usd]
+    if len(same) > 1:
+        others = f", {runner_up.name} and {many(len(same) - 2, 'other')}" if len(same) > 2 else f" and {runner_up.name}"
+        return f"{winner.name}{others} kept the SLO for the same {usd(winner.usd)} in {time}"
     saved = runner_up.usd - winner.usd
-    if saved <= 0:
-        return f"{winner.name} and {runner_up.name} kept the SLO for the same {usd(winner.usd)} in {time}"
     less = f"{percent(saved / runner_up.usd)} ({usd(saved)}) less than {runner_up.name}, the next"
     return f"{winner.name} kept the SLO for the least money: {usd(winner.usd)} in {time}, {less}"
 
@@ -205,6 +209,13 @@ def _first(first: Standing, winner: Standing | None) -> str:
         return f"{first.name} did not keep the SLO: {attained(first)} in time, for {usd(first.usd)}."
     more = first.usd - winner.usd
     return f"{first.name} kept it too, for {usd(first.usd)}: {change(more / winner.usd)} ({usd(more)})."
+
+
+def _still(first: Standing) -> str:
+    """A rehearsal in which the policy had nothing to do: everybody looks equal, and who reads it wonders why."""
+    if not first.met or any(run.moves for run in first.runs):
+        return ""
+    return f"{first.name} never changed its number of replicas: nothing here says how it scales."
 
 
 def _cheaper(everybody: tuple[Standing, ...], winner: Standing | None) -> str:
@@ -285,12 +296,16 @@ def _seeds(one: Standing) -> str:
 def _year(backtest: Backtest, one: Standing) -> str:
     if backtest.hours <= 0:
         return ""
-    year = one.usd / backtest.hours * HOURS_PER_DAY * DAYS_PER_YEAR
     caution = " Less than a day was replayed: nights and weekends are not in it." if backtest.hours < 23.5 else ""
     return (
-        f"Extrapolated, not measured: a year like these {span(backtest.hours)} would cost {usd(round(year, -2))} with"
-        f" {one.name}.{caution}"
+        f"Extrapolated, not measured: at this rate a year would cost {a_year(backtest, one)} with {one.name}.{caution}"
     )
+
+
+def a_year(backtest: Backtest, one: Standing) -> str:
+    """Of its bill, to three digits: more would pretend."""
+    year = float(f"{one.usd / backtest.hours * HOURS_PER_DAY * DAYS_PER_YEAR:.3g}")
+    return f"${year:,.0f}" if year >= 100 else usd(year)
 
 
 def _below(one: Standing) -> str:

@@ -170,6 +170,8 @@ def _write(asked: Asked, found: Backtest, failed: tuple[Failed, ...], console: C
 
         for path in write_report(found, asked.report):
             console.print(f"report: {path}" if path == asked.report else f"        {path}", soft_wrap=True)
+    else:
+        console.print(Text("Plots, and the reasons of every controller: --report out.html", style="dim"))
     if asked.json is None:
         return
     text = backtest_json(found, asked.gate, failed)
@@ -186,7 +188,7 @@ def _tell_gate(asked: Asked, found: Backtest, failed: tuple[Failed, ...], consol
         return
     name = standings(found)[0].name
     if not failed:
-        console.print(Text(f"gate passed: not ({asked.gate.text}) for {name}", style="bold green"))
+        console.print(Text(f'gate passed for {name}: "{asked.gate.text}" does not hold', style="bold green"))
         return
     console.print(Text(f"gate FAILED for {name}:", style="bold red"))
     for one in failed:

@@ -14,6 +14,8 @@ Option = tuple[str, Callable[[str], object], str, object, str]
 USAGE = "pennyweight backtest --trace FILE --policy FILE [--policy FILE ...] [options]"
 """Thirty options would hide what is wrong."""
 
+EXAMPLE = "pennyweight backtest --trace benchmarks/traces/azure2023_conv.csv.gz --from 10m --policy policies/chat.yaml"
+
 BRACKET = "also what the best possible controller would have paid: a bound and a schedule; takes some 50 runs"
 
 DESTINATIONS = {"from": "from_"}
@@ -76,6 +78,7 @@ OPTIONS: Mapping[str, tuple[Option, ...]] = {
 def add_to(parser: argparse.ArgumentParser) -> None:
     """All of them, in groups."""
     parser.usage = USAGE
+    parser.epilog = f"For example: {EXAMPLE}"
     parser.add_argument(
         "--policy", type=Path, action="append", default=[], metavar="FILE", help="may be given several times; required"
     )

@@ -131,7 +131,7 @@ def test_the_json_holds_what_the_table_shows_and_nothing_else_is_on_stdout(backt
     one = found["controllers"][0]
     assert (one["name"], len(found["controllers"])) == ("pennyweight", 1)
     assert one["cost"]["mean"] == one["runs"][0]["cost"] > 0
-    assert found["lower_usd"]["why"] == "the lower bound was not asked for"
+    assert found["lower_usd"]["why"] == "the lower bound was not asked for; --bracket asks for it"
     assert found["command"].startswith("pennyweight backtest --against none --json -")
     assert "kept the SLO" in said.err
 
@@ -139,7 +139,7 @@ def test_the_json_holds_what_the_table_shows_and_nothing_else_is_on_stdout(backt
 @pytest.mark.parametrize(
     ("condition", "code", "told"),
     [
-        ("cost > 100000 or attainment < 1%", 0, "gate passed"),
+        ("cost > 100000 or attainment < 1%", 0, 'gate passed for pennyweight: "cost > 100000 or attainment < 1%"'),
         ("cost > 0.01 or attainment < 1%", 1, "cost > 0.01: cost is $"),
         ("dropped > 5 or idle < 100%", 1, "idle < 100%: idle is"),
         ("regret > 10%", 1, "unknown, and so not fine"),

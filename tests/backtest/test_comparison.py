@@ -15,11 +15,12 @@ from controller.backtest.results import WHERE_ANY, Backtest, standings, worth_sh
 from controller.backtest.words import change, many, share, usd, verdict
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
-from controller.simulate.score import Paid
+from controller.simulate.score import Move, Paid
 
 Make = Callable[..., Any]
 
 KEPT = {"requests": 10_000, "finished": 10_000, "within_slo": 9_912}
+MOVED = (Move(at_s=60.0, before=2, after=3, reason="demand"),)
 MISSED = {"requests": 10_000, "finished": 10_000, "within_slo": 9_899}
 
 
@@ -27,7 +28,7 @@ MISSED = {"requests": 10_000, "finished": 10_000, "within_slo": 9_899}
 def three(make_run: Make, make_backtest: Make) -> Backtest:
     """Ours is cheapest of two that kept the SLO; a third is cheaper and did not."""
     found: Backtest = make_backtest(
-        make_run("ours", intervals=240, usd=1000.0, hours=24.0, **KEPT),
+        make_run("ours", intervals=240, usd=1000.0, hours=24.0, moves=MOVED, **KEPT),
         make_run("hpa", intervals=240, usd=1250.0, hours=24.0, **KEPT),
         make_run("keda", intervals=240, usd=800.0, hours=24.0, **MISSED),
         lower_usd=700.0,
@@ -56,7 +57,7 @@ def test_the_winner_is_the_cheapest_that_kept_the_slo(three: Backtest) -> None:
         "No controller can cost less than $700.00 and a schedule that knew the future costs $900.00; ours is 11.1 % above that.",
         "Cheaper, but the SLO was not kept: keda ($800.00, 98.99 %).",
         "All of this rests on 1 seed: with another, how long starts took would differ. --seeds 5 tells by how much.",
-        "Extrapolated, not measured: a year like these 24 h would cost $365,000 with ours.",
+        "Extrapolated, not measured: at this rate a year would cost $365,000 with ours.",
     )
 
 
@@ -80,6 +81,10 @@ def test_the_winner_is_the_cheapest_that_kept_the_slo(three: Backtest) -> None:
             {"ours": (10.0, 9912), "hpa": (10.0, 9912)},
             "ours and hpa kept the SLO for the same $10.00 in 24 h; 99.12 % of requests in time, 99 % wanted.",
         ),
+        (
+            {"ours": (10.0, 9912), "hpa": (10.0, 9912), "keda": (10.0, 9950), "kpa": (11.0, 9950)},
+            "ours, hpa and 1 other kept the SLO for the same $10.00 in 24 h; 99.12 % of requests in time, 99 % wanted.",
+        ),
     ],
 )
 def test_the_verdict_fits_what_happened(
@@ -91,6 +96,19 @@ def test_the_verdict_fits_what_happened(
     ]
 
     assert verdict(make_backtest(*made)).headline == headline
+
+
+def test_a_policy_that_had_nothing_to_do_is_not_praised_for_it(make_run: Make, make_backtest: Make) -> None:
+    still = "ours never changed its number of replicas: nothing here says how it scales."
+    for moves, within, told in (((), 9912, True), (MOVED, 9912, False), ((), 9000, False)):
+        run = make_run("ours", intervals=8, moves=moves, requests=10_000, finished=10_000, within_slo=within)
+        assert (still in verdict(make_backtest(run)).details) is told
+
+
+@pytest.mark.parametrize(("bill", "told"), [(1.7, "$14,900"), (0.0123, "$108"), (0.00123, "$10.80")])
+def test_a_year_is_told_to_three_digits(bill: float, told: str, make_run: Make, make_backtest: Make) -> None:
+    found = verdict(make_backtest(make_run("ours", intervals=8, hours=1.0, usd=bill, **KEPT)))
+    assert f"at this rate a year would cost {told} with ours." in found.details[-1]
 
 
 def test_no_requests_is_not_a_kept_slo(make_run: Make, make_backtest: Make) -> None:
@@ -151,7 +169,7 @@ def test_the_table_fits_and_keeps_the_most_important(width: int, three: Backtest
 def test_what_nobody_measured_takes_no_column_but_says_why(make_run: Make, make_backtest: Make) -> None:
     text = _printed(make_backtest(make_run(intervals=8), make_run("hpa", intervals=8)), 200)
 
-    assert "? regret: the clairvoyant schedule was not asked for." in text
+    assert "? regret: the clairvoyant schedule was not asked for; --bracket asks for it." in text
     assert "? forecast error: it does not forecast." in text
     assert "regret" not in next(line for line in text.splitlines() if line.startswith("controller"))
 

@@ -17,18 +17,19 @@ NIGHT = Freeze(name="night", zone=UTC)
 @pytest.mark.parametrize(
     ("rules", "told"),
     [
-        (SafetyRules(grow=Blast(per_pass=Limit(replicas=1))), "grows by 1 replica a pass at most"),
-        (SafetyRules(shrink=Blast(per_hour=Limit(ratio=0.25))), "shrinks by 25 % of the fleet an hour at most"),
+        (SafetyRules(grow=Blast(per_pass=Limit(replicas=1))), "grows by at most 1 replica in a pass"),
+        (SafetyRules(shrink=Blast(per_hour=Limit(ratio=0.25))), "shrinks by at most 25 % of the fleet within an hour"),
         (
             SafetyRules(grow=Blast(per_pass=Limit(replicas=2, ratio=2.0, usd=30.0), per_hour=Limit())),
-            "grows by 2 replicas or 200 % of the fleet and $30/h a pass at most; grows by any number an hour at most",
+            "grows by at most 2 replicas or 200 % of the fleet and $30/h in a pass; grows by any number within an hour",
         ),
         (SafetyRules(storm=StormRule(losses=9), flaps=FlapRule(limit=1.0)), "storm; flapping"),
     ],
 )
 def test_what_differs_from_the_usual_rules_is_told(rules: SafetyRules, told: str) -> None:
     assert safety_told(rules, FILE, dated=False) == (
-        f"fleet.yaml: {told}; the rest as usual; the other autoscalers know none"
+        f"fleet.yaml: {told}; the rest as usual; the other autoscalers know none."
+        " What they hold back is not counted: a run without them shows what they cost"
     )
 
 

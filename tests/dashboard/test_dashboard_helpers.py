@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -12,9 +13,11 @@ from controller.facts.passes import Gap
 from controller.ledger.demand import NOT_WATCHED
 from controller.ledger.rows import Cost, DemandMinute
 from dashboard import expected, formats
+from dashboard.charts import Curve, Range, timeline
 from dashboard.clock import clock
-from dashboard.look import Cell, note, table
-from dashboard.shaping import MOST_POINTS, bands, bucket, per_month, spark, spent
+from dashboard.look import Cell, note, table, unknowns
+from dashboard.money import millions
+from dashboard.shaping import MOST_POINTS, Band, bands, bucket, per_month, spark, spent
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -27,6 +30,9 @@ NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
         (1234.56, "$1,234.56"),
         (0.0042, "$0.0042"),
         (-3.5, "-$3.50"),
+        (0.00012, "$0.00012"),
+        (0.00000012, "<$0.0001"),
+        (-0.00000012, ">-$0.0001"),
     ],
 )
 def test_dollars_are_written_as_finance_writes_them(usd: float | None, shown: str) -> None:
@@ -57,6 +63,23 @@ def test_rates_keep_three_digits_and_a_prefix(value: float | None, shown: str) -
 @pytest.mark.parametrize(("value", "shown"), [(None, "unknown"), (0.0853, "85.3 ms"), (1.2, "1.20 s"), (0.0, "0 ms")])
 def test_latencies_change_unit_at_a_second(value: float | None, shown: str) -> None:
     assert formats.seconds(value) == shown
+
+
+@pytest.mark.parametrize(
+    ("lasts_s", "shown"),
+    [
+        (0.0, "0 s"),
+        (59.9, "59 s"),
+        (75.0, "1 min 15 s"),
+        (180.0, "3 min"),
+        (7_199.0, "1 h 59 min"),
+        (86_400.0, "1 d"),
+        (108_000.0, "1 d 6 h"),
+        (-5.0, "0 s"),
+    ],
+)
+def test_a_duration_that_is_nearly_twice_its_unit_does_not_look_like_one(lasts_s: float, shown: str) -> None:
+    assert formats.lasting(lasts_s) == shown
 
 
 @pytest.mark.parametrize(("ratio", "shown"), [(None, "unknown"), (0.0, "0 %"), (0.05, "5.0 %"), (0.694, "69 %")])
@@ -104,6 +127,37 @@ def test_gaps_are_cut_to_the_range_and_named_by_their_length() -> None:
     assert bands([gap], NOON + timedelta(hours=1), NOON + timedelta(hours=2)) == []
 
 
+def _drawn(**asked: str) -> dict[str, Any]:
+    over = Range(
+        start=NOON,
+        end=NOON + timedelta(hours=10),
+        gaps=[
+            Band(start=NOON, end=NOON + timedelta(minutes=5), why="restarted"),
+            Band(start=NOON + timedelta(hours=1), end=NOON + timedelta(hours=2), why="off"),
+        ],
+    )
+    curve = Curve(name="waiting", colour="#000", points=[{"at": NOON.isoformat(), "value": 0.5, "shown": "0.5"}])
+    return timeline([curve], over, **{"number": "~s", **asked})  # type: ignore[arg-type]
+
+
+def test_a_gap_is_named_where_there_is_room_and_told_by_its_tooltip_everywhere() -> None:
+    gaps = _drawn()["datasets"]["gaps"]
+    assert [(one["name"], one["text"]) for one in gaps] == [
+        ("not watched for 5 min", ""),
+        ("not watched for 1 h", "not watched for 1 h"),
+    ]
+
+
+def test_half_a_request_is_not_500m_of_them_and_half_a_second_is_500_ms() -> None:
+    plain, money, timed = (
+        next(one for one in _drawn(**asked)["layer"] if one["mark"]["type"] == "line")["encoding"]["y"]["axis"]
+        for asked in ({}, {"number": "$,.2~f"}, {"unit": "s"})
+    )
+    assert "format(datum.value, '.3~f')" in plain["labelExpr"]
+    assert "format(datum.value, '$.3~r')" in money["labelExpr"], "five ticks of $0 are none"
+    assert timed["labelExpr"] == "format(datum.value, '~s') + 's'"
+
+
 def _cost(nanousd: int | None, unpriced_s: float) -> Cost:
     measured = dict.fromkeys(("prompt_tokens", "cached_prompt_tokens", "output_tokens", "requests", "energy_j"))
     return Cost(cost_nanousd=nanousd, unpriced_s=unpriced_s, covered_s=60, ready_s=60, gpu_s=60, **measured)
@@ -119,6 +173,21 @@ def test_money_that_has_no_price_is_unknown_and_never_zero() -> None:
 def test_a_small_line_breaks_where_nothing_is_known() -> None:
     assert len(spark([1.0, 2.0, None, 3.0, 4.0])) == 2
     assert spark([None, 1.0, None]) == []
+
+
+@pytest.mark.parametrize(
+    ("tokens", "shown"),
+    [(0, "0"), (42, "0.000042"), (4_200, "0.0042"), (1_234_567, "1.23"), (57_509_719_687, "57,510")],
+)
+def test_tokens_are_told_in_millions_and_a_few_are_not_none(tokens: int, shown: str) -> None:
+    assert millions(tokens) == shown
+
+
+def test_why_something_is_unknown_stands_under_its_table_once_and_not_twice() -> None:
+    unknown = Cell(text="unknown", why="no <price>")
+    rows = [[Cell(text="chat"), unknown, unknown], [Cell(text="code"), unknown], [Cell(text="rerank"), Cell(text="$1")]]
+    assert unknowns(rows) == '<div class="pw-when">Unknown of chat, code: no &lt;price&gt;.</div>'
+    assert unknowns([[Cell(text="chat"), Cell(text="unknown", why="cold", sub="cold")]]) == ""
 
 
 def test_nothing_from_the_ledger_can_become_markup() -> None:

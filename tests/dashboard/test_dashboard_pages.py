@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from controller.facts.safety import Stop
 from controller.ledger.write import Ledger
 
 
@@ -69,6 +70,7 @@ def test_a_missing_ledger_says_what_to_do_next(page: Callable[[], None], reading
     reading(f"sqlite:///{tmp_path / 'none.db'}")
     app = _run(page)
     assert "could not be read" in _html(app)
+    assert "?." not in _html(app)
     assert any("make demo" in one.value for one in app.markdown)
 
 
@@ -104,10 +106,31 @@ def test_the_fleet_page_names_alerts_gaps_and_pauses(reading: Point, virtual_day
     assert "Stale." not in shown
 
 
+def test_a_service_that_is_stopped_does_not_look_as_if_it_were_acted_on(
+    reading: Point, fill: Callable[..., str], virtual_day: str
+) -> None:
+    reading(virtual_day)
+    assert ">stopped<" not in _html(_run(_fleet))
+    end = datetime(2026, 3, 1, 13, tzinfo=UTC)
+    url = fill(end=end, minutes=2)
+    ledger = Ledger.open(url)
+    ledger.stop(Stop(service="code", since=end, by="ann", reason="wrong image"))
+    ledger.stop(Stop(service="chat", since=end - timedelta(hours=2), until=end, by="ann", reason="over by now"))
+    ledger.close()
+    reading(url)
+    shown = _html(_run(_fleet))
+    chat, code = shown.index(">chat<"), shown.index(">code<")
+    assert ">act<" in shown[chat:code]
+    assert shown[code:].count(">stopped<") == shown.count(">stopped<") == 1
+    assert "mode act, and paused" in shown[code:]
+
+
 def test_a_daemon_that_stopped_today_is_called_stale(reading: Point, fill: Callable[..., str]) -> None:
     stopped = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=7)  # noqa: TID251 - the page's clock
     reading(fill(end=stopped, minutes=3))
-    assert "is the daemon running?" in _html(_run(_fleet))
+    shown = _html(_run(_fleet))
+    assert "is the daemon running?" in shown
+    assert "Firing for 12 min." in shown, "nobody knows whether it still does"
 
 
 def test_the_service_page_marks_moves_with_their_reason_and_shades_gaps(reading: Point, virtual_day: str) -> None:
@@ -118,6 +141,12 @@ def test_the_service_page_marks_moves_with_their_reason_and_shades_gaps(reading:
     marks = [layer["mark"] for layer in charts[0]["layer"]]
     assert {"line", "rect", "text", "rule", "point"} <= {one["type"] for one in marks}
     assert any("scaled up" in one.value for one in app.caption)
+    about = (
+        "Times are UTC. Grey: 1 gap, 20 min in all, in which nobody watched. Nothing is recorded of chat from before "
+    )
+    assert any(f"{about}1 Mar 09:31." in one.value for one in app.caption)
+    app.button_group(key="range").set_value("1 h").run()
+    assert not any("Nothing is recorded" in one.value for one in app.caption)
 
 
 def test_a_service_that_could_not_be_measured_says_so_instead_of_drawing_zeros(
@@ -128,6 +157,9 @@ def test_a_service_that_could_not_be_measured_says_so_instead_of_drawing_zeros(
     app.selectbox(key="service").set_value("rerank").run()
     assert not app.exception
     assert _html(app).count("It could not be measured at any time in this range.") == 7
+    assert _html(app).count("At its end: http://127.0.0.1:9003/metrics answered 200 without engine metrics") == 7
+    ready = _charts(app)[0]["layer"][-1]["encoding"]["y"]["axis"]
+    assert ready["tickMinStep"] == 1, "one replica is not 1,000 milli-replicas"
 
 
 def test_a_range_without_anything_says_so(reading: Point, virtual_day: str) -> None:

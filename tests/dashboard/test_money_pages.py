@@ -243,6 +243,9 @@ def test_the_accounting_page_tells_what_is_explained_settled_idle_and_bought(sho
     assert "cr-0def" in shown
     assert "34 min ago" in shown
     assert "It balances." in shown
+    assert "Unknown of cr-0def: an on-demand price is unknown." in shown
+    assert "74,850" in shown  # million tokens, as on the page about spending: eleven digits are not read
+    assert "74,849,987,577" not in shown
     share, _ = _charts(app)
     assert {"mark", "encoding"} <= set(share["layer"][0])
     assert share["datasets"]["limit"] == [{"value": 0.02}]
@@ -278,6 +281,9 @@ def test_the_budgets_page_puts_the_worst_first_and_tells_what_is_out_of_the_ordi
     assert "growth stops before it" in shown
     assert "Efficiency: the same work took more or fewer GPU-hours" in shown
     assert "+$727.71" in shown
+    assert (shown.count(">goes on<"), shown.count(">ended<")) == (1, 1)  # "over" is what a budget may be
+    assert "Unknown of code by the week: a forecast takes some hours of accounts." in shown
+    assert "Unknown of code by the week: the accounts do not reach back 1 d." in shown
     (chart,) = _charts(app)
     assert [one["name"] for one in chart["datasets"]["budgets"]][:2] == ["search", "fleet"]
 

@@ -10,8 +10,8 @@ from controller.backtest.report.content import Cell, Row, figures, method, unkno
 from controller.backtest.report.decisions import biggest, reasons
 from controller.backtest.report.look import STYLE
 from controller.backtest.report.plots import COLOURS, LINES, Plot, plots
-from controller.backtest.results import DAYS_PER_YEAR, HOURS_PER_DAY, Backtest, Standing, standings
-from controller.backtest.words import Verdict, attained, many, percent, signed_usd, span, usd, verdict, wanted
+from controller.backtest.results import Backtest, Standing, standings
+from controller.backtest.words import Verdict, a_year, attained, many, percent, signed_usd, span, usd, verdict, wanted
 from controller.documents import sentence
 
 _VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()} | {
@@ -42,7 +42,7 @@ def html_page(backtest: Backtest) -> str:
 
 def _head(backtest: Backtest, found: Verdict) -> Iterator[str]:
     yield f'<header><p class="kicker">Pennyweight backtest · {escape(backtest.trace)} · {span(backtest.hours)}</p>'
-    yield f"<h1>{escape(found.headline)}</h1></header>"
+    yield f"<h1>{escape(found.headline).replace(' %', '&nbsp;%')}</h1></header>"
     yield from (f'<p class="wrong" role="alert">{escape(warning)}</p>' for warning in found.warnings)
     yield '<div class="tiles">'
     yield from (
@@ -66,8 +66,7 @@ def _tiles(backtest: Backtest, found: Verdict) -> Iterator[tuple[str, str, str]]
     if found.winner and dearer and min(dearer) > 0:
         yield "Less than the next", percent(1 - one.usd / min(dearer)), usd(min(dearer) - one.usd) + " in this run"
     if backtest.hours > 0:
-        year = one.usd / backtest.hours * HOURS_PER_DAY * DAYS_PER_YEAR
-        yield "A year like this", usd(round(year, -2)), f"extrapolated from {span(backtest.hours)}, not measured"
+        yield "A year like this", a_year(backtest, one), f"extrapolated from {span(backtest.hours)}, not measured"
 
 
 def _figures(backtest: Backtest, found: Verdict) -> Iterator[str]:

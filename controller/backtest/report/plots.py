@@ -273,7 +273,7 @@ def _apart(values: Sequence[float], distance: float, top: float) -> tuple[list[i
     return order, places
 
 
-_DIGITS = ((1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
+_DIGITS = ((1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9), (1, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
 """Of the ticks of a logarithmic axis: as many as its labels leave room for."""
 MOST_TICKS = 6
 
