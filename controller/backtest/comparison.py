@@ -74,6 +74,7 @@ COLUMNS = (
             (5, "interrup-\ntions", "interruptions"),
             (5, "failures", "failures"),
             (5, "requests\nlost", "lost"),
+            (5, "passes\nheld", "held"),
             (6, "reserved", "usd_reserved"),
             (6, "on demand", "usd_on_demand"),
             (6, "spot", "usd_spot"),

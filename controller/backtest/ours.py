@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from controller.decide.rules import ServicePolicy
 from controller.facts.fleet import Fleet, Mode
 from controller.loop import Plan, Running, one_pass
+from controller.safety.kernel import HELD
 from controller.safety.rules import SafetyRules
 from controller.simulate.shell import Seat, SimulatedShell
 from controller.simulate.world import World
@@ -18,9 +19,14 @@ RATE_WINDOW_S = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ours:
-    """The passes of one rehearsal. ``passes_s``: how long each took."""
+    """The passes of one rehearsal.
+
+    passes_s   how long each took
+    held       passes in which the safety rules held back or cut what was decided
+    """
 
     passes_s: tuple[float, ...]
+    held: int
     running: Running
 
 
@@ -51,13 +57,14 @@ def rehearse_policy(
         rate_window_s=RATE_WINDOW_S,
         safety=safety or SafetyRules(),
     )
-    took = []
+    took, held = [], 0
     while world.now_s < world.end_s:
         began_s, now = world.now_s, shell.now
         result, running = one_pass(shell, plan, running, now)
         took.append(result.duration_s)
+        held += any(one.because in HELD for one in result.decisions)
         world.advance(min(began_s + world.case.staleness_s, world.end_s))
         shell.settle()
         world.advance(min(began_s + interval_s, world.end_s))
     world.close()
-    return Ours(passes_s=tuple(took), running=running)
+    return Ours(passes_s=tuple(took), held=held, running=running)

@@ -141,14 +141,15 @@ QUANTITIES: Mapping[str, Quantity] = {
     "interruptions": lambda run, _: run.interruptions,
     "failures": lambda run, _: run.failures,
     "lost": lambda run, _: run.lost,
+    "held": lambda run, _: run.held,
     "usd_reserved": lambda run, _: run.usd_of(CapacityType.RESERVED),
     "usd_on_demand": lambda run, _: run.usd_of(CapacityType.ON_DEMAND),
     "usd_spot": lambda run, _: run.usd_of(CapacityType.SPOT),
 }
 """By the names that ``--fail-if`` uses: USD, shares of 1, counts, hours, seconds. ``unfinished``: still running at the
-end; ``lost``: cut off when a replica was lost."""
+end; ``lost``: cut off when a replica was lost; ``held``: passes in which safety rules held back what was decided."""
 
-WHERE_ANY = ("interruptions", "failures", "lost", "usd_reserved", "usd_on_demand", "usd_spot")
+WHERE_ANY = ("interruptions", "failures", "lost", "held", "usd_reserved", "usd_on_demand", "usd_spot")
 """Shown only where there are any; dollars by how they were spent only where that is in more than one way."""
 
 

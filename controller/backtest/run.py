@@ -116,6 +116,7 @@ def _ours(stage: Stage, world: World, entrant: Entrant, seed: int, began: float)
         settings=entrant.settings,
         forecast_error_ratio=_forecast_error(lookout),
         pass_s=fmean(played.passes_s),
+        held=played.held,
         wall_s=time.perf_counter() - began,
     )
 

@@ -10,7 +10,6 @@ from controller.safety.rules import Blast, Limit, SafetyRules
 from controller.simulate.shell import EPOCH
 
 USUAL = SafetyRules()
-UNCOUNTED = "What they hold back is not counted: a run without them shows what they cost"
 SPANS = {"pass": "per_pass", "hour": "per_hour"}
 
 
@@ -20,7 +19,7 @@ def safety_told(rules: SafetyRules, file: Path | None, *, dated: bool) -> str:
         return f"the usual rules: {f'{file} has no others' if file else 'no fleet file says others'}"
     told = "; ".join([*_differing(rules), "the rest as usual"])
     clock = f" (a trace begins on {EPOCH:%A %Y-%m-%d %H:%M} UTC)" if rules.freezes and not dated else ""
-    return f"{file}: {told}{clock}; the other autoscalers know none. {UNCOUNTED}"
+    return f"{file}: {told}{clock}; the other autoscalers know none"
 
 
 def _differing(rules: SafetyRules) -> Iterator[str]:

@@ -12,9 +12,9 @@ def unguarded(cls: type[T]) -> type[T]:
     """``cls``, a frozen dataclass, made three times as fast: for readers and for mypy it stays frozen, and at run time
     nothing watches over it.
 
-    The constructor of a frozen dataclass sets every field through ``object.__setattr__``, as its own refuses: a pass over
-    5,000 replicas makes tens of thousands of them. This gives the class the constructor that the same fields have in a
-    dataclass that is not frozen.
+    The constructor of a frozen dataclass sets every field through ``object.__setattr__``, as its own refuses: a pass
+    over 5,000 replicas makes tens of thousands of them. This gives the class the constructor that the same fields have
+    in a dataclass that is not frozen.
 
     Raises TypeError where ``__post_init__`` would be lost.
     """

@@ -35,6 +35,9 @@ ASKED_USD = "asked_usd_per_hour"
 GIVES_UP = "gives_up_starts"
 """1 among the numbers of a cut decision that removes starts which failed."""
 
+HELD = frozenset({Because.STOPPED, Because.FROZEN, Because.STORM, Because.FLAPPING, Because.BLAST_LIMIT})
+"""Why a step is made smaller or held here."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:

@@ -68,6 +68,7 @@ class RunScore:
     interruptions    spot replicas that were warned that they would be taken away
     failures         replicas that crashed or failed to start
     lost             requests that a replica had when it was lost: they were sent again, and count as missed
+    held             passes in which safety rules held back or cut what was decided
     """
 
     controller: str
@@ -102,6 +103,7 @@ class RunScore:
     interruptions: int = 0
     failures: int = 0
     lost: int = 0
+    held: int = 0
 
     def usd_of(self, kind: CapacityType) -> float:
         """What was paid for capacity of that kind."""

@@ -29,6 +29,7 @@ def scored(
     forecast_error_ratio: Number | None = None,
     pass_s: Number | None = None,
     wall_s: float = 0.0,
+    held: int = 0,
 ) -> RunScore:
     """The score of a world that was closed: every replica is gone and was billed from its order to its end."""
     if world.fleet.replicas:
@@ -75,6 +76,7 @@ def scored(
         interruptions=_befell(world, Mishap.NOTICE),
         failures=_befell(world, Mishap.CRASH, Mishap.FAILED_START),
         lost=len(tape.lost_numbers),
+        held=held,
     )
 
 

@@ -245,6 +245,8 @@ def test_the_safety_rules_of_the_fleet_file_hold_the_policy_and_are_told(backtes
     held = ours(said)
     assert free["moves"] > 0
     assert held["moves"] == 0, "a trace begins on a Sunday"
+    assert free["held"] == 0 < held["held"]
+    assert "| passes held |" in " ".join((folder / "out.md").read_text().split())
     told = json.loads(said[1])["safety"]
     assert told.startswith("fleet.yaml: grows by at most 1 replica in a pass; freezes launch, audit; the rest as usual")
     assert "Sunday 2024-05-12 00:00 UTC" in told

@@ -29,6 +29,7 @@ QUANTITIES = (
     ("interruptions", "interruptions"),
     ("failures", "failures"),
     ("lost", "requests lost"),
+    ("held", "passes held"),
     ("usd_reserved", "reserved"),
     ("usd_on_demand", "on demand"),
     ("usd_spot", "spot"),
@@ -67,6 +68,7 @@ WORDS = (
     ("interruptions", "spot replicas that were warned that they would be taken away"),
     ("failures", "replicas that crashed or failed to start"),
     ("requests lost", "requests that a replica had when it was lost: sent again, and counted as missed"),
+    ("passes held", "passes in which safety rules held back, or cut, what the policy had decided"),
     ("reserved", "paid for, used or not; part of the cost, as on demand and spot are"),
 )
 """What the headings mean."""
