@@ -270,14 +270,18 @@ class AutoScaling(Provider):
         self.world.forget()
 
     def telling(self, operation: str, do: Callable[[], Any]) -> Any:
-        """Tells what became of the group's desired capacity, whatever the caller is told."""
-        before = self.world.desired(self.group)
+        """Tells by how much what the group shall have changed, whatever the caller is told. Who drains beyond its desired
+        capacity is there as well: that is raised past him before anybody new comes."""
+        before = self._size()
         try:
             return do()
         finally:
-            after = self.world.desired(self.group)
+            after = self._size()
             if after != before:
                 self.told(operation, after - before)
+
+    def _size(self) -> int:
+        return max(self.world.desired(self.group), len(self._ids()))
 
     def _asked(self, urls: Iterable[str], question: object) -> dict[str, bool]:
         asked = sorted(set(urls))
