@@ -6,7 +6,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -154,10 +154,11 @@ def _file_lock(path: Path, shared: bool) -> tuple[Claim | None, str]:
 
 def _advisory_lock(engine: Engine, number: int, kind: str) -> Claim | None:
     """Held by a connection of its own: PostgreSQL frees it when that connection ends. ``kind``: "" or "_shared"."""
-    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
-    if not connection.execute(text(f"SELECT pg_try_advisory_lock{kind}(:key)"), {"key": number}).scalar():
-        connection.close()
-        return None
+    with ExitStack() as undo:
+        connection = undo.enter_context(engine.connect()).execution_options(isolation_level="AUTOCOMMIT")
+        if not connection.execute(text(f"SELECT pg_try_advisory_lock{kind}(:key)"), {"key": number}).scalar():
+            return None
+        undo.pop_all()
     return Claim(release=lambda: _let_go(connection, number, kind), alive=lambda: _answers(connection))
 
 

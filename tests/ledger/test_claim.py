@@ -7,9 +7,12 @@ import time
 from contextlib import closing
 
 import pytest
+from sqlalchemy import Connection, event
+from sqlalchemy.exc import OperationalError
 
 from controller.errors import LedgerError
-from controller.ledger.claim import Lead
+from controller.ledger.claim import Lead, claimed
+from controller.ledger.engine import writer_engine
 from controller.ledger.write import Ledger
 
 CLAIM_AND_WAIT = """
@@ -58,6 +61,19 @@ def _claimable_soon(url):
             if time.monotonic() > ends:
                 raise
             time.sleep(0.1)
+
+
+def test_a_claim_that_the_database_does_not_answer_holds_no_connection(fresh_postgres):
+    engine = writer_engine(fresh_postgres())
+
+    @event.listens_for(engine, "begin")
+    def gone(_: Connection) -> None:
+        raise OperationalError("BEGIN", {}, ConnectionError("the server closed the connection"))
+
+    with pytest.raises(OperationalError) as failed:
+        claimed(engine, "the ledger")
+    assert engine.pool.checkedout() == 0, failed  # who still has the traceback keeps what it refers to alive
+    engine.dispose()
 
 
 def test_a_full_disk_loses_no_lock(tmp_path):
