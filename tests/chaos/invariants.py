@@ -81,7 +81,8 @@ def counted_once(history: History, story: Story) -> Iterator[str]:
     for name, since, until in _starting(history):
         set_back = any(since <= one.at <= until and one.conditions.jump_s < 0 for one in history.passes)
         deadlines = 2 if set_back else 1  # then the wait begins again
-        if until - since > timedelta(seconds=deadlines * told.START_DEADLINE_S + 3 * told.INTERVAL_S):
+        passes = 3 + sum(since <= one.at <= until and one.died for one in history.passes)
+        if until - since > timedelta(seconds=deadlines * told.START_DEADLINE_S + passes * told.INTERVAL_S):
             yield f"{name} was starting from {since:%H:%M:%S} to {until:%H:%M:%S}"
 
 
