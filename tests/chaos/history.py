@@ -125,8 +125,8 @@ class History:
     lost: list[tuple[int, str]] = field(default_factory=list)
     """(pass, replica) that the world took."""
     replaced: list[int] = field(default_factory=list)
-    """Passes before which a noticed replica ended while the platform did not answer: its cover was there already, and the
-    platform made it anew, for nobody could lower the count."""
+    """Passes before which a noticed replica ended while the platform did not answer, or the ledger did not take what was to
+    be done: its cover was there already, and the platform made it anew, for nobody could lower the count."""
     ended_busy: list[tuple[int, str]] = field(default_factory=list)
     """(pass, replica) that ended by our hand while requests ran on it, before its drain time-out."""
     unsettled: tuple[str, ...] = ()

@@ -293,7 +293,7 @@ class Stage:
         noticed = {name for name, one in self.platform.census().members.items() if one.noticed}
         self.platform.step(told.INTERVAL_S)
         before = self.platform.census()
-        if self.conditions.away and noticed - set(before.members):
+        if (self.conditions.away or self.conditions.ill) and noticed - set(before.members):
             self.history.replaced.append(self.number)
         seen: dict[str, Any] = {}
         died, again, failed = False, None, ""
