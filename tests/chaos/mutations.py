@@ -187,6 +187,20 @@ MUTATIONS = (
         "clock an hour back",
     ),
     Mutation(
+        "ends what drains when the clock is set ahead",
+        (Change("controller.clock:ClockWatch.carried", "if at <= due:", "if False:"),),
+        "process",
+        "shrink",
+        "clock an hour ahead",
+    ),
+    Mutation(
+        "forgets an operator's hold when the clock is set ahead",
+        (Change("controller.loop:carried_over", "if set_ahead:", "if False:"),),
+        "kubernetes",
+        "second writer",
+        "clock an hour ahead",
+    ),
+    Mutation(
         "puts its own count over an operator's",
         (
             Change(f"{K8S}:_ours_to_scale", "if why or standing.counted != decision.current:", "if False:"),
