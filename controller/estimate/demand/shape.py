@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 from math import inf, sqrt
-from operator import mul
 
 from controller.facts.missing import Missing
 from controller.facts.performance import RequestShape
@@ -104,15 +103,16 @@ def _squares(histogram: Histogram) -> float:
 
     Evenly from a to b, the mean square is (a² + ab + b²) / 3. The last bucket has no end: values stand at its start.
     """
-    means, mean_squares = _of_buckets(histogram.bounds)
-    total, squares = sum(map(mul, histogram.counts, means)), sum(map(mul, histogram.counts, mean_squares))
-    return squares * (histogram.total / total) ** 2 if total > 0 else 0.0
+    twice, thrice = _of_buckets(histogram.bounds)
+    sums = sum([count * one / 2 for count, one in zip(histogram.counts, twice, strict=True)])
+    squares = sum([count * one / 3 for count, one in zip(histogram.counts, thrice, strict=True)])
+    return squares * (histogram.total / sums) ** 2 if sums > 0 else 0.0
 
 
 @lru_cache(maxsize=256)  # every engine of a version has the same
 def _of_buckets(bounds: tuple[float, ...]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and the mean square of values spread evenly over each bucket."""
+    """Twice the mean and three times the mean square of values spread evenly over each bucket."""
     edges = [0.0, *bounds]
     buckets = [(low, low if high == inf else high) for low, high in pairwise(edges)]
-    means = tuple((low + high) / 2 for low, high in buckets)
-    return means, tuple((low * low + low * high + high * high) / 3 for low, high in buckets)
+    twice = tuple(low + high for low, high in buckets)
+    return twice, tuple(low * low + low * high + high * high for low, high in buckets)
