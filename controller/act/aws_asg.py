@@ -28,6 +28,7 @@ from controller.act.aws_asg_roll import (
     seconds,
     waiting_text,
 )
+from controller.act.aws_asg_told import alive, labels, leaving, missing
 from controller.act.targets import group_of, publish_groups
 from controller.aws import changes
 from controller.aws.activities import activities, changed_by, others, stuck
@@ -37,7 +38,7 @@ from controller.aws.groups import Group, GroupBook, Instance, Wanted
 from controller.errors import ActError, AwsError, StaleActError
 from controller.facts.actuators import AwsAsgOptions
 from controller.facts.decisions import Decision, Outcome, OutcomeKind
-from controller.facts.fleet import CapacityType, Variant
+from controller.facts.fleet import Variant
 from controller.facts.interruptions import Notice, Stuck
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase, ReplicaState
@@ -94,9 +95,9 @@ class AwsAsgActuator:
             failed = keeper.step(roll)
             why = self._stuck(roll)
             states = (
-                *(_alive(keeper, variant, one, one.id in failed) for one in roll.alive),
-                *(_leaving(keeper, variant, one, roll) for one in group.instances if one.id in roll.leaving),
-                *(_missing(variant, one, why) for one in roll.missing),
+                *(alive(keeper, variant, one, one.id in failed) for one in roll.alive),
+                *(leaving(keeper, variant, one, roll) for one in group.instances if one.id in roll.leaving),
+                *(missing(variant, one, why) for one in roll.missing),
             )
             self._publish(variant, states)
             return states
@@ -184,7 +185,7 @@ class AwsAsgActuator:
         options = options_of(variant)
         if options.targets_file:
             shown = (Phase.READY, Phase.DRAINING)
-            groups = [group_of(one.url, _labels(variant, one)) for one in states if one.url and one.phase in shown]
+            groups = [group_of(one.url, labels(variant, one)) for one in states if one.url and one.phase in shown]
             publish_groups(Path(options.targets_file), groups)
 
     def _owners(self, variant: Variant, group: Group) -> tuple[str, ...]:
@@ -326,80 +327,3 @@ def _chosen(keeper: Keeper, roll: Roll, decision: Decision) -> tuple[list[Placeh
         [one for one in instances if keeper.ready_since(one) is None],
         [one for one in instances if keeper.ready_since(one) is not None],
     )
-
-
-# --- what the pass is told --------------------------------------------------------------------------------------------
-
-
-def _alive(keeper: Keeper, variant: Variant, one: Instance, failed: bool) -> ReplicaState:
-    ready, started = keeper.ready_since(one), keeper.started_at(one)
-    if failed:
-        phase, since = Phase.FAILED, keeper.now
-        detail = f"not healthy within {keeper.options.start_timeout_s:g} s ({one.state})"
-    elif ready is not None:
-        phase, since, detail = Phase.READY, ready, ""
-    else:
-        phase, since, detail = Phase.STARTING, started, one.state
-    return _state(keeper, variant, one, phase, since, detail)
-
-
-def _leaving(keeper: Keeper, variant: Variant, one: Instance, roll: Roll) -> ReplicaState:
-    since = keeper.now if one in roll.unwanted else keeper.going_since(one)
-    return _state(keeper, variant, one, Phase.DRAINING, since, roll.leaving[one.id])
-
-
-def _state(keeper: Keeper, variant: Variant, one: Instance, phase: Phase, since: datetime, detail: str) -> ReplicaState:
-    return ReplicaState(
-        replica=one.id,
-        variant=variant.name,
-        phase=phase,
-        since=since,
-        url=keeper.url(one),
-        detail=detail,
-        unused_until=_unused_until(keeper, one, phase, since),
-        capacity_type=bought(one, keeper.options),
-        node=one.id,
-        domain=f"{one.zone}/{one.kind}",
-        notice=keeper.notices.get(one.id),
-    )
-
-
-def _unused_until(keeper: Keeper, one: Instance, phase: Phase, since: datetime) -> datetime | None:
-    """Of one that was ready when we first saw it, nobody knows whom it served before."""
-    if phase is Phase.STARTING:
-        return keeper.now
-    return since if phase is Phase.READY and one.id in keeper.memo.cold else None
-
-
-def _missing(variant: Variant, one: Placeholder, why: Stuck | None) -> ReplicaState:
-    return ReplicaState(
-        replica=one.name,
-        variant=variant.name,
-        phase=Phase.STARTING,
-        since=one.since,
-        detail=why.detail if why else "not launched yet",
-        stuck=why,
-    )
-
-
-def bought(one: Instance, options: AwsAsgOptions) -> CapacityType | None:
-    """By its life cycle. EC2 does not tell which instances a saving plan or a reserved instance pays for."""
-    if one.market == "spot":
-        return CapacityType.SPOT
-    if one.market == "capacity-block" or one.reservation:
-        return CapacityType.RESERVED
-    return None if options.reserved or not one.market else CapacityType.ON_DEMAND
-
-
-def _labels(variant: Variant, state: ReplicaState) -> dict[str, str]:
-    zone, _, kind = state.domain.partition("/")
-    labels = {
-        "service": variant.service,
-        "variant": variant.name,
-        "replica": state.replica,
-        "phase": str(state.phase),
-        "node": state.node,
-        "zone": zone,
-        "instance_type": kind,
-    }
-    return labels | ({"capacity_type": str(state.capacity_type)} if state.capacity_type else {})
