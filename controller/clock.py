@@ -43,17 +43,16 @@ class ClockWatch:
 
     def look(self, now: datetime) -> timedelta:
         """By how much it was set ahead since the last look. Once a pass, with the wall clock's time."""
-        steady_s, ahead = self._steady_s(), timedelta(0)
-        if self._last is not None:
-            due = self._last[0] + timedelta(seconds=steady_s - self._last[1])
-            ahead = now - due
-            if ahead >= LEAST_JUMP:
-                log.warning("the clock was set ahead by %s: what began before has as much longer", ahead)
-                self._jumps.append((due, ahead))
-            elif ahead <= -LEAST_JUMP:
-                self._jumps.clear()  # they were of a clock that is no more
-        self._last = now, steady_s
-        return max(ahead, timedelta(0)) if abs(ahead) >= LEAST_JUMP else timedelta(0)
+        steady_s = self._steady_s()
+        due = self._last[0] + timedelta(seconds=steady_s - self._last[1]) if self._last is not None else now
+        self._last, ahead = (now, steady_s), now - due
+        if ahead <= -LEAST_JUMP:
+            self._jumps.clear()  # they were of a clock that is no more
+        if ahead < LEAST_JUMP:
+            return timedelta(0)
+        log.warning("the clock was set ahead by %s: what began before has as much longer", ahead)
+        self._jumps.append((due, ahead))
+        return ahead
 
     def carried(self, at: datetime) -> datetime:
         """When, by the clock as it is now, that was which it called ``at``."""

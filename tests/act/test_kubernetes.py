@@ -253,31 +253,6 @@ def test_an_autoscaler_that_keda_made_is_told_by_the_scaled_object_that_one_can_
     assert str(parse_hpa(made)) == "ScaledObject llm/mine (by HorizontalPodAutoscaler keda-hpa-mine)"
 
 
-def test_an_operators_count_is_taken_as_it_is_and_left_alone_for_a_while(stage_of):
-    stage = stage_of()
-    stage.scale(3, 4)
-    stage.world.step(8)
-    stage.world.scale("Deployment", "chat", 6, manager="kubectl")
-    stage.world.step(8)
-    assert stage.phases() == {"ready": 6}
-    with pytest.raises(StaleActError, match=r"'kubectl' changed spec.replicas at 2026-11-21 12:00:24 UTC"):
-        stage.scale(6, 5)
-    stage.world.store.now += timedelta(seconds=700)
-    assert stage.scale(6, 5).kind is OutcomeKind.DONE
-
-
-def test_an_operators_count_does_not_hold_for_longer_because_our_clock_was_set_back(stage_of):
-    """By our clock it was changed in an hour; the policy's own hold goes by our clock, and holds meanwhile."""
-    stage = stage_of()
-    stage.scale(3, 4)
-    stage.world.step(8)
-    stage.world.scale("Deployment", "chat", 6, manager="kubectl")
-    stage.world.step(8)
-    assert stage.phases() == {"ready": 6}
-    stage.world.store.now -= timedelta(hours=1)
-    assert stage.scale(6, 5).kind is OutcomeKind.DONE
-
-
 @pytest.mark.cluster
 def test_whoever_scales_up_meanwhile_gets_the_draining_ones_back(stage_of):
     stage = stage_of()

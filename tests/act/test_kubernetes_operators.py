@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import pytest
 
+from controller.errors import StaleActError
+from controller.facts.decisions import OutcomeKind
 from controller.kubernetes.objects import Kind
 
 ELEVEN_MINUTES_S = timedelta(minutes=11).total_seconds()
@@ -70,3 +72,28 @@ def test_growing_to_the_count_that_stands_there_is_no_change_of_somebody_else(st
     stage.passes(2, every_s=5)
     assert (stage.replicas, stage.current()) == (3, 3)
     assert stage.scale(3, 4).kind.value == "done", "nobody else has scaled it"
+
+
+@pytest.fixture
+def overridden(stage_of):
+    """We scaled to 4, and then somebody to 6."""
+    stage = stage_of()
+    stage.scale(3, 4)
+    stage.world.step(8)
+    stage.world.scale("Deployment", "chat", 6, manager="kubectl")
+    stage.world.step(8)
+    assert stage.phases() == {"ready": 6}
+    return stage
+
+
+def test_an_operators_count_is_taken_as_it_is_and_left_alone_for_a_while(overridden):
+    with pytest.raises(StaleActError, match=r"'kubectl' changed spec.replicas at 2026-11-21 12:00:24 UTC"):
+        overridden.scale(6, 5)
+    overridden.world.store.now += timedelta(seconds=700)
+    assert overridden.scale(6, 5).kind is OutcomeKind.DONE
+
+
+def test_an_operators_count_does_not_hold_for_longer_because_our_clock_was_set_back(overridden):
+    """By our clock it was changed in an hour; the policy's own hold goes by our clock, and holds meanwhile."""
+    overridden.world.store.now -= timedelta(hours=1)
+    assert overridden.scale(6, 5).kind is OutcomeKind.DONE
