@@ -19,7 +19,8 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 SHARED = {
     "prices": {"source", "resolve", "aws", "listed", "pricing", "quotes"},
     "act": {
-        *("actuator", "aws_asg_life", "aws_asg_roll", "gate", "life", "probe", "records", "runner", "targets"),
+        *("actuator", "gate", "life", "probe", "records", "runner", "targets"),
+        *(f"aws_asg_{part}" for part in ("life", "roll", "told")),
         *(f"kubernetes_{part}" for part in ("count", "course", "keep", "look", "pods", "rollout")),
     },
     "notify": {"channel", "dispatch"},
