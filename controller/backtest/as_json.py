@@ -30,6 +30,8 @@ def backtest_json(backtest: Backtest, gate: Gate | None, failed: Sequence[Failed
             "tpot_s": _bound(backtest.slo.tpot),
             "attainment": backtest.slo.attainment_ratio,
         },
+        "engine": backtest.engine,
+        "capacity": backtest.reach,
         "price": backtest.price,
         "start_up": backtest.start_up,
         "perils": backtest.perils,

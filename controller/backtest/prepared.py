@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from math import ceil
@@ -14,12 +14,12 @@ from controller.backtest.engines import BELIEF_RATIO, Engine, Settings, engine_o
 from controller.backtest.ground import Ground, ground_in, ground_of, price_of, settings_at
 from controller.backtest.mistakes import Mistakes
 from controller.backtest.perils import failures_told, market_of, spot_told
+from controller.backtest.reach import Reach, reach_of, reach_told
 from controller.backtest.run import OURS, Entrant, Stage
 from controller.backtest.safety import safety_told
 from controller.backtest.trace import MINUTE_S, Played, played_of, whole_of
 from controller.decide.rules import ServicePolicy
 from controller.errors import ConfigError, Problem
-from controller.estimate.performance.capacity import capacity
 from controller.facts.fleet import CapacityType, Variant
 from controller.facts.missing import Missing
 from controller.facts.slo import LatencyTarget, Slo
@@ -80,7 +80,8 @@ LIMITS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """All that is needed to play and to tell about it. ``entrants``: the first one is what others are compared with."""
+    """All that is needed to play and to tell about it. ``entrants``: the first one is what others are compared with.
+    ``reaches``: by variant, the first one first."""
 
     asked: Asked
     stage: Stage
@@ -88,7 +89,13 @@ class Prepared:
     entrants: tuple[Entrant, ...]
     slo: Slo
     rented: Rented
+    reaches: Mapping[str, Reach | Missing]
     notes: tuple[str, ...]
+
+    @property
+    def reach_told(self) -> str:
+        """What each variant carries, and whether that is enough."""
+        return reach_told(self.reaches, self.stage.policy.replicas.max_replicas)
 
     @property
     def start_up_told(self) -> str:
@@ -151,14 +158,16 @@ def prepared(asked: Asked, mistakes: Mistakes, now: datetime) -> Prepared:
     assert wares is not None
     rigs = tuple(_rig(asked, one, engines[one.variant.name]) for one in wares)
     rented = Rented(ground=ground, price=price, rigs=rigs)
+    reaches = {rig.variant.name: reach_of(rig.engine.spec, played, slo) for rig in rigs}
     stage = _stage(asked, settings, replace(policies[0], slo=slo), played, rented, spot)
     return Prepared(
         asked=asked,
         stage=stage,
         played=played,
-        entrants=(*_ours(asked, policies, rented), *_rivals(asked, played, stage, rented.first.engine)),
+        entrants=(*_ours(asked, policies, rented), *_rivals(asked, stage, played, reaches[rented.first.variant.name])),
         slo=slo,
         rented=rented,
+        reaches=reaches,
         notes=(*played.notes, *_notes(asked, policies), *_limits(asked, rented, spot)),
     )
 
@@ -215,13 +224,10 @@ def _ours(asked: Asked, policies: Sequence[ServicePolicy], rented: Rented) -> li
     ]
 
 
-def _rivals(asked: Asked, played: Played, stage: Stage, engine: Engine) -> list[Entrant]:
+def _rivals(asked: Asked, stage: Stage, played: Played, reach: Reach | Missing) -> list[Entrant]:
     """A fleet that never changes has its size from the beginning."""
-    limits, slo, profile = stage.policy.replicas, stage.policy.slo, stage.profile
-    promised = Slo(ttft=_strict(slo.ttft, slo), tpot=_strict(slo.tpot, slo), attainment_ratio=slo.attainment_ratio)
-    carried = capacity(engine.spec.step, engine.spec.limits, played.shape, promised)
-    per_s = profile.requests_per_s if isinstance(carried, Missing) else carried.requests_per_s
-    wanted = replicas_for_peak(played.per_minute / MINUTE_S, per_s)
+    limits = stage.policy.replicas
+    wanted = _fullest(stage, played) if isinstance(reach, Missing) else reach.wanted
     sized = min(max(wanted, limits.min_replicas, 1), limits.max_replicas)
     return [
         Entrant(name=name, settings={"replicas": float(wanted)}, at_first=sized)
@@ -231,9 +237,9 @@ def _rivals(asked: Asked, played: Played, stage: Stage, engine: Engine) -> list[
     ]
 
 
-def _strict(target: LatencyTarget | None, slo: Slo) -> LatencyTarget | None:
-    """For as many requests as must be served in time."""
-    return replace(target, quantile=slo.attainment_ratio) if target else None
+def _fullest(stage: Stage, played: Played) -> int:
+    """Replicas for the busiest minute where none keeps the SLO: by what one carries at all."""
+    return replicas_for_peak(played.per_minute / MINUTE_S, stage.profile.requests_per_s)
 
 
 # --- the stage -------------------------------------------------------------------------------------------------------

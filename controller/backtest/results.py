@@ -30,6 +30,8 @@ class Backtest:
     engine                   in words: what a replica is, and where its speed comes from
     command                  what was typed
     made_at                  shown in the reports; None = left out, so that equal runs give equal files
+    reach                    in words: what a replica carries, and how many the busiest minute needs; "": not told
+    most_replicas            that the policy allows; 0: not told
     notes                    known limits and whatever else a reader must know
     perils                   what might go wrong in it, in words; "": nothing
     safety                   the kernel's rules in front of our policy, in words; "": not told
@@ -44,6 +46,8 @@ class Backtest:
     lower_usd: Number = _NO_LOWER
     upper_usd: Number = _NO_UPPER
     engine: str = ""
+    reach: str = ""
+    most_replicas: int = 0
     command: str = ""
     made_at: datetime | None = None
     notes: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import floor
 
 from controller.backtest.results import DAYS_PER_YEAR, HOURS_PER_DAY, Backtest, Spread, Standing, latency, standings
-from controller.facts.missing import Missing
+from controller.facts.missing import Missing, mapped
 from controller.simulate.score import Number
 
 UNKNOWN = "?"
@@ -111,6 +111,9 @@ def _ranged(low: str, high: str) -> str:
 
 # --- the verdict -----------------------------------------------------------------------------------------------------
 
+MOST_OF_THEM = 0.5
+"""From this share of the missed requests on, the policy's limit is worth telling. A guess: more than anything else."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
@@ -127,10 +130,10 @@ def verdict(backtest: Backtest) -> Verdict:
     all_of_them = standings(backtest)
     kept = sorted((one for one in all_of_them if one.met), key=lambda one: one.usd)
     winner = kept[0] if kept else None
-    told = [_bracket(backtest, winner), _first(all_of_them[0], winner), _cheaper(all_of_them, winner)]
-    about = winner or all_of_them[0]
-    told += [_still(all_of_them[0]), _lost(all_of_them), _befell(all_of_them), _spent(about), _seeds(about)]
-    told += [_year(backtest, about)]
+    first, about = all_of_them[0], winner or all_of_them[0]
+    told = [_bracket(backtest, winner), _first(first, winner), _cheaper(all_of_them, winner), _why_missed(first)]
+    told += [_still(first), _lost(all_of_them), _befell(all_of_them)]
+    told += [_spent(about), _seeds(about), _year(backtest, about)]
     return Verdict(
         headline=_headline(backtest, all_of_them, kept),
         details=tuple(sentence for sentence in told if sentence),
@@ -144,8 +147,8 @@ def wanted(backtest: Backtest) -> str:
     return f"{backtest.slo.attainment_ratio * 100:.4g} %"
 
 
-def attained(one: Standing) -> str:
-    return shown("attainment", one.attainment)
+def attained(one: Standing, quantity: str = "attainment") -> str:
+    return shown(quantity, mapped(one.value(quantity), lambda found: found.mean))
 
 
 def _headline(backtest: Backtest, everybody: tuple[Standing, ...], kept: list[Standing]) -> str:
@@ -209,6 +212,38 @@ def _first(first: Standing, winner: Standing | None) -> str:
         return f"{first.name} did not keep the SLO: {attained(first)} in time, for {usd(first.usd)}."
     more = first.usd - winner.usd
     return f"{first.name} kept it too, for {usd(first.usd)}: {change(more / winner.usd)} ({usd(more)})."
+
+
+def _why_missed(first: Standing) -> str:
+    """Which latency it was, and whether more replicas were allowed at all."""
+    if first.met:
+        return ""
+    slo = first.backtest.slo
+    kept = [
+        f"{attained(first, name)} {words}"
+        for name, words, target in (
+            ("attainment_ttft", "within the time to first token", slo.ttft),
+            ("attainment_tpot", "within the time per output token", slo.tpot),
+        )
+        if target is not None
+    ]
+    told = f"{first.name} had {' and '.join(kept)}"
+    most, at_limit = first.backtest.most_replicas, _missed_at_limit(first)
+    if at_limit < MOST_OF_THEM:
+        return f"{told}."
+    limit = f"all {most:,} replicas that the policy allows" if most > 1 else "the one replica that the policy allows"
+    came = f"{percent(at_limit)} of the requests that missed came while it had {limit}"
+    return f"{told}; {came}: more of them (max_replicas) or faster ones are needed."
+
+
+def _missed_at_limit(one: Standing) -> float:
+    """The share of the requests that missed the SLO which arrived when every allowed replica was there or starting."""
+    missed = at_limit = 0
+    for run in one.runs:
+        late = run.series.judged - run.series.within_slo
+        missed += int(late.sum())
+        at_limit += int(late[run.series.current >= one.backtest.most_replicas].sum())
+    return at_limit / missed if missed and one.backtest.most_replicas else 0.0
 
 
 def _still(first: Standing) -> str:

@@ -76,6 +76,7 @@ def _setting(ready: Prepared) -> Table:
         "trace": f"{played.name}: {played.told}",
         "fleet": ready.fleet_told,
         "engine": ready.rented.engine_told,
+        "capacity": ready.reach_told,
         "price": ready.rented.price_told,
         "start-up": ready.start_up_told,
         **ready.perils_told,
@@ -159,6 +160,8 @@ def _found(ready: Prepared, runs: tuple[RunScore, ...], typed: list[str]) -> Bac
         command=f"pennyweight {shlex.join(typed)}",
         made_at=utc_now(),
         notes=ready.notes,
+        reach=ready.reach_told,
+        most_replicas=ready.stage.policy.replicas.max_replicas,
         perils="; ".join(ready.perils_told.values()),
         safety=ready.safety_told,
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -59,6 +61,35 @@ def test_the_winner_is_the_cheapest_that_kept_the_slo(three: Backtest) -> None:
         "All of this rests on 1 seed: with another, how long starts took would differ. --seeds 5 tells by how much.",
         "Extrapolated, not measured: at this rate a year would cost $365,000 with ours.",
     )
+
+
+@pytest.mark.parametrize(
+    ("most", "because"),
+    [
+        (
+            10,
+            "; 90.0 % of the requests that missed came while it had all 10 replicas that the policy allows: more of them (max_replicas) or faster ones are needed.",
+        ),
+        (12, "."),
+        (0, "."),
+    ],
+)
+def test_who_missed_the_slo_reads_which_latency_it_was_and_whether_the_policy_allowed_more(
+    make_run: Make, make_backtest: Make, most: int, because: str
+) -> None:
+    run = make_run("ours", intervals=20, within_ttft=9_000, within_tpot=9_950, **MISSED)
+    at_limit = np.arange(20) < 10
+    series = replace(
+        run.series,
+        current=np.where(at_limit, 10, 4).astype(np.int32),
+        judged=np.full(20, 100, np.int32),
+        within_slo=np.where(at_limit, 91, 99).astype(np.int32),
+    )
+
+    found = verdict(make_backtest(replace(run, series=series), most_replicas=most))
+
+    told = "ours had 90.00 % within the time to first token and 99.50 % within the time per output token"
+    assert f"{told}{because}" in found.details
 
 
 @pytest.mark.parametrize(

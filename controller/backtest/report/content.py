@@ -205,6 +205,7 @@ def _replayed(backtest: Backtest) -> Iterable[tuple[str, str]]:
 
 def _assumed(backtest: Backtest) -> Iterable[tuple[str, str]]:
     yield "Speed", backtest.engine
+    yield "Capacity", backtest.reach
     yield "Price", backtest.price
     yield (
         "Start-up",

@@ -7,7 +7,7 @@ from math import inf
 
 import numpy as np
 
-from controller.estimate.performance.lengths import Floats
+from controller.estimate.performance.lengths import WEIGHTS, Floats, expected
 from controller.estimate.performance.queueing import (
     Batch,
     Exceeded,
@@ -186,14 +186,22 @@ def _impossible(violated: str, work: Work, step: StepModel, limits: EngineLimits
     if violated == "tpot" and slo.tpot is not None:
         return (
             f"a lone sequence takes {lone_s * 1e3:.1f} ms a token and more when prompts come between; the SLO allows "
-            f"{slo.tpot.seconds * 1e3:g} ms for {slo.tpot.quantile:.0%} of the requests"
+            f"{slo.tpot.seconds * 1e3:g} ms for {_percent(slo.tpot.quantile)} of the requests"
         )
     if violated == "ttft" and slo.ttft is not None:
+        first_s = work.prompt_s + lone_s * (1 + work.prompt_chunks)
+        slow_s = first_s[int(np.searchsorted(np.cumsum(WEIGHTS), slo.ttft.quantile))]
         return (
-            f"the first token of a lone request takes {work.mean_s + lone_s:.2f} s on average; the SLO allows "
-            f"{slo.ttft.seconds:g} s for {slo.ttft.quantile:.0%} of the requests"
+            f"the first token of a lone request takes {expected(first_s):.2f} s on average, and {slow_s:.2f} s where "
+            f"only {_percent(1 - slo.ttft.quantile)} of the prompts are longer; the SLO allows {slo.ttft.seconds:g} s "
+            f"for {_percent(slo.ttft.quantile)} of the requests"
         )
     return (
         f"a request holds {work.context:.0f} tokens of the KV cache on average, spread too widely for its "
         f"{limits.kv_capacity_tokens} tokens, or for {limits.max_sequences} sequences"
     )
+
+
+def _percent(share: float) -> str:
+    """99.9 %, 1 %."""
+    return f"{share * 100:.4g} %"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from math import inf
 
@@ -111,6 +112,23 @@ def test_an_slo_below_a_lone_token_cannot_be_kept_and_says_so(bench) -> None:
     assert "10 ms" in found.why
     assert found.at.tpot_s > 0.01
     assert found.at.requests_per_s < 0.01
+
+
+def test_prompts_whose_chunks_take_too_long_alone_are_told_with_the_time_of_the_longest(bench) -> None:
+    chunked = replace(bench.limits, token_budget=128)
+    shape = bench.shape(prompt=1_045, prompt_cv=0.5, output=210)
+
+    found = capacity(bench.step, chunked, shape, bench.slo(ttft=0.25, quantile=0.999))
+
+    assert isinstance(found, OutOfReach)
+    lone_s = bench.step.decode_s(1, shape.prompt_tokens)
+    chunks_s = 8 * lone_s + bench.step.prefill_s(1_045, 1_045**2)
+    mean_s, slow_s = (float(text.removesuffix(" s")) for text in re.findall(r"\d+\.\d+ s", found.why)[:2])
+    assert mean_s == pytest.approx(chunks_s, rel=0.1)
+    assert slow_s > 2 * mean_s
+    assert found.why.endswith(
+        "where only 0.1 % of the prompts are longer; the SLO allows 0.25 s for 99.9 % of the requests"
+    )
 
 
 def test_overload_is_infinite(bench) -> None:

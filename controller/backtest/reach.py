@@ -1,0 +1,55 @@
+"""What a replica carries inside the SLO, and how many the busiest minute needs: told before anything is played."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from controller.backtest.trace import MINUTE_S, Played
+from controller.estimate.performance.capacity import capacity
+from controller.facts.missing import Missing
+from controller.facts.slo import LatencyTarget, Slo
+from controller.simulate.opponents.static import replicas_for_peak
+from controller.simulate.stepmodel import EngineSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """By the estimate that decides in production. ``wanted``: replicas that the busiest minute needs."""
+
+    requests_per_s: float
+    wanted: int
+
+    @property
+    def told(self) -> str:
+        return f"a replica carries some {self.requests_per_s:.2g} requests/s inside the SLO"
+
+
+def reach_of(spec: EngineSpec, played: Played, slo: Slo) -> Reach | Missing:
+    """Missing when not even a lone request keeps ``slo``, with the numbers."""
+    promised = replace(slo, ttft=_strict(slo.ttft, slo), tpot=_strict(slo.tpot, slo))
+    carried = capacity(spec.step, spec.limits, played.shape, promised)
+    if isinstance(carried, Missing):
+        return carried
+    wanted = replicas_for_peak(played.per_minute / MINUTE_S, carried.requests_per_s)
+    return Reach(requests_per_s=carried.requests_per_s, wanted=wanted)
+
+
+def _strict(target: LatencyTarget | None, slo: Slo) -> LatencyTarget | None:
+    """For as many requests as must be served in time."""
+    return replace(target, quantile=slo.attainment_ratio) if target else None
+
+
+def reach_told(reaches: Mapping[str, Reach | Missing], most: int) -> str:
+    """In words, by variant. ``most``: replicas that the policy allows."""
+    told = {name: _told(reach, most) for name, reach in reaches.items()}
+    if len(told) == 1:
+        return next(iter(told.values()))
+    return "; ".join(f"{name}: {words}" for name, words in told.items())
+
+
+def _told(reach: Reach | Missing, most: int) -> str:
+    if isinstance(reach, Missing):
+        return f"by estimate no number of replicas keeps the SLO: {reach.why}"
+    needs = f"{reach.told}: the busiest minute needs {reach.wanted:,}"
+    return needs if reach.wanted <= most else f"{needs}, and the policy allows no more than {most:,}"
