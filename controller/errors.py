@@ -13,6 +13,7 @@ PennyweightError
 │   ├── AbsentError      there is no such object                 the next pass decides again
 │   ├── ConflictError    it changed since it was read            read again, decide again, never again blindly
 │   ├── BlockedError     not now: the API server is too busy     the next pass decides again
+│   ├── WithheldError    stopped, or no longer leading           not sent; what had begun waits where it is
 │   └── NonsenseError    an answer that cannot be understood     as if there had been none
 ├── AwsError       a call of AWS failed              an actuator's: as ActError; a price's: as PriceError
 ├── LedgerError    the ledger could not be written   nothing is acted on until it can
@@ -106,6 +107,10 @@ class ConflictError(ClusterError):
 
 class BlockedError(ClusterError):
     """Not now: the API server has too much to do. Nothing was done."""
+
+
+class WithheldError(ClusterError):
+    """A write that nobody may make any more. It was not sent."""
 
 
 class NonsenseError(ClusterError):

@@ -60,7 +60,8 @@ def always(service: str) -> bool:
 @runtime_checkable
 class Heeding(Protocol):
     """An actuator whose ``replicas`` takes steps of its own. It asks before each; while the answer is no it only looks
-    and tells, and what had begun waits where it is."""
+    and tells, and what had begun waits where it is. Where ``apply`` is several writes, it asks before each of them as
+    well, and the outcome says what was not done."""
 
     def heed(self, acts: Acts) -> None:
         """Ask ``acts`` from now on."""

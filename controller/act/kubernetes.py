@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from threading import Lock
 
 from controller.act.actuator import Acts, Carried, always, as_it_is
+from controller.act.kubernetes_asked import Asked
 from controller.act.kubernetes_count import Standing, Victims, states, victims
 from controller.act.kubernetes_course import course_of
 from controller.act.kubernetes_keep import Keeper, permitted
 from controller.act.kubernetes_look import ClusterView, Written, look, options_of, ref_of
 from controller.act.kubernetes_pods import Replica
 from controller.act.kubernetes_rollout import Rollout, change_of
-from controller.errors import ActError, ClusterError, ConflictError, StaleActError
+from controller.errors import ActError, ClusterError, ConflictError, StaleActError, WithheldError
 from controller.facts.actuators import KubernetesOptions
 from controller.facts.changes import Change, ChangeStage
 from controller.facts.decisions import Decision, Outcome, OutcomeKind
@@ -54,7 +55,7 @@ class KubernetesActuator:
         self._notices = notices
 
     def heed(self, acts: Acts) -> None:
-        """Ask before ``replicas`` drains or removes who leaves, or sees a rollout through."""
+        """Ask before every single write, of ``replicas`` as of ``apply``."""
         self._acts = acts
 
     def carry(self, carried: Carried) -> None:
@@ -73,28 +74,34 @@ class KubernetesActuator:
             if isinstance(standing, Missing):
                 return standing
             if unfinished(standing) and self._acts(variant.service):
-                standing = self._keeper(options).advance(standing, now)
-                self._rollout(options).watch(standing, now)
+                cluster = self._asked(variant)
+                standing = self._keeper(cluster, options).advance(standing, now)
+                self._rollout(cluster, options).watch(standing, now)
             self._changes[variant.service, variant.name] = change_of(standing, options)
             return self._once(standing, self._by_our_clock(options, states(standing, variant.name, now), now))
 
     def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
         """Raise spec.replicas, or begin to drain who goes."""
         with self._lock:
-            options = options_of(variant)
+            options, cluster = options_of(variant), self._asked(variant)
             where = f"{variant.service}/{variant.name}"
             try:
                 standing = self._look(options, now, fresh=True)
                 if isinstance(standing, Missing):
                     return Outcome.of(decision, OutcomeKind.REFUSED, f"did not touch {where}: {standing}", now)
                 if decision.change:
-                    return self._change(standing, options, decision, now)
+                    return self._change(standing, self._rollout(cluster, options), decision, now)
                 if standing.counted == decision.desired:
                     return Outcome.of(decision, OutcomeKind.ALREADY, f"there are {standing.counted} already", now)
                 _ours_to_scale(standing, decision, where, now)
+                keeper = self._keeper(cluster, options)
                 if decision.desired > decision.current:
-                    return self._grow(standing, options, decision, now)
-                return self._shrink(standing, options, decision, now)
+                    return self._grow(standing, keeper, decision, now)
+                return self._shrink(standing, keeper, decision, now)
+            except WithheldError as error:
+                if not cluster.calls.sent:
+                    return Outcome.of(decision, OutcomeKind.REFUSED, f"did not touch {where}: {error}", now)
+                raise ActError(f"did not do all of it for {where}: {error}") from error
             except ConflictError as error:
                 found, why = decision.current, f"somebody was faster: {error}"
                 raise StaleActError(where=where, expected=decision.current, found=found, why=why) from error
@@ -119,11 +126,14 @@ class KubernetesActuator:
         cluster = self._clusters(options.context)
         return look(cluster, self._memory(options), self._notices, options, now, fresh=fresh)
 
-    def _keeper(self, options: KubernetesOptions) -> Keeper:
-        return Keeper(self._clusters(options.context), self._memory(options), options, self._carried)
+    def _asked(self, variant: Variant) -> Asked:
+        return Asked(self._clusters(options_of(variant).context), variant.service, self._acts)
 
-    def _rollout(self, options: KubernetesOptions) -> Rollout:
-        return Rollout(self._clusters(options.context), self._memory(options), options)
+    def _keeper(self, cluster: ClusterView, options: KubernetesOptions) -> Keeper:
+        return Keeper(cluster, self._memory(options), options, self._carried)
+
+    def _rollout(self, cluster: ClusterView, options: KubernetesOptions) -> Rollout:
+        return Rollout(cluster, self._memory(options), options)
 
     def _memory(self, options: KubernetesOptions) -> Written:
         return self._written.setdefault(options.context, Written())
@@ -152,46 +162,47 @@ class KubernetesActuator:
         self._told |= set(failed.values())
         return tuple(one for one in found if one.replica not in told)
 
-    def _change(self, standing: Standing, options: KubernetesOptions, decision: Decision, now: datetime) -> Outcome:
+    def _change(self, standing: Standing, rollout: Rollout, decision: Decision, now: datetime) -> Outcome:
         """Begin to bring the fleet file's ``template`` to the pods; ``replicas`` sees it through, or takes it back."""
-        found = change_of(standing, options)
+        found = change_of(standing, rollout.options)
         if found is None or found.stage is ChangeStage.ROLLING:
             detail = found.detail if found is not None else f"{standing}: its template is as it is to be"
             return Outcome.of(decision, OutcomeKind.ALREADY, detail, now)
         if found.stage is not ChangeStage.WANTED:
             return Outcome.of(decision, OutcomeKind.REFUSED, f"{standing}: {found.detail}", now)
-        return Outcome.of(decision, OutcomeKind.DONE, self._rollout(options).begin(standing, now), now)
+        return Outcome.of(decision, OutcomeKind.DONE, rollout.begin(standing, now), now)
 
-    def _grow(self, standing: Standing, options: KubernetesOptions, decision: Decision, now: datetime) -> Outcome:
+    def _grow(self, standing: Standing, keeper: Keeper, decision: Decision, now: datetime) -> Outcome:
         """As many more pods; who leaves is counted by the target as well, until it is gone."""
         ending = [one.name for one in standing.going if one.drained]
         if ending:  # raised now, the count would keep them: their controller has not acted on the lower one yet
             are = "is" if len(ending) == 1 else "are"
             detail = f"{standing}: {', '.join(ending)} {are} being removed; the next pass adds"
             return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
-        keeper, leaving = self._keeper(options), len(standing.leaving)
+        leaving = len(standing.leaving)
         to = decision.desired + leaving
         standing = keeper.scale(keeper.note(standing, decision.desired, now, to=to), to)
         besides = f", {leaving} of them leaving" if leaving else ""
         return Outcome.of(decision, OutcomeKind.DONE, f"{standing}: {standing.target.replicas} replicas{besides}", now)
 
-    def _shrink(self, standing: Standing, options: KubernetesOptions, decision: Decision, now: datetime) -> Outcome:
+    def _shrink(self, standing: Standing, keeper: Keeper, decision: Decision, now: datetime) -> Outcome:
         """Mark who goes; ``replicas`` does the rest. First the marks, then the count: who is interrupted in between has
         drained fewer, and removed nobody."""
         if standing.rolling:
             detail = f"{standing}: a rollout is under way; nothing is removed while it is"
             return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
-        keeper = self._keeper(options)
         chosen = victims(standing, decision.victims, decision.current - decision.desired)
-        going, why = permitted(self._clusters(options.context), chosen.replicas, standing.leaving)
+        going, why = permitted(keeper.cluster, chosen.replicas, standing.leaving)
         if standing.ordered:  # nobody goes before who stands above it
             going = _unbroken(chosen, going)
         if not going and not chosen.unmade:
-            detail = f"{standing}: nobody may go now: {'; '.join(why)}"
-            return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
-        marked = {one.name: keeper.mark(one, now) for one in going}
+            return Outcome.of(decision, OutcomeKind.REFUSED, _nobody(standing, why), now)
+        done, changed = keeper.each(keeper.mark, going, now, unbroken=standing.ordered)
+        why, marked = [*why, *changed], {one.name: one for one in done}
+        if not marked and not chosen.unmade:
+            return Outcome.of(decision, OutcomeKind.REFUSED, _nobody(standing, why), now)
         standing = _with(standing, marked)
-        standing = keeper.note(standing, decision.current - len(going) - chosen.unmade, now)
+        standing = keeper.note(standing, decision.current - len(marked) - chosen.unmade, now)
         standing = keeper.advance(standing, now)
         return _told(decision, standing, chosen, tuple(marked), why, now)
 
@@ -227,6 +238,10 @@ def _unbroken(chosen: Victims, going: list[Replica]) -> list[Replica]:
 
 def _with(standing: Standing, marked: Mapping[str, Replica]) -> Standing:
     return replace(standing, replicas=tuple(marked.get(one.name, one) for one in standing.replicas))
+
+
+def _nobody(standing: Standing, why: Iterable[str]) -> str:
+    return f"{standing}: nobody may go now: {'; '.join(why)}"
 
 
 def _told(

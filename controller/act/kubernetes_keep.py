@@ -7,7 +7,7 @@ cluster: whoever looks next, this daemon or another, goes on from there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -22,14 +22,16 @@ from controller.act.kubernetes_pods import (
     Replica,
 )
 from controller.act.probe import ask_urls, idle
-from controller.errors import ClusterError
+from controller.errors import ClusterError, ConflictError
 from controller.facts.actuators import KubernetesOptions
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase
-from controller.kubernetes.objects import Pod
+from controller.kubernetes.calls import Notes
 from controller.kubernetes.resources import DRAINING_SINCE, PHASE_LABEL
 
 log = logging.getLogger(__name__)
+
+Write = Callable[[Replica, datetime], Replica]
 
 LEAVE_BEFORE_END_S = 10.0
 """Before its machine ends a replica is told to stop at the latest: engines need seconds to close. A guess."""
@@ -57,12 +59,27 @@ class Keeper:
             log.warning("%s: not all was done: %s", standing, error)
             return standing
 
+    def each(
+        self, write: Write, replicas: Iterable[Replica], now: datetime, *, unbroken: bool = False
+    ) -> tuple[list[Replica], list[str]]:
+        """``write`` to them, but for those that changed since they were read; and why not to those: the next look finds
+        them as they are. ``unbroken``: nobody after the first of them either."""
+        done: list[Replica] = []
+        why: list[str] = []
+        for one in replicas:
+            try:
+                done.append(write(one, now))
+            except ConflictError as error:
+                log.info("%s: %s", one.name, error)
+                why.append(str(error))
+                if unbroken:
+                    break
+        return done, why
+
     def mark(self, replica: Replica, now: datetime) -> Replica:
         """Take it from the routers, and make it the first that its controller would give up."""
         notes = {DRAINING_SINCE: now.isoformat(), DELETION_COST: DRAINING_COST}
-        pod = self.cluster.calls.note_pod(replica.pod, labels={PHASE_LABEL: "draining"}, annotations=notes)
-        log.info("%s/%s is draining", pod.namespace, pod.name)
-        return _noted(replica, self.written.pod(pod), now)
+        return self._note(replica, now, "is draining", notes, {PHASE_LABEL: "draining"})
 
     def note(self, standing: Standing, counted: int, now: datetime, *, to: int | None = None, by: str = "") -> Standing:
         """Write down how many are to stay. ``to``: what spec.replicas is about to become for it."""
@@ -101,7 +118,7 @@ class Keeper:
 
     def _begun(self, standing: Standing, now: datetime) -> list[Replica]:
         fresh = [one for one in standing.active if one.noticed and one.draining_since is None]
-        return [self.mark(one, now) for one in fresh]
+        return self.each(self.mark, fresh, now)[0]
 
     def _finished(self, standing: Standing, now: datetime) -> list[Replica]:
         """Who drains and has nothing left to do, or no more time."""
@@ -110,7 +127,7 @@ class Keeper:
         asked = [one for one in draining if one not in late and one.url]
         answers = ask_urls([one.url for one in asked], lambda url: idle(url, self.options.path))
         done = [*late, *(one for one in asked if answers[one.url])]
-        return [self._drained(one, now) for one in done]
+        return self.each(self._drained, done, now)[0]
 
     def _late(self, one: Replica, now: datetime) -> bool:
         assert one.draining_since is not None
@@ -121,15 +138,22 @@ class Keeper:
 
     def _drained(self, one: Replica, now: datetime) -> Replica:
         notes = {DRAINED: now.isoformat(), DELETION_COST: DRAINED_COST}
-        pod = self.cluster.calls.note_pod(one.pod, annotations=notes)
-        log.info("%s/%s is drained", pod.namespace, pod.name)
-        return _noted(one, self.written.pod(pod), now)
+        return self._note(one, now, "is drained", notes)
 
     def _unmark(self, one: Replica, now: datetime) -> Replica:
         notes = dict.fromkeys((DRAINING_SINCE, DRAINED, DELETION_COST))
-        pod = self.cluster.calls.note_pod(one.pod, labels={PHASE_LABEL: None}, annotations=notes)
-        log.info("%s/%s serves again", pod.namespace, pod.name)
-        return _noted(one, self.written.pod(pod), now)
+        return self._note(one, now, "serves again", notes, {PHASE_LABEL: None})
+
+    def _note(self, one: Replica, now: datetime, said: str, notes: Notes, labels: Notes | None = None) -> Replica:
+        """Write on its pod, if that is still as it was read."""
+        version = one.pod.resource_version
+        pod = self.cluster.calls.note_pod(one.pod, labels=labels, annotations=notes, version=version)
+        log.info("%s/%s %s", pod.namespace, pod.name, said)
+        changed = replace(one, pods=(self.written.pod(pod), *one.pods[1:]))
+        since = changed.draining_since
+        if since is not None:
+            return replace(changed, phase=Phase.DRAINING, since=since, detail="drained" if changed.drained else "")
+        return replace(changed, phase=Phase.READY if changed.pod.ready else Phase.STARTING, since=now)
 
     def _lowered(self, standing: Standing, now: datetime) -> Standing:
         """Lower spec.replicas by exactly those who go, while a lower count takes nobody else."""
@@ -139,7 +163,7 @@ class Keeper:
             why = step.waits or f"{', '.join(sorted(held))} must stay for a disruption budget"
             log.info("%s: not all that is drained goes: %s", standing, why)
         extra, _ = permitted(self.cluster, step.extra, standing.leaving)
-        standing = self._with(standing, [self.mark(one, now) for one in extra])
+        standing = self._with(standing, self.each(self.mark, extra, now)[0])
         if step.by:
             # Bound to the version that this was worked out for. Pods are not part of it: one that came up or became
             # ready in between is what the next look finds, see docs/kubernetes.md.
@@ -149,15 +173,6 @@ class Keeper:
     def _with(self, standing: Standing, changed: Sequence[Replica]) -> Standing:
         by_name = {one.name: one for one in changed}
         return replace(standing, replicas=tuple(by_name.get(one.name, one) for one in standing.replicas))
-
-
-def _noted(replica: Replica, pod: Pod, now: datetime) -> Replica:
-    """``replica`` with its pod as it was just written."""
-    changed = replace(replica, pods=(pod, *replica.pods[1:]))
-    since = changed.draining_since
-    if since is not None:
-        return replace(changed, phase=Phase.DRAINING, since=since, detail="drained" if changed.drained else "")
-    return replace(changed, phase=Phase.READY if changed.pod.ready else Phase.STARTING, since=now)
 
 
 def _never_served(one: Replica) -> bool:

@@ -13,19 +13,30 @@ from controller.facts.actuators import KubernetesOptions
 from controller.facts.fleet import Variant
 from controller.facts.interruptions import Notice
 from controller.facts.missing import Missing
-from controller.kubernetes.api import Api
-from controller.kubernetes.calls import Calls
-from controller.kubernetes.objects import Kind, Node, Pdb, Pod, Scaler, Target, TargetRef
+from controller.kubernetes.api import Json
+from controller.kubernetes.calls import Notes
+from controller.kubernetes.objects import Kind, Node, Pdb, Pod, Scale, Scaler, Target, TargetRef
+
+
+class ClusterCalls(Protocol):
+    """What is asked of a cluster and written to it: controller/kubernetes/calls.py."""
+
+    def target(self, ref: TargetRef) -> Target: ...
+
+    def set_scale(self, ref: TargetRef, replicas: int, *, version: str) -> Scale: ...
+
+    def patch_target(self, ref: TargetRef, patch: Json, *, version: str) -> Target: ...
+
+    def note_pod(
+        self, pod: Pod, *, labels: Notes | None = None, annotations: Notes | None = None, version: str = ""
+    ) -> Pod: ...
 
 
 class ClusterView(Protocol):
     """A cluster as it is watched: controller/kubernetes/cluster.py."""
 
     @property
-    def api(self) -> Api: ...
-
-    @property
-    def calls(self) -> Calls: ...
+    def calls(self) -> ClusterCalls: ...
 
     def pods_of(self, target: Target) -> tuple[Pod, ...] | Missing: ...
 

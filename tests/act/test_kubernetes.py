@@ -356,11 +356,9 @@ def test_nothing_is_written_where_nothing_may_be_touched(stage_of):
 def test_what_drains_stays_where_it_is_while_it_may_not_be_touched_and_goes_on_after(stage_of):
     stage, asked = stage_of(replicas=3), []
     stage.seen()
-    stage.actuator.heed(lambda service: asked.append(service) or False)
-    stage.seen()
-    assert asked == [], "nobody is asked while there is nothing to do"
     stage.busy(stage.pods()[0])
     stage.scale(3, 2, [stage.pods()[0]])
+    stage.actuator.heed(lambda service: asked.append(service) or False)
     victim = stage.pods()[0]
     stage.busy(victim, 0)
     version = stage.world.store.version
@@ -369,6 +367,13 @@ def test_what_drains_stays_where_it_is_while_it_may_not_be_touched_and_goes_on_a
     stage.actuator.heed(lambda service: True)
     stage.passes(3, every_s=2)
     assert (stage.replicas, stage.phases(), victim in stage.pods()) == (2, {"ready": 2}, False)
+
+
+def test_nobody_is_asked_while_there_is_nothing_to_do(stage_of):
+    stage, asked = stage_of(replicas=3), []
+    stage.actuator.heed(lambda service: asked.append(service) or False)
+    stage.passes(2)
+    assert asked == []
 
 
 def test_a_stale_watch_is_no_count_and_nothing_is_done_by_it(stage_of):
