@@ -7,86 +7,19 @@ replaced by its controller, is told from one that is wanted, by whoever looks ne
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from controller.act.kubernetes_course import course_of
+from controller.act.kubernetes_others import Note, Override, applied_by, before_us, foreign, note_of
 from controller.act.kubernetes_pods import DELETION_COST, Replica, refused_of
 from controller.facts.interruptions import Stuck
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase, ReplicaState
-from controller.kubernetes.objects import Kind, PodPhase, ReplicasManager, Scaler, Target
-from controller.kubernetes.resources import FIELD_MANAGER, PREFIX
-
-NOTE = f"{PREFIX}replicas"
-
-OVERRIDE_HOLD = timedelta(minutes=10)
-"""So long an operator's count is left alone. The same as a policy's usual `foreign_hold`, which holds as well."""
+from controller.kubernetes.objects import Kind, PodPhase, Scaler, Target
 
 PENDING_FIRST = {PodPhase.PENDING: 0, PodPhase.UNKNOWN: 1, PodPhase.RUNNING: 2}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Note:
-    """What we last wrote down about a target.
-
-    counted   replicas that are to stay
-    seen      who had written spec.replicas by then, and when
-    stood     spec.replicas by then; None: not written down
-    to        what we were about to make of it
-    by        who had changed it after us, where somebody had; ``at`` is the time of that then
-    """
-
-    counted: int
-    at: datetime
-    seen: str = ""
-    stood: int | None = None
-    to: int | None = None
-    by: str = ""
-
-    @property
-    def text(self) -> str:
-        told = {"counted": self.counted, "at": self.at.isoformat(), "seen": self.seen, "by": self.by}
-        counts = {"stood": self.stood, "to": self.to}
-        return json.dumps({key: value for key, value in (told | counts).items() if value not in ("", None)})
-
-    def ours(self, replicas: int) -> bool:
-        """Whether such a count lies on our way from what stood there to those that are to stay."""
-        way = [self.counted, *(one for one in (self.stood, self.to) if one is not None)]
-        return self.stood is None or min(way) <= replicas <= max(way)
-
-
-def note_of(target: Target) -> Note | None:
-    """None where we never wrote one, or somebody wrote over it."""
-    try:
-        told = json.loads(target.annotations[NOTE])
-        at = datetime.fromisoformat(told["at"])
-        seen, by = str(told.get("seen", "")), str(told.get("by", ""))
-        stood, to = (int(told[key]) if key in told else None for key in ("stood", "to"))
-        note = Note(counted=int(told["counted"]), at=at, seen=seen, stood=stood, to=to, by=by)
-        return note if at.tzinfo is not None else None
-    except (KeyError, TypeError, ValueError):
-        return None
-
-
-def writer_of(target: Target) -> str:
-    """Who wrote spec.replicas last, and when: another text after every change of it by another one, or by another way
-    than the scale subresource, which leaves no time."""
-    newest = target.managers[-1] if target.managers else None
-    return f"{newest.manager} {newest.at.isoformat() if newest.at else ''}".strip() if newest is not None else ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Override:
-    """Somebody else changed spec.replicas after us. ``at`` None: when is not told."""
-
-    by: str
-    at: datetime | None
-
-    def __str__(self) -> str:
-        return f"'{self.by}' changed spec.replicas{f' at {self.at:%Y-%m-%d %H:%M:%S} UTC' if self.at else ''}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,36 +75,33 @@ class Standing:
 
     @property
     def foreign(self) -> Override | None:
-        """A change of spec.replicas that is not ours and not yet noted. Ours is whatever managedFields say is ours, and
-        whatever was so when we wrote the note: until the first scale of ours it is somebody else's, as it should be.
-
-        Counts are compared as well: who scales by the scale subresource leaves no time, so twice looks like once; and a
-        count of 0 is nobody's field, nor is any that comes after it by that way.
-        """
-        note, managers, count = self.note, self.target.managers, self.target.replicas
-        if note is None or any(map(_ours, managers)):
-            return None
-        if not managers:
-            return None if note.ours(count) else Override(by="somebody", at=None)
-        if writer_of(self.target) == note.seen and note.stood in (None, count):
-            return None
-        return Override(by=managers[-1].manager, at=managers[-1].at)
+        """A change of spec.replicas that is not ours and not yet noted."""
+        return foreign(self.target, self.note)
 
     def override(self, now: datetime) -> Override | None:
-        """Somebody's change that is to be left alone yet. A time far ahead is that of a clock that was set since: then
-        the policy's own hold counts, which goes by our clock."""
+        """Somebody's change that is to be left alone yet."""
         note = self.note
-        noted = Override(by=note.by, at=note.at) if note is not None and note.by else None
-        found = self.foreign or noted
-        return found if found is not None and abs(now - (found.at or now)) < OVERRIDE_HOLD else None
+        found = before_us(self.target) if note is None else self.foreign or note.override
+        return found if found is not None and found.holds(now) else None
 
     @property
-    def owner(self) -> str:
-        """Who else scales the target, or that nobody knows; "" where it is ours alone."""
+    def scaler(self) -> str:
+        """Which autoscaler scales the target, or that nobody knows."""
         if isinstance(self.scalers, Missing):
             return f"nobody knows who else scales {self} ({self.scalers})"
         found = next((one for one in self.scalers if not one.paused), None)
         return f"{found} scales {self}; a target has one writer" if found is not None else ""
+
+    @property
+    def owner(self) -> str:
+        """Who else owns the count; "" where it is ours alone."""
+        manager = applied_by(self.target)
+        if self.scaler or not manager:
+            return self.scaler
+        return (
+            f"field manager '{manager}' applies spec.replicas of {self}; a target has one writer: leave spec.replicas "
+            "out of its manifest, once it is handed over as docs/kubernetes.md says (One writer)"
+        )
 
     @property
     def rolling(self) -> bool:
@@ -193,10 +123,6 @@ class Standing:
 
     def __str__(self) -> str:
         return str(self.target.ref)
-
-
-def _ours(manager: ReplicasManager) -> bool:
-    return manager.manager == FIELD_MANAGER
 
 
 # --- whom a lower count would take ----------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from controller.act.actuator import Carried, as_it_is
-from controller.act.kubernetes_count import NOTE, Note, Standing, lowering, writer_of
+from controller.act.kubernetes_count import Standing, lowering
 from controller.act.kubernetes_look import ClusterView, Written
+from controller.act.kubernetes_others import NOTE, Note, Override, writer_of
 from controller.act.kubernetes_pods import (
     DELETION_COST,
     DRAINED,
@@ -48,10 +49,12 @@ class Keeper:
 
     def advance(self, standing: Standing, now: datetime) -> Standing:
         """One step on for everybody. What cannot be written now is written in the next pass."""
-        if standing.owner or standing.target.deleting:
+        if standing.scaler or standing.target.deleting:
             return standing
         try:
             standing = self._overridden(standing, now)
+            if standing.owner:
+                return standing
             standing = self._with(standing, self._begun(standing, now))
             standing = self._with(standing, self._finished(standing, now))
             return self._lowered(standing, now)
@@ -81,10 +84,28 @@ class Keeper:
         notes = {DRAINING_SINCE: now.isoformat(), DELETION_COST: DRAINING_COST}
         return self._note(replica, now, "is draining", notes, {PHASE_LABEL: "draining"})
 
-    def note(self, standing: Standing, counted: int, now: datetime, *, to: int | None = None, by: str = "") -> Standing:
-        """Write down how many are to stay. ``to``: what spec.replicas is about to become for it."""
-        seen, stood = writer_of(standing.target), standing.target.replicas
-        text = Note(counted=counted, at=now, seen=seen, stood=stood, to=to, by=by).text
+    def note(
+        self,
+        standing: Standing,
+        counted: int,
+        now: datetime,
+        *,
+        to: int | None = None,
+        override: Override | None = None,
+    ) -> Standing:
+        """Write down how many are to stay. ``to``: what spec.replicas is about to become for it. ``override``: whose
+        change that is."""
+        before, target = standing.note, standing.target
+        rival = override or (before.rival if before is not None else None)
+        text = Note(
+            counted=counted,
+            at=now,
+            seen=writer_of(target),
+            stood=target.replicas,
+            to=to,
+            by=override.by if override is not None else "",
+            rival=rival,
+        ).text
         patch = {"metadata": {"annotations": {NOTE: text}}}
         target = self.cluster.calls.patch_target(standing.target.ref, patch, version=standing.target.resource_version)
         self.written.target(target.ref, target.resource_version)
@@ -114,7 +135,8 @@ class Keeper:
         kept = [one for one in standing.leaving if not one.noticed]
         standing = self._with(standing, [self._unmark(one, now) for one in kept])
         counted = max(0, standing.target.replicas - len(standing.leaving))
-        return self.note(standing, counted, found.at or now, by=found.by)
+        at = found.at or now
+        return self.note(standing, counted, at, override=replace(found, at=at))
 
     def _begun(self, standing: Standing, now: datetime) -> list[Replica]:
         fresh = [one for one in standing.active if one.noticed and one.draining_since is None]

@@ -240,6 +240,7 @@ class Target:
     conditions: Mapping[str, Condition] = field(default_factory=dict)
     template: str = ""
     strategy: str = ""
+    created: datetime | None = None
     paused: bool = False
     deleting: bool = False
 

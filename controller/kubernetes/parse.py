@@ -185,6 +185,7 @@ def parse_target(kind: Kind, found: Json) -> Target:
         conditions=conditions_of(status),
         template=json.dumps(groups or spec.get("template") or {}, sort_keys=True, separators=(",", ":")),
         strategy=json.dumps({key: spec[key] for key in ("strategy", "rolloutStrategy") if key in spec}),
+        created=time_of(meta.get("creationTimestamp")),
         paused=bool(spec.get("paused")),
         deleting=meta.get("deletionTimestamp") is not None,
     )

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import pytest
 
-from controller.act.kubernetes_count import NOTE
+from controller.act.kubernetes_others import NOTE
 from controller.act.kubernetes_pods import DRAINED, DRAINING_SINCE
 from controller.errors import ActError, StaleActError
 from controller.facts.decisions import OutcomeKind

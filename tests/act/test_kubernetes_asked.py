@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from controller.act.kubernetes_count import NOTE
+from controller.act.kubernetes_others import NOTE
 from controller.act.kubernetes_pods import DRAINED, DRAINING_SINCE
 from controller.errors import ActError
 from controller.facts.actuators import EngineTemplate

@@ -5,7 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controller.act.kubernetes_count import Note, Standing, lowering, note_of, removal_order, states, victims, writer_of
+from controller.act.kubernetes_count import Standing, lowering, removal_order, states, victims
+from controller.act.kubernetes_others import Note, note_of, writer_of
 from controller.act.kubernetes_pods import (
     DELETION_COST,
     DRAINED,

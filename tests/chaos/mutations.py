@@ -211,7 +211,7 @@ MUTATIONS = (
     ),
     Mutation(
         "scales what another controller owns",
-        (Change(f"{COUNT}.owner", "if not one.paused", "if False"),),
+        (Change(f"{COUNT}.scaler", "if not one.paused", "if False"),),
         "kubernetes",
         "owned",
     ),

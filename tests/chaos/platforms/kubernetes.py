@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 from lightkube.config import client_adapter
 
-import controller.act.kubernetes_count as count
 import controller.act.kubernetes_keep as keep
+import controller.act.kubernetes_others as others
 from controller.act.actuator import Actuator
 from controller.act.kubernetes import KubernetesActuator
 from controller.act.kubernetes_pods import DRAINING_SINCE
@@ -140,7 +140,7 @@ class Kubernetes(Provider):
         self.watched = Watched(self.api)
         self.watched.refresh(self.world)
         self.patch.setattr(keep, "ask_urls", self._asked)
-        self.patch.setattr(count, "OVERRIDE_HOLD", timedelta(seconds=FOREIGN_HOLD_S))
+        self.patch.setattr(others, "OVERRIDE_HOLD", timedelta(seconds=FOREIGN_HOLD_S))
         self.patch.setattr(Calls, "set_scale", self._scaling(Calls.set_scale))
         options = KubernetesOptions(
             kind=self.kind,
