@@ -17,6 +17,7 @@ from controller.act.kubernetes_pods import DELETION_COST, Replica, refused_of
 from controller.facts.interruptions import Stuck
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase, ReplicaState
+from controller.kubernetes.llmd import MANAGED, llmd_of
 from controller.kubernetes.objects import Kind, PodPhase, Scaler, Target
 
 PENDING_FIRST = {PodPhase.PENDING: 0, PodPhase.UNKNOWN: 1, PodPhase.RUNNING: 2}
@@ -86,7 +87,9 @@ class Standing:
 
     @property
     def scaler(self) -> str:
-        """Which autoscaler scales the target, or that nobody knows."""
+        """Which autoscaler scales the target, or that its owner does, or that nobody knows."""
+        if llmd_of(self.target.labels, self.target.annotations).managed is False:
+            return f"{MANAGED} of {self} is 'false': its owner scales it; whoever takes that label away hands it over"
         if isinstance(self.scalers, Missing):
             return f"nobody knows who else scales {self} ({self.scalers})"
         found = next((one for one in self.scalers if not one.paused), None)

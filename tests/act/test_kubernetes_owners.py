@@ -1,4 +1,4 @@
-"""Who owns spec.replicas by managedFields: an applied manifest, whoever made the object, and a program that keeps writing."""
+"""Who owns the count: an applied manifest, whoever made the object, a program that keeps writing, a label of llm-d."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 
 from controller.errors import StaleActError
 from controller.facts.decisions import OutcomeKind
+from controller.kubernetes.llmd import MANAGED
 from controller.kubernetes.objects import Kind
 from tests.cluster.kinds import BY_KIND
 from tests.cluster.store import Writer
@@ -182,3 +183,37 @@ def test_a_manifest_is_handed_over_as_the_docs_say(real, stage_of, tmp_path):
     apply(ARGO, minReadySeconds=0)
     stage.world.step(2)
     assert (stage.replicas, stage.scale(3, 4).kind) == (3, OutcomeKind.DONE)
+
+
+def labelled(where, value):
+    def change(doc):
+        return doc | {"metadata": doc["metadata"] | {where: (doc["metadata"].get(where) or {}) | {MANAGED: value}}}
+
+    return change
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("where", ["labels", "annotations"])
+def test_what_llm_d_says_is_not_to_be_managed_is_left_to_its_owner(stage_of, where):
+    stage = stage_of()
+    stage.world.edit("Deployment", "chat", labelled(where, "false"))
+    stage.world.step(2)
+    with pytest.raises(StaleActError, match="managed of Deployment llm/chat is 'false': its owner scales it"):
+        stage.scale(3, 4)
+    stage.world.edit("Deployment", "chat", labelled(where, "true"))
+    assert stage.scale(3, 4).kind is OutcomeKind.DONE
+
+
+def test_who_is_taken_from_us_while_victims_drain_keeps_them_as_they_are(stage_of):
+    stage = stage_of()
+    victim = stage.pods()[0]
+    stage.busy(victim)
+    stage.scale(3, 2, [victim])
+    stage.world.edit("Deployment", "chat", labelled("labels", "false"))
+    stage.world.step(2)
+    stage.busy(victim, 0)
+    stage.passes(3, every_s=5)
+    assert (stage.replicas, stage.phases()) == (3, {"draining": 1, "ready": 2})
+    stage.world.edit("Deployment", "chat", labelled("labels", "true"))
+    stage.passes(3, every_s=5)
+    assert (stage.replicas, stage.phases()) == (2, {"ready": 2})
