@@ -21,7 +21,10 @@ SHARED = {
     "act": {
         *("actuator", "gate", "life", "probe", "records", "runner", "targets"),
         *(f"aws_asg_{part}" for part in ("life", "roll", "told")),
-        *(f"kubernetes_{part}" for part in ("asked", "count", "course", "keep", "look", "others", "pods", "rollout")),
+        *(
+            f"kubernetes_{part}"
+            for part in ("asked", "budgets", "count", "course", "keep", "look", "others", "pods", "rollout")
+        ),
     },
     "notify": {"channel", "dispatch"},
     "prices/bills": {"rows"},

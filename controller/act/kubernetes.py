@@ -9,9 +9,10 @@ from threading import Lock
 
 from controller.act.actuator import Acts, Carried, always, as_it_is
 from controller.act.kubernetes_asked import Asked
+from controller.act.kubernetes_budgets import Budgets
 from controller.act.kubernetes_count import Standing, Victims, states, victims
 from controller.act.kubernetes_course import course_of
-from controller.act.kubernetes_keep import Keeper, permitted
+from controller.act.kubernetes_keep import Keeper
 from controller.act.kubernetes_look import ClusterView, Written, look, options_of, ref_of
 from controller.act.kubernetes_pods import Replica
 from controller.act.kubernetes_rollout import Rollout, change_of
@@ -45,6 +46,7 @@ class KubernetesActuator:
         self._carried: Carried = as_it_is
         self._notices: Mapping[str, Notice] = {}
         self._written: dict[str, Written] = {}
+        self._budgets: dict[str, Budgets] = {}
         self._told: set[str] = set()
         self._starting: dict[TargetRef, dict[str, datetime | None]] = {}
         self._changes: dict[tuple[str, str], Change | None] = {}
@@ -73,9 +75,11 @@ class KubernetesActuator:
                 return Missing("replicas", str(error))
             if isinstance(standing, Missing):
                 return standing
+            if standing.leaving:  # other targets ask what it has taken, whether or not it may be touched
+                self._budgets_at(options, now).marking.take(self._clusters(options.context), standing.leaving)
             if unfinished(standing) and self._acts(variant.service):
                 cluster = self._asked(variant)
-                standing = self._keeper(cluster, options).advance(standing, now)
+                standing = self._keeper(cluster, options, now).advance(standing, now)
                 self._rollout(cluster, options).watch(standing, now)
             self._changes[variant.service, variant.name] = change_of(standing, options)
             return self._once(standing, self._by_our_clock(options, states(standing, variant.name, now), now))
@@ -94,7 +98,7 @@ class KubernetesActuator:
                 if standing.counted == decision.desired:
                     return Outcome.of(decision, OutcomeKind.ALREADY, f"there are {standing.counted} already", now)
                 _ours_to_scale(standing, decision, where, now)
-                keeper = self._keeper(cluster, options)
+                keeper = self._keeper(cluster, options, now)
                 if decision.desired > decision.current:
                     return self._grow(standing, keeper, decision, now)
                 return self._shrink(standing, keeper, decision, now)
@@ -129,8 +133,15 @@ class KubernetesActuator:
     def _asked(self, variant: Variant) -> Asked:
         return Asked(self._clusters(options_of(variant).context), variant.service, self._acts)
 
-    def _keeper(self, cluster: ClusterView, options: KubernetesOptions) -> Keeper:
-        return Keeper(cluster, self._memory(options), options, self._carried)
+    def _keeper(self, cluster: ClusterView, options: KubernetesOptions, now: datetime) -> Keeper:
+        return Keeper(cluster, self._memory(options), options, self._budgets_at(options, now), self._carried)
+
+    def _budgets_at(self, options: KubernetesOptions, now: datetime) -> Budgets:
+        """Every pass begins with none taken; its time is its name."""
+        known = self._budgets.get(options.context)
+        if known is None or known.at != now:
+            known = self._budgets[options.context] = Budgets(at=now)
+        return known
 
     def _rollout(self, cluster: ClusterView, options: KubernetesOptions) -> Rollout:
         return Rollout(cluster, self._memory(options), options)
@@ -192,7 +203,7 @@ class KubernetesActuator:
             detail = f"{standing}: a rollout is under way; nothing is removed while it is"
             return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
         chosen = victims(standing, decision.victims, decision.current - decision.desired)
-        going, why = permitted(keeper.cluster, chosen.replicas, standing.leaving)
+        going, why = keeper.may_go(standing, chosen.replicas)
         if standing.ordered:  # nobody goes before who stands above it
             going = _unbroken(chosen, going)
         if not going and not chosen.unmade:

@@ -7,11 +7,12 @@ cluster: whoever looks next, this daemon or another, goes on from there.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from controller.act.actuator import Carried, as_it_is
+from controller.act.kubernetes_budgets import Budgets
 from controller.act.kubernetes_count import Standing, lowering
 from controller.act.kubernetes_look import ClusterView, Written
 from controller.act.kubernetes_others import NOTE, Note, Override, writer_of
@@ -25,7 +26,6 @@ from controller.act.kubernetes_pods import (
 from controller.act.probe import ask_urls, idle
 from controller.errors import ClusterError, ConflictError
 from controller.facts.actuators import KubernetesOptions
-from controller.facts.missing import Missing
 from controller.facts.readings import Phase
 from controller.kubernetes.calls import Notes
 from controller.kubernetes.resources import DRAINING_SINCE, PHASE_LABEL
@@ -45,6 +45,7 @@ class Keeper:
     cluster: ClusterView
     written: Written
     options: KubernetesOptions
+    budgets: Budgets
     carried: Carried = as_it_is
 
     def advance(self, standing: Standing, now: datetime) -> Standing:
@@ -82,7 +83,14 @@ class Keeper:
     def mark(self, replica: Replica, now: datetime) -> Replica:
         """Take it from the routers, and make it the first that its controller would give up."""
         notes = {DRAINING_SINCE: now.isoformat(), DELETION_COST: DRAINING_COST}
-        return self._note(replica, now, "is draining", notes, {PHASE_LABEL: "draining"})
+        marked = self._note(replica, now, "is draining", notes, {PHASE_LABEL: "draining"})
+        self.budgets.marking.take(self.cluster, [replica])
+        return marked
+
+    def may_go(self, standing: Standing, wanted: Iterable[Replica]) -> tuple[list[Replica], list[str]]:
+        """Whom of ``wanted`` disruption budgets allow to drain besides all who do already, and why no more."""
+        self.budgets.marking.take(self.cluster, standing.leaving)
+        return self.budgets.marking.allowed(self.cluster, wanted)
 
     def note(
         self,
@@ -179,18 +187,24 @@ class Keeper:
 
     def _lowered(self, standing: Standing, now: datetime) -> Standing:
         """Lower spec.replicas by exactly those who go, while a lower count takes nobody else."""
-        held = _held(self.cluster, [one for one in standing.leaving if one.drained and not one.noticed])
+        held = self._held([one for one in standing.leaving if one.drained and not one.noticed])
         step = lowering(standing, held)
         if step.waits or held:
             why = step.waits or f"{', '.join(sorted(held))} must stay for a disruption budget"
             log.info("%s: not all that is drained goes: %s", standing, why)
-        extra, _ = permitted(self.cluster, step.extra, standing.leaving)
+        extra, _ = self.may_go(standing, step.extra)
         standing = self._with(standing, self.each(self.mark, extra, now)[0])
         if step.by:
+            self.budgets.lowering.take(self.cluster, step.goes)
             # Bound to the version that this was worked out for. Pods are not part of it: one that came up or became
             # ready in between is what the next look finds, see docs/kubernetes.md.
             standing = self.scale(standing, max(0, standing.target.replicas - step.by))
         return standing
+
+    def _held(self, drained: Sequence[Replica]) -> set[str]:
+        """Who among the drained must stay yet, because a lower count is a disruption as well."""
+        free, _ = self.budgets.lowering.allowed(self.cluster, drained)
+        return {one.name for one in drained} - {one.name for one in free}
 
     def _with(self, standing: Standing, changed: Sequence[Replica]) -> Standing:
         by_name = {one.name: one for one in changed}
@@ -201,45 +215,3 @@ def _never_served(one: Replica) -> bool:
     """No router ever knew it: there is nothing to wait for."""
     ready = one.pod.conditions.get("Ready")
     return not one.pod.ready and not one.pod.restarts and (ready is None or ready.status is not True)
-
-
-# --- disruption budgets -----------------------------------------------------------------------------------------------
-
-
-def _held(cluster: ClusterView, drained: Sequence[Replica]) -> set[str]:
-    """Who among the drained must stay yet, because a lower count is a disruption as well."""
-    taken, _ = permitted(cluster, drained, ())
-    return {one.name for one in drained} - {one.name for one in taken}
-
-
-def permitted(
-    cluster: ClusterView, wanted: Iterable[Replica], draining: Iterable[Replica]
-) -> tuple[list[Replica], Collection[str]]:
-    """Whom of ``wanted``, in that order, disruption budgets allow to go besides who drains already, and why no more.
-
-    The API server asks budgets only about evictions: lowering a count goes round them, so they are asked here. Who is
-    not ready takes nothing from them.
-    """
-    left: dict[tuple[str, str], int] = {}
-    why: dict[str, None] = {}
-    for one in draining:
-        _take(cluster, one, left, why)
-    return [one for one in wanted if _take(cluster, one, left, why)], why.keys()
-
-
-def _take(cluster: ClusterView, one: Replica, left: dict[tuple[str, str], int], why: dict[str, None]) -> bool:
-    if not all(pod.ready for pod in one.pods):
-        return True
-    over = cluster.pdbs_over(one.pod)
-    if isinstance(over, Missing):
-        why[f"{one.name}: {over}"] = None
-        return False
-    for pdb in over:
-        left.setdefault((pdb.namespace, pdb.name), pdb.allowed or 0)
-    blocking = [pdb for pdb in over if left[pdb.namespace, pdb.name] <= 0]
-    for pdb in blocking:
-        known = f"allows {pdb.allowed}" if pdb.allowed is not None else "does not say yet how many it allows"
-        why[f"PodDisruptionBudget {pdb.name} {known}"] = None
-    for pdb in over:
-        left[pdb.namespace, pdb.name] -= not blocking
-    return not blocking
