@@ -42,7 +42,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budgets:
-    """The accounts of the pass ``at``. ``marking``: who drains, or begins to; ``lowering``: who goes with a lower count."""
+    """Those of the pass ``at``. ``marking``: who drains, or begins to; ``lowering``: who goes with a lower count."""
 
     at: datetime
     marking: Account = field(default_factory=Account)

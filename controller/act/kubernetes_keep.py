@@ -16,13 +16,7 @@ from controller.act.kubernetes_budgets import Budgets
 from controller.act.kubernetes_count import Standing, lowering
 from controller.act.kubernetes_look import ClusterView, Written
 from controller.act.kubernetes_others import NOTE, Note, Override, writer_of
-from controller.act.kubernetes_pods import (
-    DELETION_COST,
-    DRAINED,
-    DRAINED_COST,
-    DRAINING_COST,
-    Replica,
-)
+from controller.act.kubernetes_pods import DRAINED, DRAINED_COST, DRAINING_COST, Replica, priced, unpriced
 from controller.act.probe import ask_urls, idle
 from controller.errors import ClusterError, ConflictError
 from controller.facts.actuators import KubernetesOptions
@@ -82,7 +76,7 @@ class Keeper:
 
     def mark(self, replica: Replica, now: datetime) -> Replica:
         """Take it from the routers, and make it the first that its controller would give up."""
-        notes = {DRAINING_SINCE: now.isoformat(), DELETION_COST: DRAINING_COST}
+        notes = {DRAINING_SINCE: now.isoformat(), **priced(replica.pod, DRAINING_COST)}
         marked = self._note(replica, now, "is draining", notes, {PHASE_LABEL: "draining"})
         self.budgets.marking.take(self.cluster, [replica])
         return marked
@@ -167,11 +161,11 @@ class Keeper:
         return now >= min(ends)
 
     def _drained(self, one: Replica, now: datetime) -> Replica:
-        notes = {DRAINED: now.isoformat(), DELETION_COST: DRAINED_COST}
+        notes = {DRAINED: now.isoformat(), **priced(one.pod, DRAINED_COST)}
         return self._note(one, now, "is drained", notes)
 
     def _unmark(self, one: Replica, now: datetime) -> Replica:
-        notes = dict.fromkeys((DRAINING_SINCE, DRAINED, DELETION_COST))
+        notes = {DRAINING_SINCE: None, DRAINED: None, **unpriced(one.pod)}
         return self._note(one, now, "serves again", notes, {PHASE_LABEL: None})
 
     def _note(self, one: Replica, now: datetime, said: str, notes: Notes, labels: Notes | None = None) -> Replica:

@@ -5,6 +5,7 @@ Everything we must remember about a replica stands on its pod, so that a kill -9
   annotation  pennyweight.dev/draining-since         when that began
   annotation  pennyweight.dev/drained                when it had nothing left to do, or no more time
   annotation  controller.kubernetes.io/pod-deletion-cost   below everybody else's: a ReplicaSet takes it first
+  annotation  pennyweight.dev/pod-deletion-cost     what an operator had set there, until the pod serves again
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ from controller.kubernetes.resources import DRAINING_SINCE, PREFIX
 DRAINED = f"{PREFIX}drained"
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
+KEPT_COST = f"{PREFIX}pod-deletion-cost"
+
 DRAINING_COST = "-1000000"
 DRAINED_COST = "-2000000"
 """Far below what anybody sets by hand; who is drained goes before who still drains. An int32."""
+
+OUR_COSTS = frozenset({None, DRAINING_COST, DRAINED_COST})
+"""What stands there when nobody else has set anything."""
 
 CRASHES = 3
 """So many restarts before a crash loop is taken for one. A guess: with Kubernetes' back-off of 10, 20, 40 s the third
@@ -91,6 +97,18 @@ class Replica:
     def leaves(self) -> bool:
         """Whether it is counted by its controller, but not by us any more."""
         return self.counts and (self.draining_since is not None or self.noticed)
+
+
+def priced(pod: Pod, cost: str) -> dict[str, str | None]:
+    """Annotations that give it our cost of deletion, and keep aside what somebody else had set."""
+    theirs = pod.annotations.get(DELETION_COST)
+    return {DELETION_COST: cost, **({KEPT_COST: theirs} if theirs not in OUR_COSTS else {})}
+
+
+def unpriced(pod: Pod) -> dict[str, str | None]:
+    """Annotations that take our cost away, and put back what was kept aside; what was set since stays."""
+    kept = {DELETION_COST: pod.annotations.get(KEPT_COST)} if pod.annotations.get(DELETION_COST) in OUR_COSTS else {}
+    return {KEPT_COST: None, **kept}
 
 
 def replicas_of(

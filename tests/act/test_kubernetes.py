@@ -343,39 +343,6 @@ def test_a_replica_on_a_noticed_node_drains_and_its_place_is_not_filled_twice(st
     assert (stage.replicas, stage.phases()) == (3, {"ready": 3})
 
 
-def test_nothing_is_written_where_nothing_may_be_touched(stage_of):
-    stage = stage_of(replicas=2, nodes=2, shape=NodeShape(gpus=1))
-    stage.actuator.heed(lambda service: False)
-    node = stage.world.get("Pod", stage.pods()[0])["spec"]["nodeName"]
-    stage.world.taint(node, "karpenter.sh/disrupted")
-    version = stage.world.store.version
-    assert stage.phases() == {"draining": 1, "ready": 1}
-    assert stage.world.store.version == version
-
-
-def test_what_drains_stays_where_it_is_while_it_may_not_be_touched_and_goes_on_after(stage_of):
-    stage, asked = stage_of(replicas=3), []
-    stage.seen()
-    stage.busy(stage.pods()[0])
-    stage.scale(3, 2, [stage.pods()[0]])
-    stage.actuator.heed(lambda service: asked.append(service) or False)
-    victim = stage.pods()[0]
-    stage.busy(victim, 0)
-    version = stage.world.store.version
-    assert stage.phases() == {"draining": 1, "ready": 2}
-    assert (stage.world.store.version, stage.replicas, set(asked)) == (version, 3, {"chat"})
-    stage.actuator.heed(lambda service: True)
-    stage.passes(3, every_s=2)
-    assert (stage.replicas, stage.phases(), victim in stage.pods()) == (2, {"ready": 2}, False)
-
-
-def test_nobody_is_asked_while_there_is_nothing_to_do(stage_of):
-    stage, asked = stage_of(replicas=3), []
-    stage.actuator.heed(lambda service: asked.append(service) or False)
-    stage.passes(2)
-    assert asked == []
-
-
 def test_a_stale_watch_is_no_count_and_nothing_is_done_by_it(stage_of):
     stage = stage_of()
     stage.cluster.stale = Missing("deployments.apps", "not heard for 61 s")

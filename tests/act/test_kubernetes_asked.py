@@ -16,6 +16,7 @@ from controller.facts.interruptions import Notice, NoticeKind
 from controller.kubernetes.objects import Kind
 from tests.act.test_kubernetes_rollout import SAFE, begun
 from tests.cluster.kubelet import Behaviour
+from tests.cluster.parts import NodeShape
 
 
 def lead_for(stage, writes):
@@ -117,6 +118,39 @@ def test_a_rollout_is_not_taken_back_by_who_lost_the_lead_during_the_pass(stage_
     before = patched(stage)
     stage.seen()
     assert (patched(stage), asked) == (before, ["chat"])
+
+
+def test_nothing_is_written_where_nothing_may_be_touched(stage_of):
+    stage = stage_of(replicas=2, nodes=2, shape=NodeShape(gpus=1))
+    stage.actuator.heed(lambda service: False)
+    node = stage.world.get("Pod", stage.pods()[0])["spec"]["nodeName"]
+    stage.world.taint(node, "karpenter.sh/disrupted")
+    version = stage.world.store.version
+    assert stage.phases() == {"draining": 1, "ready": 1}
+    assert stage.world.store.version == version
+
+
+def test_what_drains_stays_where_it_is_while_it_may_not_be_touched_and_goes_on_after(stage_of):
+    stage, asked = stage_of(replicas=3), []
+    stage.seen()
+    stage.busy(stage.pods()[0])
+    stage.scale(3, 2, [stage.pods()[0]])
+    stage.actuator.heed(lambda service: asked.append(service) or False)
+    victim = stage.pods()[0]
+    stage.busy(victim, 0)
+    version = stage.world.store.version
+    assert stage.phases() == {"draining": 1, "ready": 2}
+    assert (stage.world.store.version, stage.replicas, set(asked)) == (version, 3, {"chat"})
+    stage.actuator.heed(lambda service: True)
+    stage.passes(3, every_s=2)
+    assert (stage.replicas, stage.phases(), victim in stage.pods()) == (2, {"ready": 2}, False)
+
+
+def test_nobody_is_asked_while_there_is_nothing_to_do(stage_of):
+    stage, asked = stage_of(replicas=3), []
+    stage.actuator.heed(lambda service: asked.append(service) or False)
+    stage.passes(2)
+    assert asked == []
 
 
 # --- writes that come late ----------------------------------------------------------------------------------------------

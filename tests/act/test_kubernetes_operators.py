@@ -9,9 +9,11 @@ from datetime import timedelta
 
 import pytest
 
+from controller.act.kubernetes_pods import DELETION_COST, DRAINED_COST, DRAINING_COST, KEPT_COST
 from controller.errors import StaleActError
 from controller.facts.decisions import OutcomeKind
 from controller.kubernetes.objects import Kind
+from tests.cluster.kubelet import Behaviour
 
 ELEVEN_MINUTES_S = timedelta(minutes=11).total_seconds()
 
@@ -97,3 +99,68 @@ def test_an_operators_count_does_not_hold_for_longer_because_our_clock_was_set_b
     """By our clock it was changed in an hour; the policy's own hold goes by our clock, and holds meanwhile."""
     overridden.world.store.now -= timedelta(hours=1)
     assert overridden.scale(6, 5).kind is OutcomeKind.DONE
+
+
+# --- their own costs of deletion ----------------------------------------------------------------------------------------
+
+
+def priced(stage, pod, cost):
+    def change(doc):
+        notes = (doc["metadata"].get("annotations") or {}) | {DELETION_COST: cost}
+        return doc | {"metadata": doc["metadata"] | {"annotations": notes}}
+
+    stage.world.edit("Pod", pod, change)
+
+
+def costs(stage, pod):
+    return {key: value for key, value in stage.annotations(pod).items() if key in (DELETION_COST, KEPT_COST)}
+
+
+def drained_and_overridden(stage, victim, *, meanwhile=lambda: None):
+    """Our victim, until an operator scales up and it serves again."""
+    stage.busy(victim)
+    stage.scale(3, 2, [victim])
+    meanwhile()
+    stage.world.scale("Deployment", "chat", 4)
+    stage.world.step(8)
+    stage.passes(2, every_s=5)
+    assert stage.phases() == {"ready": 4}
+
+
+@pytest.mark.cluster
+def test_an_operators_cost_of_deletion_is_put_back_when_its_pod_serves_again(stage_of):
+    stage = stage_of()
+    victim = stage.pods()[0]
+    priced(stage, victim, "250")
+    drained_and_overridden(stage, victim)
+    assert costs(stage, victim) == {DELETION_COST: "250"}
+
+
+def test_it_is_kept_aside_while_the_pod_drains_and_when_it_is_drained(stage_of):
+    stage = stage_of()
+    victim = stage.pods()[0]
+    priced(stage, victim, "-7")
+    stage.busy(victim)
+    stage.scale(3, 2, [victim])
+    assert costs(stage, victim) == {DELETION_COST: DRAINING_COST, KEPT_COST: "-7"}
+    stage.world.behave("chat", Behaviour(start_s=3600))
+    stage.scale(2, 3)
+    stage.world.step(5)
+    stage.busy(victim, 0)
+    stage.passes(1, every_s=5)
+    assert costs(stage, victim) == {DELETION_COST: DRAINED_COST, KEPT_COST: "-7"}
+
+
+def test_a_cost_that_was_set_while_the_pod_drained_stays(stage_of):
+    stage = stage_of()
+    victim = stage.pods()[0]
+    priced(stage, victim, "250")
+    drained_and_overridden(stage, victim, meanwhile=lambda: priced(stage, victim, "900"))
+    assert costs(stage, victim) == {DELETION_COST: "900"}
+
+
+def test_a_pod_without_a_cost_has_none_after(stage_of):
+    stage = stage_of()
+    victim = stage.pods()[0]
+    drained_and_overridden(stage, victim)
+    assert costs(stage, victim) == {}
