@@ -213,7 +213,13 @@ class KubernetesActuator:
         if not marked and not chosen.unmade:
             return Outcome.of(decision, OutcomeKind.REFUSED, _nobody(standing, why), now)
         standing = _with(standing, marked)
-        standing = keeper.note(standing, decision.current - len(marked) - chosen.unmade, now)
+        try:
+            standing = keeper.note(standing, decision.current - len(marked) - chosen.unmade, now)
+        except ConflictError as error:
+            if not marked:
+                raise
+            drain = f"{', '.join(marked)} {'drains' if len(marked) == 1 else 'drain'}"
+            raise ActError(f"{standing}: {drain}, but how many are to stay was not written down: {error}") from error
         standing = keeper.advance(standing, now)
         return _told(decision, standing, chosen, tuple(marked), why, now)
 

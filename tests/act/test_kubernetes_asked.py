@@ -9,29 +9,31 @@ import pytest
 
 from controller.act.kubernetes_others import NOTE
 from controller.act.kubernetes_pods import DRAINED, DRAINING_SINCE
-from controller.errors import ActError
+from controller.errors import ActError, StaleActError
 from controller.facts.actuators import EngineTemplate
 from controller.facts.decisions import OutcomeKind
 from controller.facts.interruptions import Notice, NoticeKind
 from controller.kubernetes.objects import Kind
 from tests.act.test_kubernetes_rollout import SAFE, begun
+from tests.cluster.faults import Fault, FaultKind
 from tests.cluster.kubelet import Behaviour
 from tests.cluster.parts import NodeShape
 
 
 def lead_for(stage, writes):
     """The lead is lost after so many writes from now on."""
-    since = sum(one.verb == "patch" for one in stage.world.server.calls)
+    since = patched(stage)
 
     def leads(service):
         assert service == "chat"
-        return sum(one.verb == "patch" for one in stage.world.server.calls) - since < writes
+        return patched(stage) - since < writes
 
     stage.actuator.heed(leads)
 
 
 def patched(stage):
-    return sum(one.verb == "patch" for one in stage.world.server.calls)
+    """Our writes so far."""
+    return sum(count for (verb, _), count in stage.cluster.api.calls.items() if verb == "patch")
 
 
 def draining(stage):
@@ -204,6 +206,17 @@ def test_nobody_below_an_ordinal_that_changed_is_marked(stage_of):
         outcome = stage.scale(3, 1)
     assert (outcome.kind, draining(stage)) == (OutcomeKind.REFUSED, [])
     assert "nobody may go now: patch pods llm/chat-2" in outcome.detail
+
+
+def test_a_shrink_whose_count_could_not_be_noted_has_not_touched_nothing(stage_of):
+    stage = stage_of(replicas=3)
+    first = stage.pods()[0]
+    stage.busy(first)
+    stage.world.server.faults.add(Fault(kind=FaultKind.STATUS, verb="patch", resource="deployments.apps", code=409))
+    with pytest.raises(ActError, match=f"{first} drains, but how many are to stay was not written down") as raised:
+        stage.scale(3, 2, [first])
+    assert not isinstance(raised.value, StaleActError), "which would say that nothing was changed"
+    assert (draining(stage), stage.current()) == ([first], 2)
 
 
 def test_a_late_word_that_a_pod_is_drained_changes_nothing_once_it_serves_again(stage_of):

@@ -201,6 +201,7 @@ def test_what_llm_d_says_is_not_to_be_managed_is_left_to_its_owner(stage_of, whe
     with pytest.raises(StaleActError, match="managed of Deployment llm/chat is 'false': its owner scales it"):
         stage.scale(3, 4)
     stage.world.edit("Deployment", "chat", labelled(where, "true"))
+    stage.world.step(2)
     assert stage.scale(3, 4).kind is OutcomeKind.DONE
 
 
