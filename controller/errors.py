@@ -110,7 +110,11 @@ class BlockedError(ClusterError):
 
 
 class WithheldError(ClusterError):
-    """A write that nobody may make any more. It was not sent."""
+    """A write that nobody may make any more. It was not sent; ``after`` so many others of the same step."""
+
+    def __init__(self, message: str, *, after: int) -> None:
+        super().__init__(message)
+        self.after = after
 
 
 class NonsenseError(ClusterError):

@@ -87,9 +87,10 @@ class KubernetesActuator:
     def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
         """Raise spec.replicas, or begin to drain who goes."""
         with self._lock:
-            options, cluster = options_of(variant), self._asked(variant)
+            options = options_of(variant)
             where = f"{variant.service}/{variant.name}"
             try:
+                cluster = self._asked(variant)
                 standing = self._look(options, now, fresh=True)
                 if isinstance(standing, Missing):
                     return Outcome.of(decision, OutcomeKind.REFUSED, f"did not touch {where}: {standing}", now)
@@ -103,7 +104,7 @@ class KubernetesActuator:
                     return self._grow(standing, keeper, decision, now)
                 return self._shrink(standing, keeper, decision, now)
             except WithheldError as error:
-                if not cluster.calls.sent:
+                if not error.after:
                     return Outcome.of(decision, OutcomeKind.REFUSED, f"did not touch {where}: {error}", now)
                 raise ActError(f"did not do all of it for {where}: {error}") from error
             except ConflictError as error:

@@ -14,11 +14,11 @@ from controller.kubernetes.objects import Node, Pdb, Pod, Scale, Scaler, Target,
 
 
 class AskedCalls:
-    """Calls about one service. ``sent``: how many writes were let through, whatever became of them."""
+    """Calls about one service, for one step."""
 
     def __init__(self, calls: ClusterCalls, service: str, acts: Acts) -> None:
         self._calls, self._service, self._acts = calls, service, acts
-        self.sent = 0
+        self._sent = 0
 
     def target(self, ref: TargetRef) -> Target:
         return self._calls.target(ref)
@@ -41,9 +41,10 @@ class AskedCalls:
         if not self._acts(self._service):
             raise WithheldError(
                 f"{what} was not written: {self._service} may not be touched any more, for somebody stopped it or this "
-                f"daemon neither leads nor acts; after {self.sent} writes it waits where it is"
+                f"daemon neither leads nor acts; after {self._sent} writes it waits where it is",
+                after=self._sent,
             )
-        self.sent += 1
+        self._sent += 1
 
 
 class Asked:

@@ -1,13 +1,15 @@
 """The Kubernetes actuator against an API server with real semantics: growing, draining, going, and who else is there."""
 
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
+from controller.act.kubernetes import KubernetesActuator
 from controller.act.kubernetes_others import NOTE
 from controller.act.kubernetes_pods import DRAINED, DRAINING_SINCE
-from controller.errors import ActError, StaleActError
+from controller.errors import ActError, ClusterError, StaleActError
 from controller.facts.decisions import OutcomeKind
 from controller.facts.interruptions import StuckKind
 from controller.facts.missing import Missing
@@ -367,3 +369,13 @@ def test_what_we_meant_stands_on_the_target(stage_of):
     stage = stage_of()
     stage.scale(3, 4)
     assert NOTE in stage.world.get("Deployment", "chat")["metadata"]["annotations"]
+
+
+def test_a_cluster_that_nobody_finds_a_way_to_is_told_so(stage_of):
+    def no_way(context):
+        raise ClusterError("no way to the API server: the kubeconfig names no current context")
+
+    lost = replace(stage_of(), actuator=KubernetesActuator(no_way))
+    assert "no way to the API server" in str(lost.actuator.replicas(lost.variant, lost.world.now))
+    with pytest.raises(ActError, match="no way to the API server"):
+        lost.scale(3, 4)
