@@ -35,6 +35,13 @@ LEAST_ALPHA, MOST_ALPHA = 0.1, 2.0
 """Bounds of the corrected miss rate, in its own size, and never 0.1 away: one bad hour must not undo the band."""
 
 
+MOST_RATIO = 3.0
+"""Times the busiest minute lately, or the forecast where that is more: beyond it no band goes. Errors are kept in
+scales of the forecast, and what a burst out of a lull was of that lull (80 times, in an hour of Azure's code
+completion, 2023) says nothing of what it would be of the next hour. A guess: the band of a service that nobody has
+scored yet ends about there."""
+
+
 _LEAST_ALPHAS: Floats = np.maximum(LEAST_ALPHA * ALPHAS, ALPHAS - 0.1)
 _MOST_ALPHAS: Floats = np.minimum(MOST_ALPHA * ALPHAS, ALPHAS + 0.1)
 _GUESS: Floats = guessed_offsets()
@@ -46,8 +53,10 @@ def corrected(alphas: Floats, missed: Floats) -> Floats:
     return np.minimum(np.maximum(moved, _LEAST_ALPHAS), _MOST_ALPHAS)
 
 
-def bounded(combined: Floats, offsets: Floats, lifts: Floats | None) -> Floats:
+def bounded(combined: Floats, offsets: Floats, lifts: Floats | None, peak: float) -> Floats:
     """The quantiles of forecasts: a row a horizon, a column a probability.
+
+    ``peak``: the busiest minute lately, requests/s; 0: none yet
 
     Scheduled steps (``lifts``, see schedule.py) carry the middle by their own middle. Above it the band holds, or what
     the steps alone would make of today, whichever is more.
@@ -58,7 +67,10 @@ def bounded(combined: Floats, offsets: Floats, lifts: Floats | None) -> Floats:
     else:
         lifted = combined * np.exp(lifts[:, 0])
         least = combined[:, None] * np.exp(lifts)
-    bounds = np.maximum(lifted[:, None] + offsets * scales_of(lifted)[:, None], least)
+    spread = lifted[:, None] + offsets * scales_of(lifted)[:, None]
+    if peak > 0:
+        spread = np.minimum(spread, MOST_RATIO * np.maximum(lifted, peak)[:, None])
+    bounds = np.maximum(spread, least)
     ascending: Floats = np.maximum.accumulate(bounds, axis=1)
     return ascending
 

@@ -36,7 +36,7 @@ def forecasts(state: DemandState, now: datetime, horizons_s: Sequence[float]) ->
     table = predictions(state, now.timestamp(), wanted)
     combined = combined_of(table, weights)
     steps = lifts(state.schedule, now.timestamp(), now.timestamp() + wanted + MINUTE_S)
-    bounds = bounded(combined, _mixed(record.offsets, lower, upper, share), steps)
+    bounds = bounded(combined, _mixed(record.offsets, lower, upper, share), steps, state.recent.peak)
     scored = np.minimum(record.scored[lower], record.scored[upper])
     support = supported(state)
     return tuple(

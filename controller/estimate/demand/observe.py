@@ -42,6 +42,9 @@ LEAST_COVERED = 0.5
 FORGET = 0.5 ** (1 / 720)
 """Experts' losses and the accuracy count half after so many minutes: weights see both halves of a day."""
 
+PEAK_FORGET = 0.5 ** (1 / (7 * 1440))
+"""The busiest minute counts half after a week: what comes every day or every Monday is still known when it comes."""
+
 REFRESH = 15
 """Minutes between two new bands, once there are enough errors: one error more in hundreds moves nothing."""
 
@@ -108,9 +111,11 @@ def _closed(state: DemandState, start: float, until: float, *, issues: bool) -> 
     if floor(until / MINUTE_S) > minute:
         requests, seconds = recent.minute
         recent = replace(recent, minute=(0.0, 0.0))
-        state = replace(state, recent=recent)
         if seconds >= LEAST_COVERED * MINUTE_S:
-            state = replace(state, record=_scored(state.record, minute, requests / seconds))
+            rate = requests / seconds
+            recent = replace(recent, peak=max(rate, recent.peak * PEAK_FORGET))
+            state = replace(state, record=_scored(state.record, minute, rate))
+        state = replace(state, recent=recent)
         if issues:
             state = replace(state, record=_issued(state, floor(until / MINUTE_S) - 1, until))
     return _shaped(state, start, until)
@@ -137,7 +142,8 @@ def _issued(state: DemandState, minute: int, now: float) -> Record:
     record = state.record
     table = predictions(state, now, _HORIZONS)
     combined = combined_of(table, record.weights)
-    bounds = bounded(combined, record.offsets, lifts(state.schedule, now, now + _HORIZONS + MINUTE_S))
+    steps = lifts(state.schedule, now, now + _HORIZONS + MINUTE_S)
+    bounds = bounded(combined, record.offsets, steps, state.recent.peak)
     issued, issued_minute = record.issued.copy(), record.issued_minute.copy()
     row = minute % PENDING
     issued[row] = np.concatenate((table, bounds[:, :1], bounds), axis=1)

@@ -88,6 +88,7 @@ class Recent:
     levels         exponentially weighted mean rates, by LEVELS_S
     noise_ratio    mean |rate of a pass - level| / scale: what is noise, and so what is a jump
     surprise       the rate of the pass before, when that was a surprise; else nan
+    peak           the busiest minute that is over, requests/s, slowly forgotten; 0: none yet
     minute, five, slot   sums of requests and seconds of the minute, the five minutes, the half hour not over yet
     """
 
@@ -96,6 +97,7 @@ class Recent:
     levels: tuple[float, ...]
     noise_ratio: float
     surprise: float
+    peak: float
     minute: tuple[float, float]
     five: tuple[float, float]
     slot: tuple[float, float]
@@ -161,6 +163,7 @@ def empty_state() -> DemandState:
             levels=(0.0,) * len(LEVELS_S),
             noise_ratio=NOISE_GUESS,
             surprise=nan,
+            peak=0.0,
             minute=(0.0, 0.0),
             five=(0.0, 0.0),
             slot=(0.0, 0.0),

@@ -100,6 +100,22 @@ def test_a_steady_service_earns_a_narrow_band(story):
     assert 50.0 < one.quantiles[0.95] < 55.0
 
 
+def test_bursts_out_of_lulls_widen_the_band_no_further_than_thrice_the_busiest_minute(story):
+    random = np.random.default_rng(3)
+    rates = np.where(random.random(240) < 0.08, 30.0, 0.2)  # an hour of passes: seconds of work, minutes of nothing
+    busiest = rates.reshape(-1, 4).mean(axis=1).max()
+    state, most = None, 0.0
+
+    for number, rate in enumerate(rates):
+        at = story.monday + timedelta(seconds=15.0 * number)
+        state = story.after([rate], state=state, start=at)
+        if number > 120:
+            expected = story.forecast(state)
+            most = max(most, story.forecast(state, quantile=0.95) / max(busiest, expected))
+
+    assert 1.0 < most <= 3.0 + 1e-9
+
+
 def test_a_ramp_is_carried_forward(story):
     state = story.after([10.0 + 0.02 * number for number in range(960)])
     now = 10.0 + 0.02 * 959
