@@ -21,7 +21,7 @@ SHARED = {
     "act": {
         *("actuator", "gate", "life", "probe", "records", "runner", "targets"),
         *(f"aws_asg_{part}" for part in ("life", "roll", "told")),
-        *(f"kubernetes_{part}" for part in ("count", "course", "keep", "look", "pods", "rollout")),
+        *(f"kubernetes_{part}" for part in ("count", "course", "keep", "look", "pods", "rollout", "template")),
     },
     "notify": {"channel", "dispatch"},
     "prices/bills": {"rows"},

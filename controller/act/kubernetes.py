@@ -9,7 +9,6 @@ from threading import Lock
 
 from controller.act.actuator import Acts, Carried, always, as_it_is
 from controller.act.kubernetes_count import Standing, Victims, states, victims
-from controller.act.kubernetes_course import course_of
 from controller.act.kubernetes_keep import Keeper, permitted
 from controller.act.kubernetes_look import ClusterView, Written, look, options_of, ref_of
 from controller.act.kubernetes_pods import Replica
@@ -72,10 +71,11 @@ class KubernetesActuator:
                 return Missing("replicas", str(error))
             if isinstance(standing, Missing):
                 return standing
-            if unfinished(standing) and self._acts(variant.service):
+            due = unfinished(standing) or self._rollout(options).due(standing)
+            if due and self._acts(variant.service):
                 standing = self._keeper(options).advance(standing, now)
                 self._rollout(options).watch(standing, now)
-            self._changes[variant.service, variant.name] = change_of(standing, options)
+            self._changes[variant.service, variant.name] = change_of(standing, options, now)
             return self._once(standing, self._by_our_clock(options, states(standing, variant.name, now), now))
 
     def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
@@ -154,7 +154,7 @@ class KubernetesActuator:
 
     def _change(self, standing: Standing, options: KubernetesOptions, decision: Decision, now: datetime) -> Outcome:
         """Begin to bring the fleet file's ``template`` to the pods; ``replicas`` sees it through, or takes it back."""
-        found = change_of(standing, options)
+        found = change_of(standing, options, now)
         if found is None or found.stage is ChangeStage.ROLLING:
             detail = found.detail if found is not None else f"{standing}: its template is as it is to be"
             return Outcome.of(decision, OutcomeKind.ALREADY, detail, now)
@@ -198,7 +198,7 @@ class KubernetesActuator:
 
 def unfinished(standing: Standing) -> bool:
     """Whether something is on its way that ``replicas`` sees through: else nobody need be asked whether it may."""
-    return bool(standing.leaving or standing.owed or standing.foreign or course_of(standing.target) is not None)
+    return bool(standing.leaving or standing.owed or standing.foreign)
 
 
 def _seen_since(state: ReplicaState, at: datetime) -> ReplicaState:
