@@ -10,7 +10,7 @@ from threading import Lock
 from controller.act.actuator import Acts, Carried, always, as_it_is
 from controller.act.kubernetes_count import Standing, Victims, states, victims
 from controller.act.kubernetes_keep import Keeper, permitted
-from controller.act.kubernetes_look import ClusterView, Written, look, options_of, ref_of
+from controller.act.kubernetes_look import ClusterView, Written, look, options_of
 from controller.act.kubernetes_pods import Replica
 from controller.act.kubernetes_rollout import Rollout, change_of
 from controller.errors import ActError, ClusterError, ConflictError, StaleActError
@@ -44,6 +44,7 @@ class KubernetesActuator:
         self._notices: Mapping[str, Notice] = {}
         self._written: dict[str, Written] = {}
         self._told: set[str] = set()
+        self._found: dict[tuple[str, TargetRef], tuple[datetime, str]] = {}
         self._starting: dict[TargetRef, dict[str, datetime | None]] = {}
         self._changes: dict[tuple[str, str], Change | None] = {}
         self._lock = Lock()
@@ -71,12 +72,14 @@ class KubernetesActuator:
                 return Missing("replicas", str(error))
             if isinstance(standing, Missing):
                 return standing
+            if other := self._other(standing, variant, now):
+                return Missing("replicas", f"{standing} is the target of {other} as well; one variant a target")
             due = unfinished(standing) or self._rollout(options).due(standing)
             if due and self._acts(variant.service):
                 standing = self._keeper(options).advance(standing, now)
                 self._rollout(options).watch(standing, now)
             self._changes[variant.service, variant.name] = change_of(standing, options, now)
-            return self._once(standing, self._by_our_clock(options, states(standing, variant.name, now), now))
+            return self._once(standing, self._by_our_clock(standing, states(standing, variant.name, now), now))
 
     def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
         """Raise spec.replicas, or begin to drain who goes."""
@@ -128,12 +131,22 @@ class KubernetesActuator:
     def _memory(self, options: KubernetesOptions) -> Written:
         return self._written.setdefault(options.context, Written())
 
+    def _other(self, standing: Standing, variant: Variant, now: datetime) -> str:
+        """Which other variant has found the same target in this pass, by whatever it names it; "" none."""
+        where = (options_of(variant).context, standing.target.ref)
+        mine = f"{variant.service}/{variant.name}"
+        at, found = self._found.get(where, (now, mine))
+        if at == now and found != mine:
+            return found
+        self._found[where] = (now, mine)
+        return ""
+
     def _by_our_clock(
-        self, options: KubernetesOptions, found: tuple[ReplicaState, ...], now: datetime
+        self, standing: Standing, found: tuple[ReplicaState, ...], now: datetime
     ) -> tuple[ReplicaState, ...]:
         """``found``, starts that began under our eyes dated by when we first saw them: deadlines are measured on our
         clock, and the API server's may be minutes from it. What was there at the first look is as it says."""
-        ref = ref_of(options)
+        ref = standing.target.ref
         before = self._starting.get(ref)
         starting = {one.replica for one in found if one.phase is Phase.STARTING}
         first = {name: self._first(before, name, now) for name in starting}

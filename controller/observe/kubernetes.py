@@ -22,6 +22,7 @@ from controller.kubernetes.llmd import llmd_of, same_model
 from controller.kubernetes.objects import Kind, Node, Pod, TargetRef
 from controller.kubernetes.resources import DRAINING_SINCE, PHASE_LABEL
 from controller.kubernetes.selectors import parse_selector
+from controller.kubernetes.targets import Wanted, the_one
 from controller.observe.discovery import METRICS_PATH, Address, Discovered
 
 SETTLING = timedelta(seconds=2)
@@ -107,10 +108,8 @@ def _pods(cluster: Cluster, source: KubernetesPods) -> Found:
     if source.selector:
         pods = cluster.pods(namespace, parse_selector(source.selector))
         return pods if isinstance(pods, Missing) else list(pods)
-    ref = TargetRef(kind=Kind(source.kind), namespace=namespace, name=source.name)
-    target = cluster.target(ref)
-    if target is None:
-        return Missing("kubernetes", f"there is no {ref}")
+    wanted = Wanted(kind=Kind(source.kind), namespace=namespace, name=source.name, selector=source.target)
+    target = the_one(cluster, wanted, "kubernetes")
     if isinstance(target, Missing):
         return target
     pods = cluster.pods_of(target)

@@ -177,6 +177,20 @@ def test_of_a_group_the_leader_is_read_and_all_are_named(world: World, discovere
     }
 
 
+def labelled(document: dict, **labels: str) -> dict:
+    document["metadata"]["labels"] = labels
+    return document
+
+
+def test_the_pods_are_those_of_the_target_that_alone_has_the_labels(world: World, discoverer: Discoverer) -> None:
+    world.add_nodes(1)
+    world.add(labelled(deployment("chat", 2, template("chat")), app="vllm", model="llama"))
+    world.add(labelled(deployment("mail", 1, template("mail")), app="vllm"))
+    world.step(10)
+    source = KubernetesPods(namespace="llm", kind="Deployment", target="app=vllm,model=llama")
+    assert set(found(discoverer, source)) == set(world.ready("chat"))
+
+
 def test_an_unseen_cluster_keeps_its_targets_and_says_so(world: World, tmp_path: Path) -> None:
     world.add_nodes(1)
     world.add(deployment("chat", 2, template("chat")))
@@ -210,6 +224,10 @@ def test_a_cluster_that_was_never_seen_names_nobody_and_says_so(tmp_path: Path) 
             "no port named metrics; it has http",
         ),
         (KubernetesPods(namespace="llm", kind="Deployment", name="chatt"), "there is no Deployment llm/chatt"),
+        (
+            KubernetesPods(namespace="llm", kind="Deployment", target="app=vllm"),
+            "there is no Deployment app=vllm in llm",
+        ),
         (KubernetesPods(namespace="llm", selector="app=chat", model="qwen3-8b"), "2 pods say llm-d.ai/model-id"),
     ],
 )
