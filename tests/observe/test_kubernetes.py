@@ -280,6 +280,42 @@ def test_only_exporters_beside_the_engines_are_read(world: World, discoverer: Di
     assert [one.labels["node"] for one in gpus] == [engine.labels["node"]]
 
 
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("NVIDIA-A100-SXM4-80GB", True),
+        ("NVIDIA-H100-80GB-HBM3", False),
+        ("nvidia-h100-80gb", False),
+        ("", False),
+        ("Some-Accelerator-9000", False),
+    ],
+)
+def test_nodes_with_another_gpu_than_the_fleet_file_says_are_told(
+    world: World, discoverer: Discoverer, model: str, told: bool
+) -> None:
+    world.add_nodes(2, NodeShape(gpus=2, gpu_model=model))
+    world.add(deployment("chat", 3, template("chat")))
+    world.step(10)
+    targets, problems = discoverer.targets(variant_of(), NOON)
+    assert len(targets) == 3, "they are read all the same"
+    said = (
+        "node-1, node-2 have NVIDIA-A100-SXM4-80GB, and the fleet file says H100-SXM: dollars, MFU and capacity of the "
+        "replicas there are reckoned for the wrong GPU; correct `gpu`, or where the pods may go"
+    )
+    assert problems == ((Missing("GPUs of chat/h100", said),) if told else ())
+
+
+def test_of_many_nodes_with_another_gpu_three_are_named(world: World, discoverer: Discoverer) -> None:
+    world.add_nodes(4, NodeShape(gpus=1))
+    world.add_nodes(5, NodeShape(gpus=1, gpu_model="NVIDIA-L4"))
+    world.add(deployment("chat", 9, template("chat")))
+    world.step(10)
+    (problem,) = discoverer.targets(variant_of(), NOON)[1]
+    assert problem.why.startswith(
+        "node-5, node-6, node-7 and 2 others have NVIDIA-L4, and the fleet file says H100-SXM"
+    )
+
+
 def gpu(pod: str, namespace: str) -> GpuReading:
     unknown = Missing("gpu", "not read")
     return GpuReading(
