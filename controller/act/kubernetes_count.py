@@ -2,7 +2,8 @@
 
 spec.replicas counts every pod, those that we drain as well. What we meant stands on the target, as annotation
 pennyweight.dev/replicas: {"counted": 3, …}: of 4 wanted pods 3 are to stay. So a victim that dies by itself, and is
-replaced by its controller, is told from one that is wanted, by whoever looks next.
+replaced by its controller, is told from one that is wanted, by whoever looks next. A label of the same name says of
+when the note is: `kubectl rollout undo` puts back the annotations of an older revision, a count of long ago among them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from controller.act.kubernetes_course import course_of
 from controller.act.kubernetes_pods import DELETION_COST, Replica, refused_of
@@ -52,6 +53,10 @@ class Note:
         counts = {"stood": self.stood, "to": self.to}
         return json.dumps({key: value for key, value in (told | counts).items() if value not in ("", None)})
 
+    @property
+    def label(self) -> str:
+        return f"{self.counted}.{self.at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
     def ours(self, replicas: int) -> bool:
         """Whether such a count lies on our way from what stood there to those that are to stay."""
         way = [self.counted, *(one for one in (self.stood, self.to) if one is not None)]
@@ -59,14 +64,14 @@ class Note:
 
 
 def note_of(target: Target) -> Note | None:
-    """None where we never wrote one, or somebody wrote over it."""
+    """None where we never wrote one, somebody wrote over it, or it is an older one that came back."""
     try:
         told = json.loads(target.annotations[NOTE])
         at = datetime.fromisoformat(told["at"])
         seen, by = str(told.get("seen", "")), str(told.get("by", ""))
         stood, to = (int(told[key]) if key in told else None for key in ("stood", "to"))
         note = Note(counted=int(told["counted"]), at=at, seen=seen, stood=stood, to=to, by=by)
-        return note if at.tzinfo is not None else None
+        return note if at.tzinfo is not None and target.labels.get(NOTE) == note.label else None
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -67,8 +67,8 @@ class Keeper:
     def note(self, standing: Standing, counted: int, now: datetime, *, to: int | None = None, by: str = "") -> Standing:
         """Write down how many are to stay. ``to``: what spec.replicas is about to become for it."""
         seen, stood = writer_of(standing.target), standing.target.replicas
-        text = Note(counted=counted, at=now, seen=seen, stood=stood, to=to, by=by).text
-        patch = {"metadata": {"annotations": {NOTE: text}}}
+        note = Note(counted=counted, at=now, seen=seen, stood=stood, to=to, by=by)
+        patch = {"metadata": {"annotations": {NOTE: note.text}, "labels": {NOTE: note.label}}}
         target = self.cluster.calls.patch_target(standing.target.ref, patch, version=standing.target.resource_version)
         self.written.target(target.ref, target.resource_version)
         return replace(standing, target=target)

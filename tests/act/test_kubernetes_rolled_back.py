@@ -5,6 +5,7 @@ from datetime import timedelta
 
 import pytest
 
+from controller.act.kubernetes_count import NOTE
 from controller.act.kubernetes_course import BROUGHT, ROLLOUT
 from controller.act.kubernetes_template import changed, restored
 from controller.facts.actuators import EngineTemplate
@@ -124,6 +125,25 @@ def test_a_note_of_an_older_rollout_that_comes_back_with_an_undo_takes_nothing_b
     assert fourth.phases() == {"ready": 2}
 
 
+def test_a_count_of_long_ago_that_comes_back_with_an_undo_removes_nobody(stage_of):
+    """Somebody else's rollout, and his undo: the annotations are those of when the old version was the newest."""
+    stage = stage_of(replicas=6, spec=SAFE)
+    stage.scale(6, 2)
+    stage.passes(4)
+    assert stage.replicas == 2
+    quiet = target(stage)
+    set_image(stage, ROLLBACK)
+    stage.passes(4)
+    assert stage.scale(2, 6).kind is OutcomeKind.DONE
+    stage.passes(4)
+    undo_to(stage, quiet, quiet["metadata"]["annotations"])
+    stage.passes(12)
+    assert (stage.replicas, stage.phases()) == (6, {"ready": 6})
+    assert stage.scale(6, 5).kind is OutcomeKind.DONE
+    stage.passes(4)
+    assert (stage.replicas, stage.phases()) == (5, {"ready": 5})
+
+
 def test_another_template_of_the_fleet_file_waits_until_the_operator_had_ten_minutes(through):
     set_image(through, ROLLBACK)
     through.world.step(30)
@@ -235,19 +255,22 @@ def test_an_empty_variable_is_as_the_api_server_keeps_it():
 
 @pytest.mark.cluster
 def test_kubectl_itself_undoes_a_rollout_of_ours(real, stage_of, tmp_path):
-    """Of a version to which ours had been on its way, so that its ReplicaSet says so yet."""
+    """Of a version to which ours had been on its way, with fewer replicas: its ReplicaSet says so yet."""
     from tests.cluster.control_plane import kubectl
 
     stage = stage_of(replicas=2, spec=SAFE, template=V2)
-    for template in (V2, V3):
+    for template, replicas in ((V2, 3), (V3, 4)):
         stage = stage.another(template=template, start_timeout_s=20)
         assert begun(stage).kind is OutcomeKind.DONE
         stage.passes(6, every_s=2)
         assert (engine(stage)["image"], change(stage)) == (template.image, None)
+        assert stage.scale(replicas - 1, replicas).kind is OutcomeKind.DONE
+        stage.passes(3, every_s=2)
     kubectl(real.kubeconfig(tmp_path / "admin", namespace="llm"), "rollout", "undo", "deployment/chat")
-    assert ROLLOUT in target(stage)["metadata"]["annotations"], "it came back"
-    stage.passes(6, every_s=2)
-    assert engine(stage)["image"] == V2.image
+    back = target(stage)["metadata"]["annotations"]
+    assert (ROLLOUT in back, '"counted": 3' in back[NOTE]) == (True, True), "what was written down then came back"
+    stage.passes(8, every_s=2)
+    assert (engine(stage)["image"], stage.replicas, stage.phases()) == (V2.image, 4, {"ready": 4})
     assert change(stage)[0] == "blocked"
     assert "'kubectl' changed its template" in change(stage)[2]
     assert ROLLOUT not in target(stage)["metadata"]["annotations"]
