@@ -23,7 +23,7 @@ SHARED = {
         *(f"aws_asg_{part}" for part in ("life", "roll", "told")),
         *(
             f"kubernetes_{part}"
-            for part in ("asked", "budgets", "count", "course", "keep", "look", "others", "pods", "rollout")
+            for part in ("asked", "budgets", "count", "course", "keep", "look", "others", "pods", "rollout", "template")
         ),
     },
     "notify": {"channel", "dispatch"},

@@ -11,9 +11,8 @@ from controller.act.actuator import Acts, Carried, always, as_it_is
 from controller.act.kubernetes_asked import Asked
 from controller.act.kubernetes_budgets import Budgets
 from controller.act.kubernetes_count import Standing, Victims, states, victims
-from controller.act.kubernetes_course import course_of
 from controller.act.kubernetes_keep import Keeper
-from controller.act.kubernetes_look import ClusterView, Written, look, options_of, ref_of
+from controller.act.kubernetes_look import ClusterView, Written, look, options_of
 from controller.act.kubernetes_pods import Replica
 from controller.act.kubernetes_rollout import Rollout, change_of
 from controller.errors import ActError, ClusterError, ConflictError, StaleActError, WithheldError
@@ -48,6 +47,7 @@ class KubernetesActuator:
         self._written: dict[str, Written] = {}
         self._budgets: dict[str, Budgets] = {}
         self._told: set[str] = set()
+        self._found: dict[tuple[str, TargetRef], tuple[datetime, str]] = {}
         self._starting: dict[TargetRef, dict[str, datetime | None]] = {}
         self._changes: dict[tuple[str, str], Change | None] = {}
         self._lock = Lock()
@@ -75,14 +75,17 @@ class KubernetesActuator:
                 return Missing("replicas", str(error))
             if isinstance(standing, Missing):
                 return standing
+            if other := self._other(standing, variant, now):
+                return Missing("replicas", f"{standing} is the target of {other} as well; one variant a target")
             if standing.leaving:  # other targets ask what it has taken, whether or not it may be touched
                 self._budgets_at(options, now).marking.take(self._clusters(options.context), standing.leaving)
-            if unfinished(standing) and self._acts(variant.service):
-                cluster = self._asked(variant)
+            cluster = self._asked(variant)
+            rollout = self._rollout(cluster, options)
+            if (unfinished(standing) or rollout.due(standing)) and self._acts(variant.service):
                 standing = self._keeper(cluster, options, now).advance(standing, now)
-                self._rollout(cluster, options).watch(standing, now)
-            self._changes[variant.service, variant.name] = change_of(standing, options)
-            return self._once(standing, self._by_our_clock(options, states(standing, variant.name, now), now))
+                rollout.watch(standing, now)
+            self._changes[variant.service, variant.name] = change_of(standing, options, now)
+            return self._once(standing, self._by_our_clock(standing, states(standing, variant.name, now), now))
 
     def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
         """Raise spec.replicas, or begin to drain who goes."""
@@ -150,12 +153,22 @@ class KubernetesActuator:
     def _memory(self, options: KubernetesOptions) -> Written:
         return self._written.setdefault(options.context, Written())
 
+    def _other(self, standing: Standing, variant: Variant, now: datetime) -> str:
+        """Which other variant has found the same target in this pass, by whatever it names it; "" none."""
+        where = (options_of(variant).context, standing.target.ref)
+        mine = f"{variant.service}/{variant.name}"
+        at, found = self._found.get(where, (now, mine))
+        if at == now and found != mine:
+            return found
+        self._found[where] = (now, mine)
+        return ""
+
     def _by_our_clock(
-        self, options: KubernetesOptions, found: tuple[ReplicaState, ...], now: datetime
+        self, standing: Standing, found: tuple[ReplicaState, ...], now: datetime
     ) -> tuple[ReplicaState, ...]:
         """``found``, starts that began under our eyes dated by when we first saw them: deadlines are measured on our
         clock, and the API server's may be minutes from it. What was there at the first look is as it says."""
-        ref = ref_of(options)
+        ref = standing.target.ref
         before = self._starting.get(ref)
         starting = {one.replica for one in found if one.phase is Phase.STARTING}
         first = {name: self._first(before, name, now) for name in starting}
@@ -176,7 +189,7 @@ class KubernetesActuator:
 
     def _change(self, standing: Standing, rollout: Rollout, decision: Decision, now: datetime) -> Outcome:
         """Begin to bring the fleet file's ``template`` to the pods; ``replicas`` sees it through, or takes it back."""
-        found = change_of(standing, rollout.options)
+        found = change_of(standing, rollout.options, now)
         if found is None or found.stage is ChangeStage.ROLLING:
             detail = found.detail if found is not None else f"{standing}: its template is as it is to be"
             return Outcome.of(decision, OutcomeKind.ALREADY, detail, now)
@@ -227,7 +240,7 @@ class KubernetesActuator:
 
 def unfinished(standing: Standing) -> bool:
     """Whether something is on its way that ``replicas`` sees through: else nobody need be asked whether it may."""
-    return bool(standing.leaving or standing.owed or standing.foreign or course_of(standing.target) is not None)
+    return bool(standing.leaving or standing.owed or standing.foreign)
 
 
 def _seen_since(state: ReplicaState, at: datetime) -> ReplicaState:

@@ -10,7 +10,7 @@ from controller.errors import WithheldError
 from controller.facts.missing import Missing
 from controller.kubernetes.api import Json
 from controller.kubernetes.calls import Notes
-from controller.kubernetes.objects import Node, Pdb, Pod, Scale, Scaler, Target, TargetRef
+from controller.kubernetes.objects import Kind, Node, Pdb, Pod, Scale, Scaler, Target, TargetRef
 
 
 class AskedCalls:
@@ -62,6 +62,9 @@ class Asked:
 
     def target(self, ref: TargetRef) -> Target | Missing | None:
         return self._cluster.target(ref)
+
+    def targets(self, kind: Kind, namespace: str) -> tuple[Target, ...] | Missing:
+        return self._cluster.targets(kind, namespace)
 
     def scalers_of(self, ref: TargetRef) -> tuple[Scaler, ...] | Missing:
         return self._cluster.scalers_of(ref)

@@ -2,7 +2,8 @@
 
 spec.replicas counts every pod, those that we drain as well. What we meant stands on the target, as annotation
 pennyweight.dev/replicas: {"counted": 3, …}: of 4 wanted pods 3 are to stay. So a victim that dies by itself, and is
-replaced by its controller, is told from one that is wanted, by whoever looks next.
+replaced by its controller, is told from one that is wanted, by whoever looks next. A label of the same name says of
+when the note is: `kubectl rollout undo` puts back the annotations of an older revision, a count of long ago among them.
 """
 
 from __future__ import annotations

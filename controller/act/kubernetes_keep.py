@@ -99,7 +99,7 @@ class Keeper:
         change that is."""
         before, target = standing.note, standing.target
         rival = override or (before.rival if before is not None else None)
-        text = Note(
+        note = Note(
             counted=counted,
             at=now,
             seen=writer_of(target),
@@ -107,8 +107,8 @@ class Keeper:
             to=to,
             by=override.by if override is not None else "",
             rival=rival,
-        ).text
-        patch = {"metadata": {"annotations": {NOTE: text}}}
+        )
+        patch = {"metadata": {"annotations": {NOTE: note.text}, "labels": {NOTE: note.label}}}
         target = self.cluster.calls.patch_target(standing.target.ref, patch, version=standing.target.resource_version)
         self.written.target(target.ref, target.resource_version)
         return replace(standing, target=target)

@@ -16,6 +16,7 @@ from controller.facts.missing import Missing
 from controller.kubernetes.api import Json
 from controller.kubernetes.calls import Notes
 from controller.kubernetes.objects import Kind, Node, Pdb, Pod, Scale, Scaler, Target, TargetRef
+from controller.kubernetes.targets import Wanted, the_one
 
 
 class ClusterCalls(Protocol):
@@ -44,6 +45,8 @@ class ClusterView(Protocol):
 
     def target(self, ref: TargetRef) -> Target | Missing | None: ...
 
+    def targets(self, kind: Kind, namespace: str) -> tuple[Target, ...] | Missing: ...
+
     def scalers_of(self, ref: TargetRef) -> tuple[Scaler, ...] | Missing: ...
 
     def pdbs_over(self, pod: Pod) -> tuple[Pdb, ...] | Missing: ...
@@ -56,8 +59,8 @@ def options_of(variant: Variant) -> KubernetesOptions:
     return variant.actuator_options
 
 
-def ref_of(options: KubernetesOptions) -> TargetRef:
-    return TargetRef(kind=Kind(options.kind), namespace=options.namespace, name=options.name)
+def wanted_of(options: KubernetesOptions) -> Wanted:
+    return Wanted(kind=Kind(options.kind), namespace=options.namespace, name=options.name, selector=options.selector)
 
 
 class Written:
@@ -102,14 +105,11 @@ def look(
     fresh: bool = False,
 ) -> Standing | Missing:
     """What there is. ``fresh``: the target itself is read now, for a write must name its newest version."""
-    ref = ref_of(options)
-    target = cluster.target(ref)
+    target = the_one(cluster, wanted_of(options), "replicas")
+    if not isinstance(target, Missing) and (fresh or written.behind(target)):
+        target = _read(cluster, target.ref)
     if isinstance(target, Missing):
         return target
-    if target is not None and (fresh or written.behind(target)):
-        target = _read(cluster, ref)
-    if target is None or isinstance(target, Missing):
-        return target or Missing("replicas", f"there is no {ref}")
     pods, nodes = cluster.pods_of(target), cluster.nodes()
     if isinstance(pods, Missing):
         return pods
@@ -123,14 +123,14 @@ def look(
             options,
             now,
         ),
-        scalers=cluster.scalers_of(ref),
+        scalers=cluster.scalers_of(target.ref),
     )
 
 
-def _read(cluster: ClusterView, ref: TargetRef) -> Target | Missing | None:
+def _read(cluster: ClusterView, ref: TargetRef) -> Target | Missing:
     try:
         return cluster.calls.target(ref)
     except AbsentError:
-        return None
+        return Missing("replicas", f"there is no {ref}")
     except ClusterError as error:
         return Missing("replicas", str(error))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from controller.kubernetes.objects import ReplicasManager, Target
 from controller.kubernetes.resources import FIELD_MANAGER, PREFIX
@@ -99,6 +99,10 @@ class Note:
         rival = {"rival": _told(self.rival) if self.rival is not None else None}
         return json.dumps({key: value for key, value in (told | counts | rival).items() if value not in ("", None)})
 
+    @property
+    def label(self) -> str:
+        return f"{self.counted}.{self.at.astimezone(UTC):%Y%m%dT%H%M%SZ}"
+
     def ours(self, replicas: int) -> bool:
         """Whether such a count lies on our way from what stood there to those that are to stay."""
         way = [self.counted, *(one for one in (self.stood, self.to) if one is not None)]
@@ -128,7 +132,7 @@ def _told(rival: Override) -> dict[str, object]:
 
 
 def note_of(target: Target) -> Note | None:
-    """None where we never wrote one, or somebody wrote over it."""
+    """None where we never wrote one, somebody wrote over it, or it is an older one that came back."""
     try:
         told = json.loads(target.annotations[NOTE])
         at = datetime.fromisoformat(told["at"])
@@ -136,7 +140,7 @@ def note_of(target: Target) -> Note | None:
         stood, to = (int(told[key]) if key in told else None for key in ("stood", "to"))
         rival = _rival(told["rival"]) if "rival" in told else None
         note = Note(counted=int(told["counted"]), at=at, seen=seen, stood=stood, to=to, by=by, rival=rival)
-        return note if at.tzinfo is not None else None
+        return note if at.tzinfo is not None and target.labels.get(NOTE) == note.label else None
     except (KeyError, TypeError, ValueError):
         return None
 

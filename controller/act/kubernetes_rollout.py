@@ -1,7 +1,8 @@
 """Another image, other arguments or variables for a target's engine: new pods before old ones go, or not at all.
 
 What was there before stands on the target, as annotation pennyweight.dev/rollout, written in the same patch that
-changes the template: whoever looks next sees the rollout through, or takes it back.
+changes the template: whoever looks next sees the rollout through, or takes it back. Who changes the template after us
+is left alone: what the label pennyweight.dev/template names was brought there once, and is not brought again by itself.
 """
 
 from __future__ import annotations
@@ -11,19 +12,21 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from hashlib import sha256
 from typing import Any
 
 from controller.act.kubernetes_count import Standing
-from controller.act.kubernetes_course import ROLLOUT, Course, Json, course_of
+from controller.act.kubernetes_course import BROUGHT, ROLLOUT, Brought, Course, Json, brought_to, course_of
 from controller.act.kubernetes_look import ClusterView, Written
+from controller.act.kubernetes_others import OVERRIDE_HOLD
 from controller.act.kubernetes_pods import Replica
+from controller.act.kubernetes_template import FIELDS, changed, holds, restored, set_by, shortened, stands
 from controller.errors import ActError, ClusterError
 from controller.facts.actuators import EngineTemplate, KubernetesOptions
 from controller.facts.changes import Change, ChangeStage
 from controller.facts.interruptions import StuckKind
 from controller.facts.readings import Phase
-from controller.kubernetes.objects import Kind
+from controller.kubernetes.objects import Kind, Target, TemplateManager
+from controller.kubernetes.resources import FIELD_MANAGER
 
 log = logging.getLogger(__name__)
 
@@ -37,39 +40,8 @@ PLACES: Mapping[Kind, tuple[tuple[str, ...], ...]] = {
 }
 """Where in ``Target.template`` the pod templates are."""
 
-FIELDS = ("image", "args", "env")
-
 
 # --- pure: what changes, and whether it may ---------------------------------------------------------------------------
-
-
-def shortened(template: EngineTemplate) -> str:
-    """The same for the same wishes."""
-    wishes = json.dumps([template.container, template.args, sorted(template.env.items()), template.image])
-    return sha256(wishes.encode()).hexdigest()[:12]
-
-
-def changed(container: Json, template: EngineTemplate) -> Json:
-    """``container`` as the template wants it."""
-    wanted = dict(container)
-    if template.image:
-        wanted["image"] = template.image
-    if template.args is not None:
-        wanted["args"] = list(template.args)
-    if template.env:
-        others = [one for one in container.get("env") or () if one.get("name") not in template.env]
-        kept = {one["name"]: one for one in container.get("env") or () if one.get("name") in template.env}
-        same = [kept.get(name, {}) | {"name": name, "value": value} for name, value in template.env.items()]
-        wanted["env"] = [*others, *({"name": one["name"], "value": one["value"]} for one in same)]
-    return wanted if _differs(container, wanted) else container
-
-
-def _differs(before: Json, after: Json) -> bool:
-    def plain(one: Json) -> tuple[Any, ...]:
-        env = sorted(json.dumps(variable, sort_keys=True) for variable in one.get("env") or ())
-        return (one.get("image"), list(one.get("args") or ()), env)
-
-    return plain(before) != plain(after)
 
 
 def breaks_first(kind: Kind, spec: Mapping[str, Any], replicas: int) -> str:
@@ -111,10 +83,10 @@ def _part(value: int | str, whole: int) -> int:
     return value if isinstance(value, int) else int(value.removesuffix("%")) * whole // 100
 
 
-def change_of(standing: Standing, options: KubernetesOptions) -> Change | None:
+def change_of(standing: Standing, options: KubernetesOptions, now: datetime) -> Change | None:
     """What its engines are to be started with instead, and how far that is; None where they are as they are to be."""
     template, course = options.template, course_of(standing.target)
-    if course is not None and not course.failed:
+    if course is not None and not course.failed and _stands(standing, course):
         fresh, since = len(_fresh(standing, course)), f"{course.since:%H:%M:%S} UTC"
         detail = f"{fresh} of {len(standing.active)} replicas are new, since {since}"
         return Change(what=course.what, stage=ChangeStage.ROLLING, detail=detail)
@@ -128,7 +100,7 @@ def change_of(standing: Standing, options: KubernetesOptions) -> Change | None:
         return None
     if course is not None and course.wanted == shortened(template):
         return Change(what=what, stage=ChangeStage.TAKEN_BACK, detail=course.failed)
-    blocked = _blocked(standing)
+    blocked = _overridden(standing, template, now) or _blocked(standing)
     if blocked:
         return Change(what=what, stage=ChangeStage.BLOCKED, detail=blocked)
     surge = surge_of(standing.target.ref.kind, json.loads(standing.target.strategy or "{}"), standing.target.replicas)
@@ -159,6 +131,50 @@ def _blocked(standing: Standing) -> str:
     if target.paused:
         return "the target is paused"
     return standing.owner or breaks_first(target.ref.kind, json.loads(target.strategy or "{}"), target.replicas)
+
+
+def _stands(standing: Standing, course: Course) -> bool:
+    """Whether what a rollout wrote is there yet; else somebody has changed it since."""
+    try:
+        engines = list(_engines(standing, EngineTemplate(container=course.container)))
+    except ActError:
+        return False
+    return len(engines) == len(course.wrote) and all(map(holds, engines, course.wrote))
+
+
+def _overridden(standing: Standing, template: EngineTemplate, now: datetime) -> str:
+    """That somebody changed the template after us, and what follows; "" where nobody did, or it is over."""
+    brought = brought_to(standing.target)
+    if brought is None:
+        return ""
+    by = _changed_by(standing.target, set_by(template))
+    if brought.wanted == shortened(template):
+        return (
+            f"{_told(by)}; it stays as it is until the fleet file's template changes, or until the label that says so "
+            f"is taken away: {_lifted_by(standing.target)}"
+        )
+    recent = by is not None and by.at is not None and abs(now - by.at) < OVERRIDE_HOLD
+    if recent and brought.stands != stands(_engines(standing, template)):
+        return f"{_told(by)}; it is left alone for {OVERRIDE_HOLD.total_seconds():g} s from then"
+    return ""
+
+
+def _changed_by(target: Target, fields: Iterable[str]) -> TemplateManager | None:
+    """Who else wrote such fields of its containers last."""
+    meant = {*fields, "containers"}
+    others = [one for one in target.template_managers if one.manager != FIELD_MANAGER and one.fields & meant]
+    return others[-1] if others else None
+
+
+def _told(by: TemplateManager | None) -> str:
+    if by is None:
+        return "somebody changed its template"
+    return f"'{by.manager}' changed its template{f' at {by.at:%Y-%m-%d %H:%M:%S} UTC' if by.at else ''}"
+
+
+def _lifted_by(target: Target) -> str:
+    ref = target.ref
+    return f"kubectl label -n {ref.namespace} {ref.kind.lower()} {ref.name} {BROUGHT}-"
 
 
 def failing(standing: Standing, course: Course, patience: timedelta, now: datetime) -> str:
@@ -201,55 +217,99 @@ class Rollout:
         template = self.options.template
         assert template is not None
         engines = list(_engines(standing, template))
-        before = tuple({key: one[key] for key in FIELDS if key in one} for one in engines)
-        old = tuple(sorted({one.pod.template for one in standing.active}))
-        what = _differences(engines, template)
-        fresh_course = Course(since=now, wanted=shortened(template), what=what, before=before, old=old)
-        self._write(standing, [changed(one, template) for one in engines], fresh_course)
+        course = Course(
+            since=now,
+            wanted=shortened(template),
+            what=_differences(engines, template),
+            container=template.container,
+            before=tuple({key: one[key] for key in FIELDS if key in one} for one in engines),
+            wrote=tuple(set_by(template) for _ in engines),
+            old=tuple(sorted({one.pod.template for one in standing.active})),
+        )
+        self._write(standing, [changed(one, template) for one in engines], course)
         return f"{standing}: a rollout to another template begins, {standing.target.replicas} replicas"
 
-    def watch(self, standing: Standing, now: datetime) -> None:
-        """See a rollout through, or take it back. What cannot be written now is written in the next pass."""
+    def due(self, standing: Standing) -> bool:
+        """Whether ``watch`` has anything to do."""
         course = course_of(standing.target)
-        if course is None or course.failed or standing.target.deleting:
+        return (course is not None and not course.failed) or self._unsettled(standing)
+
+    def watch(self, standing: Standing, now: datetime) -> None:
+        """See a rollout through, end it, or take it back. What cannot be written now is written in the next pass."""
+        if standing.target.deleting:
             return
-        why = failing(standing, course, timedelta(seconds=self.options.start_timeout_s), now)
+        course = course_of(standing.target)
         try:
-            if why:
-                self._take_back(standing, course, why)
-            elif through(standing, course):
-                self._patch(standing, {"metadata": {"annotations": {ROLLOUT: None}}})
-                log.info("%s: the rollout is through", standing)
+            if course is not None and not course.failed:
+                self._on_its_way(standing, course, now)
+            elif self._unsettled(standing):
+                self._settle(standing)
         except (ClusterError, ActError) as error:
             log.warning("%s: not all was done: %s", standing, error)
 
+    def _on_its_way(self, standing: Standing, course: Course, now: datetime) -> None:
+        if not _stands(standing, course):
+            by = _told(_changed_by(standing.target, {key for one in course.wrote for key in one}))
+            self._settle(standing)
+            log.warning("%s: the rollout is ended: %s, which is left as it is", standing, by)
+        elif why := failing(standing, course, timedelta(seconds=self.options.start_timeout_s), now):
+            self._take_back(standing, course, why)
+        elif through(standing, course):
+            self._settle(standing)
+            log.info("%s: the rollout is through", standing)
+
+    def _unsettled(self, standing: Standing) -> bool:
+        """Whether the engines are as the fleet file wants them and the label does not say so yet, or an annotation
+        stands there of a rollout that is over."""
+        template, target = self.options.template, standing.target
+        course, brought = course_of(target), brought_to(target)
+        if course is None and (ROLLOUT in target.annotations or (brought is not None and brought.rolling)):
+            return True
+        if template is None or standing.owner or not _as_wished(standing, template):
+            return False
+        return brought is None or brought.wanted != shortened(template)
+
+    def _settle(self, standing: Standing) -> None:
+        """Nothing is on its way. Engines that are as they are to be were brought there, by whomever."""
+        template, brought = self.options.template, brought_to(standing.target)
+        if template is not None and _as_wished(standing, template):
+            brought = Brought(shortened(template), stands(_engines(standing, template)))
+        label = replace(brought, rolling=False).text if brought is not None else None
+        self._patch(standing, {"metadata": {"annotations": {ROLLOUT: None}, "labels": {BROUGHT: label}}})
+
     def _take_back(self, standing: Standing, course: Course, why: str) -> None:
         log.warning("%s: the rollout is taken back: %s", standing, why)
-        template = self.options.template or EngineTemplate()
-        engines = list(_engines(standing, template))
-        restored = [
-            {key: value for key, value in one.items() if key not in FIELDS} | before
-            for one, before in zip(engines, course.before, strict=True)
-        ]
-        self._write(standing, restored, replace(course, failed=why))
+        engines = _engines(standing, EngineTemplate(container=course.container))
+        old = [restored(*one) for one in zip(engines, course.before, course.wrote, strict=True)]
+        self._write(standing, old, replace(course, failed=why))
 
     def _write(self, standing: Standing, engines: Sequence[Json], course: Course) -> None:
-        """The new containers and what was before, in one patch. A merge patch replaces lists, so it names all."""
-        template = self.options.template or EngineTemplate()
+        """The new containers, what was before and the label, in one patch. A merge patch replaces lists, so it names
+        all."""
         patch: Json = {}
-        for (place, containers, index), engine in zip(_places(standing, template), engines, strict=True):
+        places = _places(standing, EngineTemplate(container=course.container))
+        for (place, containers, index), engine in zip(places, engines, strict=True):
             listed = [*containers[:index], engine, *containers[index + 1 :]]
             part: Json = {"spec": {"containers": listed}}
             for key in reversed(place):
                 part = {key: part}
             patch |= part
         root = "leaderWorkerTemplate" if standing.target.ref.kind is Kind.LEADER_WORKER_SET else "template"
-        self._patch(standing, {"metadata": {"annotations": {ROLLOUT: course.text}}, "spec": {root: patch}})
+        label = Brought(course.wanted, stands(engines), not course.failed).text
+        notes = {"annotations": {ROLLOUT: course.text}, "labels": {BROUGHT: label}}
+        self._patch(standing, {"metadata": notes, "spec": {root: patch}})
 
     def _patch(self, standing: Standing, patch: Json) -> None:
         version = standing.target.resource_version
         target = self.cluster.calls.patch_target(standing.target.ref, patch, version=version)
         self.written.target(target.ref, target.resource_version)
+
+
+def _as_wished(standing: Standing, template: EngineTemplate) -> bool:
+    try:
+        return all(changed(one, template) is one for one in _engines(standing, template))
+    except ActError:
+        return False
 
 
 def _engines(standing: Standing, template: EngineTemplate) -> Iterator[Json]:

@@ -27,6 +27,10 @@ COMPUTE_SLICES = 7
 MEMORY_EIGHTHS: Mapping[int, int] = {1: 1, 2: 2, 3: 4, 4: 4, 7: 8}
 """Memory slices (of 8) by compute slices. Source: NVIDIA's MIG user guide, supported profiles."""
 
+SHARED = re.compile(r"-(MIG-.*|SHARED)$")
+"""What NVIDIA's device plugin adds to a product's name: https://github.com/NVIDIA/k8s-device-plugin, GPU feature
+discovery."""
+
 PROFILE = re.compile(r"(?P<compute>[12347])g\.(?P<memory_gb>\d+)gb(\+me)?")
 
 
@@ -57,6 +61,20 @@ def find_gpu(name: str) -> Gpu | None:
     if len(found) != 1:
         return None
     return _slice(found[0], profile) if slash else found[0]
+
+
+def is_another_gpu(gpu: str, told: str) -> bool:
+    """Whether a machine of which ``told`` is said surely has another GPU than ``gpu``, a row's key or a slice of it.
+
+    Drivers, clouds and Kubernetes' labels spell differently, and some say less than the table: what several rows may
+    mean, or no family of the table, is not sure.
+    """
+    board, asked = gpu.partition("/")[0], words(SHARED.sub("", told))
+    if board not in load_gpus():
+        return False
+    family = {key for key, (name, _) in _vocabulary().items() if name in asked}
+    meant = {one.name for one in gpus_named(" ".join(asked))} if len(asked) > 1 else family
+    return bool(meant or family) and board not in (meant or family)
 
 
 def mig_profiles(gpu: str) -> tuple[str, ...]:

@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from controller.catalog.gpus import find_gpu, gpus_named, load_gpus, mig_profiles
+from controller.catalog.gpus import find_gpu, gpus_named, is_another_gpu, load_gpus, mig_profiles
 from controller.catalog.models import find_model, load_models
 from controller.catalog.names import nearest
 
-__all__ = ["find_gpu", "find_model", "gpus_named", "load_gpus", "load_models", "mig_profiles", "nearest"]
+__all__ = [
+    "find_gpu",
+    "find_model",
+    "gpus_named",
+    "is_another_gpu",
+    "load_gpus",
+    "load_models",
+    "mig_profiles",
+    "nearest",
+]

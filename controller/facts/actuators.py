@@ -81,6 +81,7 @@ class KubernetesOptions:
     """Engines as the pods of a Deployment, a StatefulSet or a LeaderWorkerSet.
 
     kind              "Deployment", "StatefulSet" or "LeaderWorkerSet"
+    name, selector    the target's name; or a label selector that of its kind it alone matches in ``namespace``
     context           of the kubeconfig; "": the daemon's own cluster, or the current context
     port, port_name   of the engine, to ask whether it still runs requests; neither: its first port
     path              of its metrics
@@ -91,7 +92,8 @@ class KubernetesOptions:
 
     kind: str
     namespace: str
-    name: str
+    name: str = ""
+    selector: str = ""
     context: str = ""
     port: int | None = None
     port_name: str = ""

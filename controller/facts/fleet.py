@@ -142,7 +142,9 @@ class KubernetesPods:
     """Pods of a cluster, as they are watched.
 
     namespace         "": the daemon's own, or the context's
-    selector          label selector, as kubectl takes it; "" with ``kind`` and ``name``: the pods of that target
+    selector          label selector, as kubectl takes it; "": the pods of a target
+    kind, name        that target's
+    target            a label selector that of its kind it alone matches, in the place of its name
     port, port_name   where the metrics are; neither: the pod's first port
     context           of the kubeconfig; "": the daemon's own cluster, or the current context
     model             what the pods are to serve; one whose llm-d labels name another is told of. "": not looked at
@@ -153,6 +155,7 @@ class KubernetesPods:
     selector: str = ""
     kind: str = ""
     name: str = ""
+    target: str = ""
     port: int | None = None
     port_name: str = ""
     path: str = "/metrics"

@@ -77,6 +77,11 @@ class Cluster:
         seen = self._seen(TARGETS[ref.kind], _TARGET_PARSERS[ref.kind], ref.namespace)
         return seen if isinstance(seen, Missing) else seen.items.get((ref.namespace, ref.name))
 
+    def targets(self, kind: Kind, namespace: str) -> tuple[Target, ...] | Missing:
+        """All of a kind, by name; by the watch that ``target`` reads."""
+        seen = self._seen(TARGETS[kind], _TARGET_PARSERS[kind], namespace)
+        return seen if isinstance(seen, Missing) else seen.in_order
+
     def scalers_of(self, ref: TargetRef) -> tuple[Scaler, ...] | Missing:
         """The HorizontalPodAutoscalers and ScaledObjects that scale it."""
         hpas = self._seen(HPAS, parse_hpa, ref.namespace)

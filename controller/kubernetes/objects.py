@@ -212,6 +212,18 @@ class ReplicasManager:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TemplateManager:
+    """Who wrote containers of the pod template, by the object's managedFields.
+
+    fields   of containers, whichever: "image", "args", "env"; "containers" where they are one field
+    """
+
+    manager: str
+    fields: frozenset[str]
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """A Deployment, StatefulSet or LeaderWorkerSet.
 
@@ -219,6 +231,7 @@ class Target:
     created_replicas, ready_replicas, updated_replicas   of its status; a LeaderWorkerSet counts groups
     size            pods a replica: 1, but for a LeaderWorkerSet
     managers        who wrote spec.replicas; the newest last
+    template_managers   who wrote containers of its pod template; the newest last
     template        its pod template, as JSON text in a stable order: two are equal when the templates are
     strategy        what of its spec says how another template is rolled out, as JSON text
     """
@@ -234,6 +247,7 @@ class Target:
     generation: int = 0
     observed_generation: int = 0
     managers: tuple[ReplicasManager, ...] = ()
+    template_managers: tuple[TemplateManager, ...] = ()
     selector: Selector = field(default_factory=Selector)
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from controller.kubernetes.objects import (
     Scaler,
     Target,
     TargetRef,
+    TemplateManager,
 )
 from controller.kubernetes.selectors import selector_of
 
@@ -37,6 +38,9 @@ TEMPLATE_LABELS = (
     "controller-revision-hash",
     "leaderworkerset.sigs.k8s.io/template-revision-hash",
 )
+STARTED_WITH = frozenset({"image", "args", "env"})
+"""Of a container."""
+
 LWS_NAME = "leaderworkerset.sigs.k8s.io/name"
 LWS_GROUP = "leaderworkerset.sigs.k8s.io/group-index"
 LWS_WORKER = "leaderworkerset.sigs.k8s.io/worker-index"
@@ -179,6 +183,7 @@ def parse_target(kind: Kind, found: Json) -> Target:
         generation=int(meta.get("generation") or 0),
         observed_generation=int(status.get("observedGeneration") or 0),
         managers=replicas_managers(meta.get("managedFields") or ()),
+        template_managers=template_managers(meta.get("managedFields") or ()),
         selector=_selector(kind, meta["name"], spec),
         labels=dict(meta.get("labels") or {}),
         annotations=dict(meta.get("annotations") or {}),
@@ -210,6 +215,28 @@ def replicas_managers(entries: Iterable[Json]) -> tuple[ReplicasManager, ...]:
         if "f:replicas" in ((one.get("fieldsV1") or {}).get("f:spec") or {})
     ]
     return tuple(sorted(found, key=lambda one: one.at.timestamp() if one.at else 0.0))
+
+
+def template_managers(entries: Iterable[Json]) -> tuple[TemplateManager, ...]:
+    """Those of managedFields that hold what containers of the pod template are started with; the newest last."""
+    found = []
+    for one in entries:
+        spec = (one.get("fieldsV1") or {}).get("f:spec") or {}
+        fields = frozenset(_held([spec.get("f:template"), spec.get("f:leaderWorkerTemplate")]))
+        if fields:
+            found.append(TemplateManager(manager=one.get("manager") or "", fields=fields, at=time_of(one.get("time"))))
+    return tuple(sorted(found, key=lambda one: one.at.timestamp() if one.at else 0.0))
+
+
+def _held(trees: Iterable[Json | None]) -> Iterable[str]:
+    """Which of ``STARTED_WITH`` are held somewhere in these parts of managedFields, and containers held as a whole."""
+    for tree in trees:
+        for key, inside in (tree or {}).items():
+            name = key.removeprefix("f:")
+            if name in STARTED_WITH or (name == "containers" and not inside):
+                yield name
+            else:
+                yield from _held([inside])
 
 
 @strictly

@@ -96,10 +96,14 @@ class _Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Discovered:
-    """What one source names, and what is wrong with it."""
+    """What one source names, and what is wrong with it.
+
+    gpu_problems   what is wrong with the machines' GPUs: nobody is unseen for it
+    """
 
     addresses: tuple[Address, ...] = ()
     problems: tuple[str, ...] = ()
+    gpu_problems: tuple[str, ...] = ()
 
 
 class Pods(Protocol):
@@ -152,6 +156,7 @@ class Discoverer:
         self._ask([source for source in sources if isinstance(source, HttpSd)], now)
         addresses: list[Address] = []
         problems: list[str] = []
+        gpu_problems: list[str] = []
         for source in sources:
             if isinstance(source, StaticTargets):
                 addresses += [static_address(url) for url in source.urls]
@@ -164,9 +169,11 @@ class Discoverer:
                 found = self._of_platform(source, variant, what, now)
                 addresses += found.addresses
                 problems += found.problems
+                gpu_problems += found.gpu_problems
         targets, clashes = named(variant, addresses)
-        subject = f"{what} of {variant.service}/{variant.name}"
-        return targets, tuple(Missing(subject, why) for why in (*problems, *clashes))
+        of = f"of {variant.service}/{variant.name}"
+        told = [Missing(f"{what} {of}", why) for why in (*problems, *clashes)]
+        return targets, (*told, *(Missing(f"GPUs {of}", why) for why in gpu_problems))
 
     def _of_platform(
         self, source: KubernetesPods | AwsAsgInstances, variant: Variant, what: str, now: datetime

@@ -11,9 +11,11 @@ and ``offer`` are there even when they are not known, and then empty: a machine 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from datetime import timedelta
 
+from controller.catalog.load import is_another_gpu
 from controller.errors import ClusterError
 from controller.facts.fleet import KubernetesPods, Variant
 from controller.facts.missing import Missing
@@ -22,6 +24,7 @@ from controller.kubernetes.llmd import llmd_of, same_model
 from controller.kubernetes.objects import Kind, Node, Pod, TargetRef
 from controller.kubernetes.resources import DRAINING_SINCE, PHASE_LABEL
 from controller.kubernetes.selectors import parse_selector
+from controller.kubernetes.targets import Wanted, the_one
 from controller.observe.discovery import METRICS_PATH, Address, Discovered
 
 SETTLING = timedelta(seconds=2)
@@ -61,7 +64,8 @@ class PodDiscovery:
             addresses.append(Address(url=url, labels=labels_of(pod, nodes.get(pod.node), group)))
         self._nodes[owner] = frozenset(pod.node for pod in pods if pod.node)
         problems += _wrong_model(source, pods)
-        return self._now(owner, source, tuple(addresses), problems)
+        seen = self._now(owner, source, tuple(addresses), problems)
+        return replace(seen, gpu_problems=tuple(_wrong_gpu(variant, pods, nodes)))
 
     def exporters(self, source: KubernetesPods, variant: Variant) -> Discovered:
         """The GPU exporters on the nodes of the variant's pods; all of them while it is not known where those are."""
@@ -107,10 +111,8 @@ def _pods(cluster: Cluster, source: KubernetesPods) -> Found:
     if source.selector:
         pods = cluster.pods(namespace, parse_selector(source.selector))
         return pods if isinstance(pods, Missing) else list(pods)
-    ref = TargetRef(kind=Kind(source.kind), namespace=namespace, name=source.name)
-    target = cluster.target(ref)
-    if target is None:
-        return Missing("kubernetes", f"there is no {ref}")
+    wanted = Wanted(kind=Kind(source.kind), namespace=namespace, name=source.name, selector=source.target)
+    target = the_one(cluster, wanted, "kubernetes")
     if isinstance(target, Missing):
         return target
     pods = cluster.pods_of(target)
@@ -210,3 +212,24 @@ def _wrong_model(source: KubernetesPods, pods: Iterable[Pod]) -> list[str]:
         f"{count} pods say llm-d.ai/model-id: {model}, and the fleet file has {source.model}; check the selector"
         for model, count in sorted(told.items())
     ]
+
+
+NAMED_NODES = 3
+"""Of those that have another GPU: the line is to be read."""
+
+
+def _wrong_gpu(variant: Variant, pods: Iterable[Pod], nodes: Mapping[str, Node]) -> Iterator[str]:
+    """Nodes of the variant's pods that surely have another GPU than the fleet file has it."""
+    found: dict[str, set[str]] = {}
+    for name in {pod.node for pod in pods if not pod.ended} & nodes.keys():
+        model = nodes[name].gpu_model
+        if model and is_another_gpu(variant.gpu.name, model):
+            found.setdefault(model, set()).add(name)
+    for model, names in sorted(found.items()):
+        told, rest = sorted(names)[:NAMED_NODES], len(names) - NAMED_NODES
+        others = f" and {rest} {'other' if rest == 1 else 'others'}" if rest > 0 else ""
+        yield (
+            f"{', '.join(told)}{others} {'has' if len(names) == 1 else 'have'} {model}, and the fleet file says "
+            f"{variant.gpu.name}: dollars, MFU and capacity of the replicas there are reckoned for the wrong GPU; "
+            "correct `gpu`, or where the pods may go"
+        )

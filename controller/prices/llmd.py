@@ -14,8 +14,9 @@ from controller.facts.missing import Missing
 from controller.facts.prices import Price
 from controller.kubernetes.cluster import Cluster, Clusters
 from controller.kubernetes.llmd import COST, llmd_of
-from controller.kubernetes.objects import Kind, TargetRef
+from controller.kubernetes.objects import Kind
 from controller.kubernetes.selectors import parse_selector
+from controller.kubernetes.targets import Wanted, the_one
 
 UNITS = {"usd_per_replica_hour": "USD per replica-hour", "usd_per_gpu_hour": "USD per GPU-hour"}
 
@@ -52,11 +53,13 @@ def _cost(cluster: Cluster, source: KubernetesPods) -> float | Missing:
     """What the target says, else all of its pods alike."""
     namespace = source.namespace or cluster.api.namespace
     told: list[float | Missing | None] = []
-    if source.name:
-        target = cluster.target(TargetRef(kind=Kind(source.kind), namespace=namespace, name=source.name))
-        if isinstance(target, Missing):
+    if source.kind:
+        wanted = Wanted(kind=Kind(source.kind), namespace=namespace, name=source.name, selector=source.target)
+        target = the_one(cluster, wanted, "price")
+        if not isinstance(target, Missing):
+            told.append(llmd_of(target.labels, target.annotations).cost)
+        elif not source.selector:
             return target
-        told += [llmd_of(target.labels, target.annotations).cost] if target is not None else []
     if source.selector and not any(told):
         pods = cluster.pods(namespace, parse_selector(source.selector))
         if isinstance(pods, Missing):

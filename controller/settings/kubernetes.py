@@ -9,26 +9,24 @@ from controller.documents import Document
 from controller.errors import Problem
 from controller.facts.actuators import EngineTemplate, KubernetesOptions
 from controller.facts.fleet import KubernetesPods
+from controller.kubernetes.targets import KEYS
 from controller.settings.kubernetes_shapes import EngineTemplateShape, KubernetesShape, PodsShape
 from controller.settings.plain import Block, Told, mapping, variant_blocks
 
 EXPORTERS = KubernetesPods(namespace="gpu-operator", selector="app=nvidia-dcgm-exporter", port=9400)
 """Where NVIDIA's GPU operator puts dcgm-exporter, and what it is called there."""
 
-KINDS: Mapping[str, str] = {
-    "deployment": "Deployment",
-    "stateful_set": "StatefulSet",
-    "leader_worker_set": "LeaderWorkerSet",
-}
+KINDS: Mapping[str, str] = {key: kind.value for kind, key in KEYS.items()}
 
 
 def kubernetes_of(shape: KubernetesShape) -> KubernetesOptions:
     """The actuator's options."""
-    kind, name = next((kind, name) for key, kind in KINDS.items() if (name := getattr(shape, key)) is not None)
+    key = next((key for key in KINDS if getattr(shape, key) is not None), shape.kind or "deployment")
     return KubernetesOptions(
-        kind=kind,
+        kind=KINDS[key],
         namespace=shape.namespace,
-        name=name,
+        name=getattr(shape, key) or "",
+        selector=shape.selector or "",
         context=shape.context,
         port=shape.port,
         port_name=shape.port_name or "",
@@ -62,6 +60,7 @@ def pods_of(shape: PodsShape | None, options: object, model: str) -> tuple[Kuber
         context=told.context or (target.context if target is not None else ""),
         kind=target.kind if target is not None else "",
         name=target.name if target is not None else "",
+        target=target.selector if target is not None else "",
         model=model,
         cost_unit=told.variant_cost or "",
     )
@@ -97,15 +96,17 @@ def _unselected(block: Block) -> Iterator[Told]:
 
 
 def _same_target(blocks: list[Block]) -> Iterator[Told]:
+    """By selector only those that are written alike; two selectors that match one target show when it is looked at."""
     first: dict[tuple[Any, ...], Block] = {}
     for block in blocks:
         options = mapping(mapping(block.data.get("actuator")).get("kubernetes"))
-        for key in KINDS:
+        for key in (*KINDS, "selector"):
             name = options.get(key)
             if not isinstance(name, str):
                 continue
-            target = (options.get("context", ""), options.get("namespace"), key, name)
+            kind = key if key in KINDS else options.get("kind", "deployment")
+            target = (options.get("context", ""), options.get("namespace"), key, kind, name)
             other = first.setdefault(target, block)
             if other is not block:
-                message = f"{other.service}/{other.name} scales the same {KINDS[key]}; one variant a target"
+                message = f"{other.service}/{other.name} scales the same {KINDS.get(kind, kind)}; one variant a target"
                 yield Told((*block.place, "actuator", "kubernetes", key), message)

@@ -72,12 +72,20 @@ class EngineTemplateShape(Shape):
 
 
 class KubernetesShape(Shape):
-    """Engines as the pods of a Deployment, a StatefulSet or a LeaderWorkerSet: exactly one of them."""
+    """Engines as the pods of a Deployment, a StatefulSet or a LeaderWorkerSet: exactly one, by name or by labels."""
 
     namespace: ObjectName = Field(description="of the target")
     deployment: ObjectName | None = Field(default=None, description="its name; or")
     stateful_set: ObjectName | None = Field(default=None, description="its name; or")
-    leader_worker_set: ObjectName | None = Field(default=None, description="its name: a replica is a group")
+    leader_worker_set: ObjectName | None = Field(default=None, description="its name: a replica is a group; or")
+    selector: LabelSelector | None = Field(
+        default=None,
+        min_length=1,
+        description="labels, as kubectl takes them, all of which this one of its kind has in the namespace",
+    )
+    kind: Literal["deployment", "stateful_set", "leader_worker_set"] | None = Field(
+        default=None, description="with selector: of what; without it a deployment"
+    )
     context: str = Field(
         default="", description="of the kubeconfig; without it the daemon's own cluster, or the current context"
     )
@@ -96,10 +104,15 @@ class KubernetesShape(Shape):
 
     @model_validator(mode="after")
     def _one_target(self) -> KubernetesShape:
-        named = [one for one in (self.deployment, self.stateful_set, self.leader_worker_set) if one is not None]
+        ways = (self.deployment, self.stateful_set, self.leader_worker_set, self.selector)
+        named = [one for one in ways if one is not None]
         if len(named) != 1:
             found = f"found {len(named)}" if named else "found none"
-            raise ContradictionError(f"expected exactly one of deployment, stateful_set, leader_worker_set; {found}")
+            raise ContradictionError(
+                f"expected exactly one of deployment, stateful_set, leader_worker_set, selector; {found}"
+            )
+        if self.kind is not None and self.selector is None:
+            raise ContradictionError("kind goes with selector; a name stands under its kind already")
         if self.port is not None and self.port_name is not None:
             raise ContradictionError("port and port_name both say where the engine is; one of them is enough")
         return self

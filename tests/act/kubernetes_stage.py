@@ -49,8 +49,11 @@ class FreshCluster:
         return {node.name: node for node in map(parse_node, self.api.list(NODES)[0])}
 
     def target(self, ref: TargetRef) -> Target | Missing | None:
-        found = [parse_target(ref.kind, one) for one in self.api.list(TARGETS[ref.kind], ref.namespace)[0]]
-        return self.stale or next((one for one in found if one.ref == ref), None)
+        found = self.targets(ref.kind, ref.namespace)
+        return found if isinstance(found, Missing) else next((one for one in found if one.ref == ref), None)
+
+    def targets(self, kind: Kind, namespace: str) -> tuple[Target, ...] | Missing:
+        return self.stale or tuple(parse_target(kind, one) for one in self.api.list(TARGETS[kind], namespace)[0])
 
     def scalers_of(self, ref: TargetRef) -> tuple[Scaler, ...] | Missing:
         hpas = map(parse_hpa, self.api.list(HPAS, ref.namespace)[0])

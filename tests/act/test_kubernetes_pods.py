@@ -64,16 +64,22 @@ def marked(name, *, drained=False, **changes):
     return pod(name, annotations=notes | ({DRAINED: NOON.isoformat()} if drained else {}), **changes)
 
 
+def noted(note):
+    """The metadata of a target with it."""
+    name = "pennyweight.dev/replicas"
+    return {"annotations": {name: note.text}, "labels": {name: note.label}}
+
+
 def standing(*pods, wanted=None, counted=None, kind=Kind.DEPLOYMENT, nodes=None, notices=None, managers=(), **changes):
     ref = replace(REF, kind=kind)
-    note = {"pennyweight.dev/replicas": Note(counted=counted, at=NOON).text} if counted is not None else {}
+    note = noted(Note(counted=counted, at=NOON)) if counted is not None else {}
     target = Target(
         ref=ref,
         uid="t",
         resource_version="1",
         replicas=len(pods) if wanted is None else wanted,
-        annotations=note,
         managers=managers,
+        **note,
         **changes,
     )
     return Standing(target=target, replicas=replicas_of(target, pods, nodes or {}, notices or {}, OPTIONS, NOON))
@@ -247,10 +253,17 @@ def test_whose_count_it_is():
     assert standing(pod("a"), managers=(KUBECTL,)).foreign is None
     assert standing(pod("a"), counted=1, managers=(US,)).foreign is None
     assert standing(pod("a"), counted=1, managers=(KUBECTL,)).foreign.by == "kubectl"
-    noted = standing(pod("a"), managers=(KUBECTL,))
-    text = Note(counted=1, at=NOON, seen=writer_of(noted.target)).text
-    kept = replace(noted, target=replace(noted.target, annotations={"pennyweight.dev/replicas": text}))
-    assert kept.foreign is None
+    seen = standing(pod("a"), managers=(KUBECTL,))
+    note = Note(counted=1, at=NOON, seen=writer_of(seen.target))
+    assert replace(seen, target=replace(seen.target, **noted(note))).foreign is None
+
+
+def test_a_note_is_the_one_of_its_label():
+    older, newer = Note(counted=2, at=NOON), Note(counted=2, at=NOON + timedelta(hours=1))
+    one = standing(pod("a")).target
+    assert note_of(replace(one, **noted(newer))) == newer
+    assert note_of(replace(one, annotations=noted(older)["annotations"], labels=noted(newer)["labels"])) is None
+    assert note_of(replace(one, annotations=noted(older)["annotations"])) is None
 
 
 @pytest.mark.parametrize(

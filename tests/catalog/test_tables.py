@@ -2,7 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from controller.catalog.load import find_gpu, find_model, gpus_named, load_gpus, load_models, mig_profiles, nearest
+from controller.catalog.load import (
+    find_gpu,
+    find_model,
+    gpus_named,
+    is_another_gpu,
+    load_gpus,
+    load_models,
+    mig_profiles,
+    nearest,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,6 +68,40 @@ def test_a_mig_slice_gets_its_share_of_the_board(profile: str, compute: float, m
     assert part.memory_bytes == pytest.approx(board.memory_bytes * memory)
     assert part.bandwidth_bytes_per_s == pytest.approx(board.bandwidth_bytes_per_s * memory)
     assert part.tdp_w is None
+
+
+@pytest.mark.parametrize(
+    ("gpu", "told", "another"),
+    [
+        ("H100-SXM", "NVIDIA-H100-80GB-HBM3", False),
+        ("H100-PCIe", "NVIDIA-H100-80GB-HBM3", True),
+        ("H100-SXM", "NVIDIA-A100-SXM4-80GB", True),
+        ("A100-40GB-SXM", "NVIDIA-A100-SXM4-80GB", True),
+        ("A10", "NVIDIA-A10G", True),
+        ("H100-SXM", "nvidia-h100-80gb", False),  # GKE: SXM or PCIe
+        ("H100-SXM", "nvidia-h100-mega-80gb", False),
+        ("A100-80GB-SXM", "nvidia-h100-mega-80gb", True),
+        ("A100-80GB-SXM", "nvidia-tesla-a100", False),
+        ("L4", "nvidia-tesla-a100", True),
+        ("H200-NVL", "h200", False),  # Karpenter: says no more
+        ("H200-SXM", "h100", True),
+        ("H100-SXM/1g.10gb", "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", False),
+        ("A100-80GB-SXM/1g.10gb", "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", True),
+        ("L4", "NVIDIA-L4-SHARED", False),
+        ("V100-SXM-32GB", "Tesla-V100-SXM2-16GB", False),
+        ("H100-SXM", "NVIDIA-H20", False),
+        ("H100-SXM", "", False),
+        ("our own board", "NVIDIA-L4", False),
+    ],
+)
+def test_another_gpu_is_told_only_where_that_is_sure(gpu: str, told: str, another: bool) -> None:
+    assert is_another_gpu(gpu, told) is another
+
+
+def test_every_row_is_itself_by_its_key_and_its_drivers_name() -> None:
+    for gpu in load_gpus().values():
+        for name in (gpu.name, *gpu.aliases):
+            assert not is_another_gpu(gpu.name, name.replace(" ", "-")), (gpu.name, name)
 
 
 def test_every_mig_profile_of_the_table_can_be_cut() -> None:

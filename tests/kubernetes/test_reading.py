@@ -13,7 +13,7 @@ from controller.facts.missing import Missing
 from controller.kubernetes.llmd import llmd_of, same_model
 from controller.kubernetes.nodes import capacity_type_of, machine_of, parse_node
 from controller.kubernetes.objects import Kind, TargetRef
-from controller.kubernetes.parse import parse_pdb, parse_pod, parse_scale
+from controller.kubernetes.parse import parse_pdb, parse_pod, parse_scale, template_managers
 from controller.kubernetes.selectors import parse_selector, selector_of
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -140,6 +140,26 @@ def test_what_a_pod_is_a_replica_of_needs_no_replica_set() -> None:
 def test_a_pod_that_is_none_is_nonsense(found: dict[str, object]) -> None:
     with pytest.raises(NonsenseError):
         parse_pod(found)
+
+
+def entry(manager: str, minute: int, **spec: object) -> dict[str, object]:
+    """Of managedFields."""
+    return {"manager": manager, "time": f"2026-11-21T12:{minute:02}:00Z", "fieldsV1": {"f:spec": spec}}
+
+
+def test_who_wrote_containers_of_a_template_is_what_managed_fields_say_the_newest_last() -> None:
+    def containers(**engine: object) -> dict[str, object]:
+        return {"f:spec": {"f:containers": {'k:{"name":"engine"}': {".": {}, **engine}}}}
+
+    entries = [
+        entry("kubectl-set", 9, **{"f:template": containers(**{"f:image": {}})}),
+        entry("kubectl", 5, **{"f:replicas": {}, "f:template": containers(**{"f:args": {}, "f:env": {".": {}}})}),
+        entry("hpa", 6, **{"f:replicas": {}}),
+        entry("atomic", 7, **{"f:leaderWorkerTemplate": {"f:workerTemplate": {"f:spec": {"f:containers": {}}}}}),
+        entry("resources", 8, **{"f:template": containers(**{"f:resources": {"f:limits": {}}})}),
+    ]
+    found = [(one.manager, one.fields) for one in template_managers(entries)]
+    assert found == [("kubectl", {"args", "env"}), ("atomic", {"containers"}), ("kubectl-set", {"image"})]
 
 
 def test_a_scale_without_replicas_is_zero_and_without_a_version_nonsense() -> None:

@@ -177,6 +177,20 @@ def test_of_a_group_the_leader_is_read_and_all_are_named(world: World, discovere
     }
 
 
+def labelled(document: dict, **labels: str) -> dict:
+    document["metadata"]["labels"] = labels
+    return document
+
+
+def test_the_pods_are_those_of_the_target_that_alone_has_the_labels(world: World, discoverer: Discoverer) -> None:
+    world.add_nodes(1)
+    world.add(labelled(deployment("chat", 2, template("chat")), app="vllm", model="llama"))
+    world.add(labelled(deployment("mail", 1, template("mail")), app="vllm"))
+    world.step(10)
+    source = KubernetesPods(namespace="llm", kind="Deployment", target="app=vllm,model=llama")
+    assert set(found(discoverer, source)) == set(world.ready("chat"))
+
+
 def test_an_unseen_cluster_keeps_its_targets_and_says_so(world: World, tmp_path: Path) -> None:
     world.add_nodes(1)
     world.add(deployment("chat", 2, template("chat")))
@@ -210,6 +224,10 @@ def test_a_cluster_that_was_never_seen_names_nobody_and_says_so(tmp_path: Path) 
             "no port named metrics; it has http",
         ),
         (KubernetesPods(namespace="llm", kind="Deployment", name="chatt"), "there is no Deployment llm/chatt"),
+        (
+            KubernetesPods(namespace="llm", kind="Deployment", target="app=vllm"),
+            "there is no Deployment app=vllm in llm",
+        ),
         (KubernetesPods(namespace="llm", selector="app=chat", model="qwen3-8b"), "2 pods say llm-d.ai/model-id"),
     ],
 )
@@ -260,6 +278,42 @@ def test_only_exporters_beside_the_engines_are_read(world: World, discoverer: Di
     gpus, problems = discoverer.gpu_targets(variant, NOON)
     assert problems == ()
     assert [one.labels["node"] for one in gpus] == [engine.labels["node"]]
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ("NVIDIA-A100-SXM4-80GB", True),
+        ("NVIDIA-H100-80GB-HBM3", False),
+        ("nvidia-h100-80gb", False),
+        ("", False),
+        ("Some-Accelerator-9000", False),
+    ],
+)
+def test_nodes_with_another_gpu_than_the_fleet_file_says_are_told(
+    world: World, discoverer: Discoverer, model: str, told: bool
+) -> None:
+    world.add_nodes(2, NodeShape(gpus=2, gpu_model=model))
+    world.add(deployment("chat", 3, template("chat")))
+    world.step(10)
+    targets, problems = discoverer.targets(variant_of(), NOON)
+    assert len(targets) == 3, "they are read all the same"
+    said = (
+        "node-1, node-2 have NVIDIA-A100-SXM4-80GB, and the fleet file says H100-SXM: dollars, MFU and capacity of the "
+        "replicas there are reckoned for the wrong GPU; correct `gpu`, or where the pods may go"
+    )
+    assert problems == ((Missing("GPUs of chat/h100", said),) if told else ())
+
+
+def test_of_many_nodes_with_another_gpu_three_are_named(world: World, discoverer: Discoverer) -> None:
+    world.add_nodes(4, NodeShape(gpus=1))
+    world.add_nodes(5, NodeShape(gpus=1, gpu_model="NVIDIA-L4"))
+    world.add(deployment("chat", 9, template("chat")))
+    world.step(10)
+    (problem,) = discoverer.targets(variant_of(), NOON)[1]
+    assert problem.why.startswith(
+        "node-5, node-6, node-7 and 2 others have NVIDIA-L4, and the fleet file says H100-SXM"
+    )
 
 
 def gpu(pod: str, namespace: str) -> GpuReading:

@@ -35,6 +35,18 @@ def test_every_kind_has_its_key(load, key, kind):
     assert variant.actuator_options.kind == kind
 
 
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [("", "Deployment"), (", kind: leader_worker_set", "LeaderWorkerSet"), (", kind: deployment", "Deployment")],
+)
+def test_a_target_is_named_by_its_labels_as_well(load, more, kind):
+    block = f"actuator: {{kubernetes: {{namespace: llm, selector: 'app=vllm-chat,tier in (a,b)'{more}}}}}"
+    variant = only(load(with_lines(block)))
+    labels = "app=vllm-chat,tier in (a,b)"
+    assert variant.actuator_options == KubernetesOptions(kind=kind, namespace="llm", selector=labels)
+    assert variant.discovery == (KubernetesPods(namespace="llm", kind=kind, target=labels, model="llama-3.1-8b"),)
+
+
 def test_pods_are_found_by_selector_beside_other_sources(load):
     variant = only(
         load(
@@ -80,6 +92,10 @@ def test_another_way_to_the_metrics_is_enough_beside_the_actuator(load):
         ("scrape: {kubernetes: {selectr: a=b}}", "unknown key 'selectr'; did you mean 'selector'?"),
         ("actuator: {kubernetes: {namespace: llm}}", "expected exactly one of deployment, stateful_set"),
         ("actuator: {kubernetes: {namespace: llm, deployment: a, stateful_set: b}}", "found 2"),
+        ("actuator: {kubernetes: {namespace: llm, deployment: a, selector: a=b}}", "found 2"),
+        ("actuator: {kubernetes: {namespace: llm, deployment: a, kind: deployment}}", "kind goes with selector"),
+        ("actuator: {kubernetes: {namespace: llm, selector: 'app==='}}", "'app===' is no selector term"),
+        ("actuator: {kubernetes: {namespace: llm, selector: ''}}", "selector"),
         ("actuator: {kubernetes: {deployment: a}}", "the key 'namespace' is missing"),
         ("actuator: {kubernetes: {namespace: llm, deployment: Not_A_Name}}", "deployment"),
     ],
@@ -88,8 +104,9 @@ def test_a_mistake_is_told(problems, line, said):
     assert any(said in problem for problem in problems(with_lines(line))), problems(with_lines(line))
 
 
-def test_two_variants_cannot_scale_one_target(problems):
-    block = "actuator: {kubernetes: {namespace: llm, deployment: chat}}"
+@pytest.mark.parametrize("named", ["deployment: chat", "selector: app=chat"])
+def test_two_variants_cannot_scale_one_target(problems, named):
+    block = f"actuator: {{kubernetes: {{namespace: llm, {named}}}}}"
     other = f"\n      other:\n        gpu: L40S\n        {block}\n"
     found = problems(with_lines(block).rstrip() + other)
     assert any("chat/l40s scales the same Deployment; one variant a target" in problem for problem in found), found
