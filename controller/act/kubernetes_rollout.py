@@ -40,6 +40,12 @@ PLACES: Mapping[Kind, tuple[tuple[str, ...], ...]] = {
 }
 """Where in ``Target.template`` the pod templates are."""
 
+ENDS_GROUPS_FIRST = (
+    "its controller writes no status.observedGeneration, so it is older than LeaderWorkerSet v0.9 and ends a group "
+    "before the new one serves, whatever maxUnavailable says; update it, or use another variant for the change"
+)
+"""Seen with v0.8.0: of two groups one served, with maxSurge 1 and maxUnavailable 0. Mended upstream in #778."""
+
 
 # --- pure: what changes, and whether it may ---------------------------------------------------------------------------
 
@@ -130,6 +136,8 @@ def _blocked(standing: Standing) -> str:
         return "another rollout is under way"
     if target.paused:
         return "the target is paused"
+    if target.ref.kind is Kind.LEADER_WORKER_SET and not target.observed_generation:
+        return ENDS_GROUPS_FIRST
     return standing.owner or breaks_first(target.ref.kind, json.loads(target.strategy or "{}"), target.replicas)
 
 

@@ -1,14 +1,19 @@
 """Another template for the groups of a LeaderWorkerSet: a new group is there before the first old one goes."""
 
+import copy
 from dataclasses import replace
 
 import pytest
 
-from controller.act.kubernetes_rollout import ROLLOUT
+from controller.act.kubernetes_count import Standing
+from controller.act.kubernetes_look import options_of
+from controller.act.kubernetes_rollout import ROLLOUT, change_of
 from controller.facts.actuators import EngineTemplate
+from controller.facts.changes import ChangeStage
 from controller.facts.decisions import OutcomeKind
 from controller.facts.readings import Phase
 from controller.kubernetes.objects import Kind
+from controller.kubernetes.parse import parse_target
 from tests.cluster.kubelet import Behaviour
 
 FASTER = EngineTemplate(args=("--model", "llama", "--max-num-seqs", "64"))
@@ -124,6 +129,16 @@ def test_what_would_leave_old_groups_or_end_one_too_early_is_refused(groups, mor
     assert change(stage)[0] == "blocked"
     assert said in change(stage)[2]
     assert begun(stage).kind is OutcomeKind.REFUSED
+
+
+def test_a_controller_that_ends_groups_first_whatever_it_is_told_is_refused(groups):
+    stage = groups()
+    doc = copy.deepcopy(stage.world.get("LeaderWorkerSet", "chat"))
+    doc.get("status", {}).pop("observedGeneration", None)
+    standing = Standing(target=parse_target(Kind.LEADER_WORKER_SET, doc), replicas=())
+    found = change_of(standing, options_of(stage.variant), stage.world.now)
+    assert found.stage is ChangeStage.BLOCKED
+    assert "older than LeaderWorkerSet v0.9" in found.detail
 
 
 def test_nothing_is_removed_while_groups_are_replaced_and_growing_goes_on(groups):
