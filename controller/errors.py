@@ -113,11 +113,12 @@ class NonsenseError(ClusterError):
 
 
 class AwsError(PennyweightError):
-    """A call of AWS failed. ``code``: AWS's own word for why, "" when it gave no answer: then it may have worked."""
+    """A call of AWS failed. ``code``: AWS's own word for why, "" when it gave no answer: then it may have worked.
+    ``status``: of HTTP, 0 for no answer."""
 
-    def __init__(self, message: str, *, code: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "", status: int = 0) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.status = code, status
 
 
 class LedgerError(PennyweightError):

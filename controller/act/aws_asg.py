@@ -31,7 +31,7 @@ from controller.act.aws_asg_roll import (
 from controller.act.aws_asg_told import alive, labels, leaving, missing
 from controller.act.targets import group_of, publish_groups
 from controller.aws import changes
-from controller.aws.activities import activities, changed_by, others, stuck
+from controller.aws.activities import Activity, activities, changed_by, others, stuck
 from controller.aws.changes import CONTENDED
 from controller.aws.clients import Aws
 from controller.aws.groups import Group, GroupBook, Instance, Wanted
@@ -93,7 +93,7 @@ class AwsAsgActuator:
             roll = self._roll(variant, group, now)
             keeper = self._keeper(variant, group, now)
             failed = keeper.step(roll)
-            why = self._stuck(roll)
+            why = self._stuck(variant, roll)
             states = (
                 *(alive(keeper, variant, one, one.id in failed) for one in roll.alive),
                 *(leaving(keeper, variant, one, roll) for one in group.instances if one.id in roll.leaving),
@@ -116,9 +116,9 @@ class AwsAsgActuator:
                 if roll.counted == decision.desired:
                     return Outcome.of(decision, OutcomeKind.ALREADY, f"there are {roll.counted} already", now)
                 if roll.counted != decision.current:
-                    why = changed_by(activities(self._aws, group))
+                    why = self._author(variant, group)
                     raise StaleActError(where=where, expected=decision.current, found=roll.counted, why=why)
-                if owners := self._owners(variant, group):
+                if owners := self._owners(variant, group, now):
                     detail = f"{group.name} is scaled by {'; '.join(owners)} as well; expected one writer"
                     return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
                 act = self._grow if decision.desired > decision.current else self._shrink
@@ -164,22 +164,38 @@ class AwsAsgActuator:
             wanted=wanted_of(variant),
             options=options_of(variant),
             notices=self._notices,
-            memo=self._memos.setdefault(key, Memo()),
+            memo=self._memo(variant),
             mine=group.tags.get(MANAGED) == "/".join(key),
             acts=lambda: self._acts(variant.service),
             carried=self._carried,
             now=now,
         )
 
-    def _stuck(self, roll: Roll) -> Stuck | None:
+    def _memo(self, variant: Variant) -> Memo:
+        return self._memos.setdefault((variant.service, variant.name), Memo())
+
+    def _stuck(self, variant: Variant, roll: Roll) -> Stuck | None:
         """Why what is missing does not come: asked only where something is."""
         if not roll.missing:
             return None
+        return stuck(self._activities(variant, roll.group), min(one.since for one in roll.missing))
+
+    def _author(self, variant: Variant, group: Group) -> str:
+        """Who changed its count, as far as is known."""
+        return changed_by(self._activities(variant, group))
+
+    def _activities(self, variant: Variant, group: Group) -> tuple[Activity, ...]:
+        """What it says of its doings. Nothing where it does not: they explain, and nobody acts on there being none."""
+        unanswered = self._memo(variant).unanswered
         try:
-            return stuck(activities(self._aws, roll.group), min(one.since for one in roll.missing))
+            found = activities(self._aws, group)
         except AwsError as error:
-            log.warning("%s: why it has fewer instances than it should is not known: %s", roll.group.name, error)
-            return None
+            unknown = "why instances do not come is not known"
+            if not unanswered.met("DescribeScalingActivities", group.name, error, unknown):
+                log.warning("%s: %s: %s", group.name, unknown, error)
+            return ()
+        unanswered.answered("DescribeScalingActivities")
+        return found
 
     def _publish(self, variant: Variant, states: Iterable[ReplicaState]) -> None:
         options = options_of(variant)
@@ -188,13 +204,13 @@ class AwsAsgActuator:
             groups = [group_of(one.url, labels(variant, one)) for one in states if one.url and one.phase in shown]
             publish_groups(Path(options.targets_file), groups)
 
-    def _owners(self, variant: Variant, group: Group) -> tuple[str, ...]:
+    def _owners(self, variant: Variant, group: Group, now: datetime) -> tuple[str, ...]:
         """Whoever else writes the group's count."""
         owner = group.tags.get(MANAGED)
         foreign = (
             (f"{owner}, says its tag {MANAGED},",) if owner not in (None, f"{variant.service}/{variant.name}") else ()
         )
-        return (*foreign, *others(self._aws, group))
+        return (*foreign, *others(self._aws, group), *self._keeper(variant, group, now).refreshes(group))
 
     # --- growing ------------------------------------------------------------------------------------------------------
 

@@ -18,9 +18,11 @@ from controller.act.actuator import Carried
 from controller.act.aws_asg_roll import DRAINING, LEFT, READY, WAITING, Roll, seconds, tagged, waiting_of, waiting_text
 from controller.act.probe import ask_urls, healthy, idle
 from controller.aws import changes
+from controller.aws.activities import refreshes
 from controller.aws.addresses import address_of
 from controller.aws.clients import Aws
 from controller.aws.groups import Group, GroupBook, Hook, Instance, Wanted, hooks
+from controller.aws.unanswered import Unanswered
 from controller.errors import AwsError
 from controller.facts.actuators import AwsAsgOptions
 from controller.facts.interruptions import Notice
@@ -50,6 +52,7 @@ class Memo:
     going       first seen to go, where the tag is not there
     unwanted    beyond a desired capacity that somebody else lowered, as of the pass before
     hooks       as last read, and when
+    unanswered  calls that AWS does not answer, told once
     """
 
     seen: dict[str, datetime] = field(default_factory=dict)
@@ -61,6 +64,7 @@ class Memo:
     unwanted: frozenset[str] = frozenset()
     hooks: tuple[Hook, ...] = ()
     hooks_at: datetime | None = None
+    unanswered: Unanswered = field(default_factory=Unanswered)
 
     def look(self, group: Group, carried: Carried, now: datetime) -> None:
         """Who is there, and who is no longer. Where our clock was set back, who was seen ahead of it is seen anew."""
@@ -111,6 +115,20 @@ class Keeper:
         seen = self.memo.seen.get(one.id, self.now)
         launched = min(one.launched_at or seen, seen)
         return seen if seen - launched > timedelta(seconds=self.options.start_timeout_s) else launched
+
+    def refreshes(self, group: Group) -> tuple[str, ...]:
+        """Instance refreshes under way; none where AWS cannot tell. A refresh replaces instances and leaves the count
+        as it is, what it ends while we drain it is not ended twice, and unless told otherwise it waits for who is
+        protected. So not to know of one is no reason to leave a service without what it needs. Raises AwsError."""
+        call, unanswered = "DescribeInstanceRefreshes", self.memo.unanswered
+        try:
+            found = refreshes(self.aws, group)
+        except AwsError as error:
+            if not unanswered.met(call, str(self.wanted), error, "its count is changed all the same"):
+                raise
+            return ()
+        unanswered.answered(call)
+        return found
 
     # --- one step -----------------------------------------------------------------------------------------------------
 
@@ -195,8 +213,12 @@ class Keeper:
         sure = [one.id for one in roll.unwanted if one.id in self.memo.unwanted]
         self.memo.unwanted = unwanted
         if sure:
-            since = {DRAINING: seconds(self.now)}
-            self._do("mark as one too many", changes.tag_instances, roll.group, sure, since)
+            self._do("send off who is one too many", self._sent_off, roll.group, sure)
+
+    def _sent_off(self, aws: Aws, group: Group, names: Sequence[str]) -> None:
+        """But by a refresh that launches first: then the newest are what it replaces the others by."""
+        if not self.refreshes(group):
+            changes.tag_instances(aws, group, names, {DRAINING: seconds(self.now)})
 
     def _noticed(self, one: Instance) -> bool:
         notice = self.notices.get(one.id)
@@ -238,7 +260,7 @@ class Keeper:
         try:
             return self._removed(one)
         except AwsError as error:
-            log.warning("%s: could not end %s: %s; the next pass looks again", self.wanted, one.id, error)
+            self._tell("terminate", f"could not end {one.id}", error)
             return False
 
     def _removed(self, one: Instance) -> bool:
@@ -246,10 +268,8 @@ class Keeper:
         found = group.instance(one.id)
         if found is None or found.ending:
             return False
-        if found.pending and found.waits and self.options.launch_hook:
-            # It waits for our word, and ABANDON is that word. Its place is taken back in ``_settle``.
-            changes.complete(self.aws, group, self.options.launch_hook, found, go_on=False)
-            return True
+        if found.pending and found.waits and self.options.launch_hook and self._abandoned(group, found):
+            return True  # its place is taken back in ``_settle``
         least = group.desired - 1 >= group.minimum
         if not least and self.ready_since(one) is not None and not self._noticed(one):
             log.warning("%s: %s stays, the group's MinSize is %d", self.wanted, one.id, group.minimum)
@@ -261,6 +281,16 @@ class Keeper:
         changes.terminate(self.aws, group, one.id, decrement=decrement)
         self.book.forget(self.wanted)
         log.info("%s: ended %s%s", self.wanted, one.id, "" if decrement else ", the group may replace it")
+        return True
+
+    def _abandoned(self, group: Group, one: Instance) -> bool:
+        """It waits for our word, and ABANDON is that word; where that cannot be said it is ended as any other."""
+        try:
+            changes.complete(self.aws, group, self.options.launch_hook, one, go_on=False)
+        except AwsError as error:
+            if self.memo.unanswered.met("abandon", str(self.wanted), error, "what waits for it is ended without"):
+                return False
+            raise
         return True
 
     def lower(self, aws: Aws, desired: int) -> None:
@@ -278,30 +308,36 @@ class Keeper:
     def _hook(self, group: Group, name: str, one: Instance, *, done: bool) -> None:
         """Say CONTINUE, or that it shall wait on."""
         if done:
-            self._do(f"complete {name} of {one.id}", changes.complete, group, name, one, go_on=True)
+            self._do(f"complete {name} of {one.id} before its time-out", changes.complete, group, name, one, go_on=True)
             return
         beaten = self.memo.beaten.get(one.id)
         due = beaten is None or self.now - beaten >= self._beat(group, name)
-        if due and self._do(f"keep {name} of {one.id} waiting", changes.heartbeat, group, name, one):
+        if due and self._do(f"keep {name} of {one.id} beyond its time-out", changes.heartbeat, group, name, one):
             self.memo.beaten[one.id] = self.now
 
     def _beat(self, group: Group, name: str) -> timedelta:
         """Three heartbeats in a hook's time-out: two may be lost."""
         at = self.memo.hooks_at
         if at is None or self.now - at > timedelta(seconds=HOOKS_KEPT_S):
-            try:
-                self.memo.hooks = hooks(self.aws, group)
-            except AwsError as error:
-                log.warning("%s: its lifecycle hooks could not be read: %s", self.wanted, error)
+            self._do("read its lifecycle hooks", self._read_hooks, group)
             self.memo.hooks_at = self.now
         heartbeat_s = next((one.heartbeat_s for one in self.memo.hooks if one.name == name), USUAL_HEARTBEAT_S)
         return timedelta(seconds=heartbeat_s / 3)
+
+    def _read_hooks(self, aws: Aws, group: Group) -> None:
+        self.memo.hooks = hooks(aws, group)
 
     def _do(self, what: str, call: Callable[..., None], *arguments: Any, **named: Any) -> bool:
         """Whether it worked. One instance's trouble hides no other, and the next pass looks again."""
         try:
             call(self.aws, *arguments, **named)
         except AwsError as error:
-            log.warning("%s: could not %s: %s; the next pass looks again", self.wanted, what, error)
+            self._tell(call.__name__, f"could not {what}", error)
             return False
+        self.memo.unanswered.answered(call.__name__)
         return True
+
+    def _tell(self, call: str, trouble: str, error: AwsError) -> None:
+        """What AWS cannot do for us it cannot do in the next pass either: that is told once."""
+        if not self.memo.unanswered.met(call, str(self.wanted), error, f"{trouble}, and each pass tries again"):
+            log.warning("%s: %s: %s; the next pass looks again", self.wanted, trouble, error)

@@ -155,7 +155,7 @@ class GroupBook:
                 self._seen |= self._read(self._wanted - self._seen.keys())
             found = self._seen[wanted]
         if isinstance(found, AwsError):
-            raise AwsError(str(found), code=found.code)
+            raise AwsError(str(found), code=found.code, status=found.status)
         return found
 
     def again(self, wanted: Wanted, now: datetime) -> Group:
