@@ -14,6 +14,7 @@ PennyweightError
 │   ├── ConflictError    it changed since it was read            read again, decide again, never again blindly
 │   ├── BlockedError     not now: the API server is too busy     the next pass decides again
 │   └── NonsenseError    an answer that cannot be understood     as if there had been none
+├── HeldError      nothing may be touched any more   what had begun waits where it is, and the outcome says so
 ├── AwsError       a call of AWS failed              an actuator's: as ActError; a price's: as PriceError
 ├── LedgerError    the ledger could not be written   nothing is acted on until it can
 ├── UnbalancedError    two sums of one hour differ   nothing is exported
@@ -82,6 +83,13 @@ class StaleActError(ActError):
             f"did not scale {where}: decided on {expected} replicas, found {found}{known}; "
             "nothing was changed and the next pass decides again"
         )
+
+
+class HeldError(PennyweightError):
+    """Between two changes somebody stopped it, or this daemon ceased to lead: the next one was not made."""
+
+    def __init__(self) -> None:
+        super().__init__("it may not be touched any more: it was stopped, or this daemon leads no longer")
 
 
 class ClusterError(PennyweightError):

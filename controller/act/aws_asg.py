@@ -32,10 +32,10 @@ from controller.act.aws_asg_told import alive, labels, leaving, missing
 from controller.act.targets import group_of, publish_groups
 from controller.aws import changes
 from controller.aws.activities import Activity, activities, changed_by, others, stuck
-from controller.aws.changes import CONTENDED
+from controller.aws.changes import CONTENDED, Touch
 from controller.aws.clients import Aws
 from controller.aws.groups import Group, GroupBook, Instance, Wanted
-from controller.errors import ActError, AwsError, StaleActError
+from controller.errors import ActError, AwsError, HeldError, StaleActError
 from controller.facts.actuators import AwsAsgOptions
 from controller.facts.decisions import Decision, Outcome, OutcomeKind
 from controller.facts.fleet import Variant
@@ -123,12 +123,14 @@ class AwsAsgActuator:
                     return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
                 act = self._grow if decision.desired > decision.current else self._shrink
                 return Outcome.of(decision, OutcomeKind.DONE, act(variant, roll, decision, now), now)
+            except HeldError as error:
+                return self._held(variant, decision, error, now)
             except AwsError as error:
                 raise ActError(f"did not scale {where}: {error}; the next pass decides again") from error
 
     def heed(self, acts: Acts) -> None:
-        """Ask before ``replicas`` sends away or ends an instance. One that starts is let into service all the same: its
-        hook would end it otherwise."""
+        """Ask before each single change. One that starts is let into service all the same: its hook would end it
+        otherwise."""
         self._acts = acts
 
     def carry(self, carried: Carried) -> None:
@@ -166,10 +168,13 @@ class AwsAsgActuator:
             notices=self._notices,
             memo=self._memo(variant),
             mine=group.tags.get(MANAGED) == "/".join(key),
-            acts=lambda: self._acts(variant.service),
+            touch=self._touch(variant),
             carried=self._carried,
             now=now,
         )
+
+    def _touch(self, variant: Variant) -> Touch:
+        return Touch(self._aws, lambda: self._acts(variant.service))
 
     def _memo(self, variant: Variant) -> Memo:
         return self._memos.setdefault((variant.service, variant.name), Memo())
@@ -212,6 +217,19 @@ class AwsAsgActuator:
         )
         return (*foreign, *others(self._aws, group), *self._keeper(variant, group, now).refreshes(group))
 
+    def _held(self, variant: Variant, decision: Decision, error: HeldError, now: datetime) -> Outcome:
+        """How far it came is looked at: nowhere, all the way but for what nobody counts, or in between."""
+        try:
+            roll = self._roll(variant, self._book.again(wanted_of(variant), now), now)
+        except AwsError as unread:
+            raise ActError(f"{error}; how far it came cannot be read: {unread}") from error
+        said = f"{error}; {roll.counted} of {decision.desired} are there; what had begun waits where it is"
+        if roll.counted == decision.current:
+            return Outcome.of(decision, OutcomeKind.REFUSED, said, now)
+        if roll.counted == decision.desired:
+            return Outcome.of(decision, OutcomeKind.DONE, said, now)
+        raise ActError(f"did not scale {roll.group.name} all the way: {said}") from error
+
     # --- growing ------------------------------------------------------------------------------------------------------
 
     def _grow(self, variant: Variant, roll: Roll, decision: Decision, now: datetime) -> str:
@@ -236,7 +254,7 @@ class AwsAsgActuator:
             return  # an earlier try had worked, and only its answer was lost
         if group.desired != before:
             raise AwsError(f"the desired capacity became {group.desired} in between")
-        changes.set_desired(self._aws, group, desired)
+        changes.set_desired(self._touch(variant), group, desired)
         self._book.forget(wanted_of(variant))
 
     def _busy(self, change: Callable[[], None]) -> None:
@@ -256,7 +274,7 @@ class AwsAsgActuator:
         owner = {} if MANAGED in group.tags else {MANAGED: mine}
         try:
             if owner or tags:
-                changes.tag_group(self._aws, group, {**owner, **tags})
+                changes.tag_group(self._touch(variant), group, {**owner, **tags})
         except AwsError as error:
             if not owner or "AccessDenied" not in error.code:
                 raise
@@ -277,22 +295,22 @@ class AwsAsgActuator:
         unborn, starting, loaded = _chosen(keeper, roll, decision)
         self._claim(variant, group, {})
         if unborn:
-            self._busy(lambda: keeper.lower(self._aws, group.desired - len(unborn)))
+            self._busy(lambda: keeper.lower(keeper.touch, group.desired - len(unborn)))
         given_up = [one.id for one in starting if keeper.give_up(one)]
         if len(given_up) < len(starting):
             left = ", ".join(one.id for one in starting if one.id not in given_up)
             raise ActError(f"{left} of {group.name} could not be ended yet; the next pass tries again")
-        self._begin_draining(group, loaded, now)
+        self._begin_draining(keeper.touch, group, loaded, now)
         return f"removing {', '.join([*(one.name for one in unborn), *given_up, *(one.id for one in loaded)])}"
 
-    def _begin_draining(self, group: Group, loaded: Sequence[Instance], now: datetime) -> None:
+    def _begin_draining(self, touch: Touch, group: Group, loaded: Sequence[Instance], now: datetime) -> None:
         """From now on they get no new requests; the passes after this one end them when they are idle."""
         names = [one.id for one in loaded]
         if names:
-            changes.tag_instances(self._aws, group, names, {DRAINING: seconds(now)})
+            changes.tag_instances(touch, group, names, {DRAINING: seconds(now)})
             self._book.forget(Wanted(name=group.name, region=group.region))
         if shielded := [one.id for one in loaded if one.protected]:
-            changes.protect(self._aws, group, shielded, protected=False)
+            changes.protect(touch, group, shielded, protected=False)
 
 
 def options_of(variant: Variant) -> AwsAsgOptions:
