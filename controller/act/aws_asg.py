@@ -118,6 +118,8 @@ class AwsAsgActuator:
                 if roll.counted != decision.current:
                     why = self._author(variant, group)
                     raise StaleActError(where=where, expected=decision.current, found=roll.counted, why=why)
+                if why := barred(roll, decision):
+                    return Outcome.of(decision, OutcomeKind.REFUSED, f"{why}; nothing was changed", now)
                 if owners := self._owners(variant, group, now):
                     detail = f"{group.name} is scaled by {'; '.join(owners)} as well; expected one writer"
                     return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
@@ -233,14 +235,7 @@ class AwsAsgActuator:
     # --- growing ------------------------------------------------------------------------------------------------------
 
     def _grow(self, variant: Variant, roll: Roll, decision: Decision, now: datetime) -> str:
-        group, more = roll.group, decision.desired - decision.current
-        _allowed(group, "Launch")
-        desired = max(group.desired, roll.taken - len(roll.ahead) - len(roll.unwanted)) + more
-        if desired > group.maximum:
-            raise ActError(
-                f"did not grow {group.name} to {desired} instances: its MaxSize is {group.maximum}, and is not ours to "
-                f"raise; {len(roll.leaving)} of them are on their way out"
-            )
+        group, desired = roll.group, raised(roll, decision)
         steps = (*(one for one in roll.steps if one.upto <= group.desired), Step(desired, now))
         self._claim(variant, group, {WAITING: waiting_text(steps)})
         self._busy(lambda: self._raised(variant, desired, group.desired, now))
@@ -285,12 +280,6 @@ class AwsAsgActuator:
 
     def _shrink(self, variant: Variant, roll: Roll, decision: Decision, now: datetime) -> str:
         group = roll.group
-        _allowed(group, "Terminate")
-        if decision.desired < group.minimum:
-            raise ActError(
-                f"did not shrink {group.name} to {decision.desired} instances: its MinSize is {group.minimum}, "
-                "and is not ours to lower"
-            )
         keeper = self._keeper(variant, group, now)
         unborn, starting, loaded = _chosen(keeper, roll, decision)
         self._claim(variant, group, {})
@@ -335,10 +324,24 @@ def _countable(group: Group) -> None:
         raise ActError(f"{group.name} is being deleted")
 
 
-def _allowed(group: Group, process: str) -> None:
+def barred(roll: Roll, decision: Decision) -> str:
+    """What its owner does not let the group do; "" when nothing is against it. It is his to change."""
+    group, grows = roll.group, decision.desired > decision.current
+    process = "Launch" if grows else "Terminate"
     if process in group.suspended:
-        why = group.suspended[process] or "no reason given"
-        raise ActError(f"the process {process} of {group.name} is suspended ({why}); nothing was changed")
+        return f"the process {process} of {group.name} is suspended ({group.suspended[process] or 'no reason given'})"
+    if grows and (to := raised(roll, decision)) > group.maximum:
+        leaving = f", {len(roll.leaving)} of them on their way out" if roll.leaving else ""
+        return f"{group.name} does not grow to {to} instances{leaving}: its MaxSize is {group.maximum}"
+    if not grows and decision.desired < group.minimum:
+        return f"{group.name} does not shrink to {decision.desired} instances: its MinSize is {group.minimum}"
+    return ""
+
+
+def raised(roll: Roll, decision: Decision) -> int:
+    """The desired capacity with which ``decision`` has what it adds."""
+    more = decision.desired - decision.current
+    return max(roll.group.desired, roll.taken - len(roll.ahead) - len(roll.unwanted)) + more
 
 
 def _chosen(keeper: Keeper, roll: Roll, decision: Decision) -> tuple[list[Placeholder], list[Instance], list[Instance]]:
