@@ -81,4 +81,5 @@ def test_a_mixed_group_found_by_its_tag_grows_is_protected_shrinks_by_its_victim
     assert stage.left() == 0, "also what was no JSON is deleted"
     assert stage.metric("pennyweight_aws_calls_total", operation=ended) == 2
     assert stage.said().count("DescribeInstanceRefreshes is not to be had") == 1, "told once, and nothing held up"
+    assert stage.said().count("gives spot for 100 % of all above 1, and `capacity` names none") == 2, "once a group"
     assert stage.metric("pennyweight_actions_total", outcome=str(OutcomeKind.FAILED)) == 0
