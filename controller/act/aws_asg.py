@@ -41,7 +41,7 @@ from controller.facts.decisions import Decision, Outcome, OutcomeKind
 from controller.facts.fleet import Variant
 from controller.facts.interruptions import Notice, Stuck
 from controller.facts.missing import Missing
-from controller.facts.readings import Phase, ReplicaState
+from controller.facts.readings import Bounds, Phase, ReplicaState
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class AwsAsgActuator:
         self._carried: Carried = as_it_is
         self._memos: dict[Key, Memo] = {}
         self._steps: dict[Key, tuple[Step, ...]] = {}
+        self._bounds: dict[Key, Bounds] = {}
         self._lock = Lock()
 
     def replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
@@ -91,6 +92,7 @@ class AwsAsgActuator:
             except (AwsError, ActError) as error:
                 return Missing("replicas", str(error))
             roll = self._roll(variant, group, now)
+            self._bounds[variant.service, variant.name] = bounds_of(roll)
             keeper = self._keeper(variant, group, now)
             failed = keeper.step(roll)
             why = self._stuck(variant, roll)
@@ -143,6 +145,10 @@ class AwsAsgActuator:
         """What is announced about machines now, by instance id."""
         with self._lock:
             self._notices = dict(notices)
+
+    def bounds(self, variant: Variant) -> Bounds | None:
+        """The group's MinSize and MaxSize, as they were last read."""
+        return self._bounds.get((variant.service, variant.name))
 
     def close(self) -> None:
         """Nothing is open; instances keep running."""
@@ -235,7 +241,7 @@ class AwsAsgActuator:
     # --- growing ------------------------------------------------------------------------------------------------------
 
     def _grow(self, variant: Variant, roll: Roll, decision: Decision, now: datetime) -> str:
-        group, desired = roll.group, raised(roll, decision)
+        group, desired = roll.group, raised(roll, decision.desired - decision.current)
         steps = (*(one for one in roll.steps if one.upto <= group.desired), Step(desired, now))
         self._claim(variant, group, {WAITING: waiting_text(steps)})
         self._busy(lambda: self._raised(variant, desired, group.desired, now))
@@ -330,7 +336,7 @@ def barred(roll: Roll, decision: Decision) -> str:
     process = "Launch" if grows else "Terminate"
     if process in group.suspended:
         return f"the process {process} of {group.name} is suspended ({group.suspended[process] or 'no reason given'})"
-    if grows and (to := raised(roll, decision)) > group.maximum:
+    if grows and (to := raised(roll, decision.desired - decision.current)) > group.maximum:
         leaving = f", {len(roll.leaving)} of them on their way out" if roll.leaving else ""
         return f"{group.name} does not grow to {to} instances{leaving}: its MaxSize is {group.maximum}"
     if not grows and decision.desired < group.minimum:
@@ -338,10 +344,21 @@ def barred(roll: Roll, decision: Decision) -> str:
     return ""
 
 
-def raised(roll: Roll, decision: Decision) -> int:
-    """The desired capacity with which ``decision`` has what it adds."""
-    more = decision.desired - decision.current
+def raised(roll: Roll, more: int) -> int:
+    """The desired capacity with which there are so many more."""
     return max(roll.group.desired, roll.taken - len(roll.ahead) - len(roll.unwanted)) + more
+
+
+def bounds_of(roll: Roll) -> Bounds:
+    """Who is on its way out has its place until it is gone."""
+    group, leaving = roll.group, len(roll.leaving)
+    going = f", {leaving} of its instances on their way out" if leaving else ""
+    return Bounds(
+        least=group.minimum,
+        most=group.maximum,
+        free=max(0, group.maximum - raised(roll, 0)),
+        said=f"{group.name} has MinSize {group.minimum} and MaxSize {group.maximum}{going}",
+    )
 
 
 def _chosen(keeper: Keeper, roll: Roll, decision: Decision) -> tuple[list[Placeholder], list[Instance], list[Instance]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from controller.act.aws_asg_roll import DRAINING, LEFT, READY
-from controller.facts.decisions import OutcomeKind
+from controller.facts.decisions import Because, OutcomeKind
 from tests.aws_stage import Stage, Wire
 from tests.group_engines import Engines
 from tests.moto_process import moto_process
@@ -78,8 +78,16 @@ def test_a_mixed_group_found_by_its_tag_grows_is_protected_shrinks_by_its_victim
     stage.until(lambda: going not in world.ids(group), "it is ended before its machine is")
     stage.until(lambda: stage.ready("first") == 2, "two serve")
     assert hinted in world.ids(group)
+
+    world.raw("autoscaling").update_auto_scaling_group(AutoScalingGroupName=group, MinSize=2)
+    stage.want(1)
+    kept = "has MinSize 2 and MaxSize 10"
+    stage.until(lambda: any(one.because is Because.LIMIT and kept in one.detail for one in stage.decisions()), "held")
+    stage.passes()
+    assert world.desired(group) == 2
     assert stage.left() == 0, "also what was no JSON is deleted"
     assert stage.metric("pennyweight_aws_calls_total", operation=ended) == 2
     assert stage.said().count("DescribeInstanceRefreshes is not to be had") == 1, "told once, and nothing held up"
     assert stage.said().count("gives spot for 100 % of all above 1, and `capacity` names none") == 2, "once a group"
-    assert stage.metric("pennyweight_actions_total", outcome=str(OutcomeKind.FAILED)) == 0
+    for kind in (OutcomeKind.FAILED, OutcomeKind.REFUSED):
+        assert stage.metric("pennyweight_actions_total", outcome=str(kind)) == 0
