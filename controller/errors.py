@@ -15,6 +15,7 @@ PennyweightError
 │   ├── BlockedError     not now: the API server is too busy     the next pass decides again
 │   ├── WithheldError    stopped, or no longer leading           not sent; what had begun waits where it is
 │   └── NonsenseError    an answer that cannot be understood     as if there had been none
+├── HeldError      nothing may be touched any more   what had begun waits where it is, and the outcome says so
 ├── AwsError       a call of AWS failed              an actuator's: as ActError; a price's: as PriceError
 ├── LedgerError    the ledger could not be written   nothing is acted on until it can
 ├── UnbalancedError    two sums of one hour differ   nothing is exported
@@ -85,6 +86,13 @@ class StaleActError(ActError):
         )
 
 
+class HeldError(PennyweightError):
+    """Between two changes somebody stopped it, or this daemon ceased to lead: the next one was not made."""
+
+    def __init__(self) -> None:
+        super().__init__("it may not be touched any more: it was stopped, or this daemon leads no longer")
+
+
 class ClusterError(PennyweightError):
     """A call of the Kubernetes API failed."""
 
@@ -122,11 +130,12 @@ class NonsenseError(ClusterError):
 
 
 class AwsError(PennyweightError):
-    """A call of AWS failed. ``code``: AWS's own word for why, "" when it gave no answer: then it may have worked."""
+    """A call of AWS failed. ``code``: AWS's own word for why, "" when it gave no answer: then it may have worked.
+    ``status``: of HTTP, 0 for no answer."""
 
-    def __init__(self, message: str, *, code: str = "") -> None:
+    def __init__(self, message: str, *, code: str = "", status: int = 0) -> None:
         super().__init__(message)
-        self.code = code
+        self.code, self.status = code, status
 
 
 class LedgerError(PennyweightError):

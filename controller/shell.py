@@ -12,7 +12,7 @@ from typing import Self
 
 import numpy as np
 
-from controller.act.actuator import Actuator, Changing, CountsTargets, Heeding, Waiting, Warned
+from controller.act.actuator import Actuator, Bounded, Changing, CountsTargets, Heeding, Waiting, Warned
 from controller.act.gate import Gate, Stops
 from controller.clock import ClockWatch
 from controller.errors import ActError, LedgerError
@@ -29,7 +29,7 @@ from controller.facts.missing import Missing
 from controller.facts.money import EPOCH
 from controller.facts.passes import PassRecord, PassResult, Restored
 from controller.facts.prices import Prices
-from controller.facts.readings import CounterMark, Observation, ReplicaState, Target
+from controller.facts.readings import Bounds, CounterMark, Observation, ReplicaState, Target
 from controller.facts.safety import Stop
 from controller.leader.leadership import Tenure
 from controller.ledger.write import Ledger
@@ -187,6 +187,7 @@ class LiveShell:
             gateway=seen.gateway,
             heard_ago_s={one.name: one.age_s for one in self._interruptions.seen(now)},
             changes=dict(self._changes()),
+            bounds=dict(self._bounds()),
             set_ahead=set_ahead,
         )
 
@@ -197,6 +198,14 @@ class LiveShell:
             change = actuator.change(variant) if isinstance(actuator, Changing) else None
             if change is not None:
                 yield (variant.service, variant.name), change
+
+    def _bounds(self) -> Iterator[tuple[tuple[str, str], Bounds]]:
+        """What the owners of platforms allow, where the actuators see that."""
+        for variant in self._fleet.variants():
+            actuator = self._actuators[variant.actuator]
+            bounds = actuator.bounds(variant) if isinstance(actuator, Bounded) else None
+            if bounds is not None:
+                yield (variant.service, variant.name), bounds
 
     def _may_touch(self, service: str) -> bool:
         """Whether actuators may take steps of their own now: what holds a decision back at the gate holds these."""

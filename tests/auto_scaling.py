@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -171,6 +171,10 @@ class World:
     def tags(self, instance: str) -> dict[str, str]:
         found = self.ec2().describe_tags(Filters=[{"Name": "resource-id", "Values": [instance]}])["Tags"]
         return {one["Key"]: one["Value"] for one in found}
+
+    def marks(self) -> Mapping[str, Mapping[str, str]]:
+        """The tags of all that EC2 knows."""
+        return self.backend.ec2_backend.tags
 
     def group_tags(self, group: str) -> dict[str, str]:
         return {one["Key"]: one["Value"] for one in self.of(group).tags}
@@ -343,6 +347,7 @@ class World:
             *("set_desired_capacity", "terminate_instance_in_auto_scaling_group", "describe_auto_scaling_groups"),
             *("create_or_update_tags", "set_instance_protection", "complete_lifecycle_action"),
             *("describe_scaling_activities", "describe_policies", "record_lifecycle_action_heartbeat"),
+            "describe_instance_refreshes",
         ):
             patch(AutoScalingResponse, operation, self._watched(operation))
 
@@ -355,7 +360,8 @@ class World:
             code, when = world.faults[operation].pop(0) if world.faults[operation] else ("", "")
             answer = None if when == "before" else real(response)
             if code:
-                return 400, {"status": 400}, REFUSED.format(code=code)
+                status = 500 if code == "InternalFailure" else 400
+                return status, {"status": status}, REFUSED.format(code=code)
             return answer
 
         watched.__name__ = operation

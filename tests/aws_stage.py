@@ -22,6 +22,7 @@ from controller.errors import LedgerError
 from controller.facts.decisions import Decision
 from controller.ledger.read import LedgerReader
 from tests.auto_scaling import REGION, World
+from tests.plain_groups import PlainWorld
 from tests.small_fleet import until as wait
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +46,7 @@ services:
 VARIANT = """
         gpu: H100-SXM
         actuator:
-          aws_asg: {{group: {group}, region: {region}, url: "{url}", directory: run/{group}, drain_timeout: {drain}}}
+          aws_asg: {{{named}, region: {region}, url: "{url}", directory: run/{group}, drain_timeout: {drain}}}
         capacity:
           - {{type: {bought}, usd_per_gpu_hour: {usd}}}
 """
@@ -120,7 +121,7 @@ class Wire:
 class Stage:
     """Two groups, a queue, a service on them, and its daemon, which may be killed and started again."""
 
-    def __init__(self, world: World, wire: Wire, folder: Path) -> None:
+    def __init__(self, world: World | PlainWorld, wire: Wire, folder: Path) -> None:
         self.world, self.wire, self.folder = world, wire, folder
         self.first, self.second = world.group(1), world.group(0)
         world.serve(*world.ids(self.first))
@@ -131,21 +132,25 @@ class Stage:
         self._log = folder / "daemon.log"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, bought: str = "on_demand", drain: str = "10m") -> None:
-        url, same = self.world.engines.url, {"region": REGION, "drain": drain}
+    def start(self, *, bought: str = "on_demand", drain: str = "10m", by_tag: bool = False) -> None:
+        """``by_tag``: the fleet file names the groups by a tag of theirs."""
         for group, name in ((self.first, "first"), (self.second, "second")):
-            self.world.tag(group, pennyweight__managed_by=f"chat/{name}")
+            self.world.tag(group, pennyweight__managed_by=f"chat/{name}", app=group)
         (self.folder / "policies").mkdir(exist_ok=True)
         (self.folder / "policies" / "chat.yaml").write_text(POLICY)
+        named = "tags: {{app: {}}}" if by_tag else "group: {}"
         text = FLEET.format(
             ledger=json.dumps(self.ledger),
             queue=json.dumps(self.queue.rpartition("/")[2]),
             region=REGION,
-            first=VARIANT.format(group=self.first, url=url, bought=bought, usd="1.00", **same),
-            second=VARIANT.format(group=self.second, url=url, bought="on_demand", usd="3.00", **same),
+            first=self._variant(self.first, named, bought=bought, usd="1.00", drain=drain),
+            second=self._variant(self.second, named, bought="on_demand", usd="3.00", drain=drain),
         )
         (self.folder / "fleet.yaml").write_text(text)
         self.start_again()
+
+    def _variant(self, group: str, named: str, **told: str) -> str:
+        return VARIANT.format(group=group, named=named.format(group), region=REGION, url=self.world.engines.url, **told)
 
     def start_again(self) -> None:
         signed = {name.upper(): value for name, value in self.keys.items() if name.startswith("aws_")}
@@ -184,7 +189,7 @@ class Stage:
         self.wanted = replicas
 
     def _waiting(self, instance: str) -> float:
-        tags = self.world.backend.ec2_backend.tags
+        tags = self.world.marks()
         there = [*self.world.ids(self.first), *self.world.ids(self.second)]
         serving = [one for one in there if READY in tags.get(one, ()) and DRAINING not in tags.get(one, ())]
         return 50.0 * self.wanted / len(serving) if instance in serving else 0.0

@@ -11,7 +11,7 @@ from controller.facts.decisions import Decision, Outcome
 from controller.facts.fleet import Variant
 from controller.facts.interruptions import Notice
 from controller.facts.missing import Missing
-from controller.facts.readings import ReplicaState, Target
+from controller.facts.readings import Bounds, ReplicaState, Target
 
 
 class Actuator(Protocol):
@@ -91,6 +91,14 @@ class Changing(Protocol):
 
     def change(self, variant: Variant) -> Change | None:
         """What its engines are to be started with instead, as of the last ``replicas``; None: as they are."""
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """An actuator whose platform's owner says how many replicas there may be."""
+
+    def bounds(self, variant: Variant) -> Bounds | None:
+        """As of the last ``replicas``; None where nothing is known of any."""
 
 
 @runtime_checkable

@@ -31,17 +31,17 @@ from controller.act.aws_asg_roll import (
 from controller.act.aws_asg_told import alive, labels, leaving, missing
 from controller.act.targets import group_of, publish_groups
 from controller.aws import changes
-from controller.aws.activities import activities, changed_by, others, stuck
-from controller.aws.changes import CONTENDED
+from controller.aws.activities import Activity, activities, changed_by, others, stuck
+from controller.aws.changes import CONTENDED, Touch
 from controller.aws.clients import Aws
 from controller.aws.groups import Group, GroupBook, Instance, Wanted
-from controller.errors import ActError, AwsError, StaleActError
+from controller.errors import ActError, AwsError, HeldError, StaleActError
 from controller.facts.actuators import AwsAsgOptions
 from controller.facts.decisions import Decision, Outcome, OutcomeKind
 from controller.facts.fleet import Variant
 from controller.facts.interruptions import Notice, Stuck
 from controller.facts.missing import Missing
-from controller.facts.readings import Phase, ReplicaState
+from controller.facts.readings import Bounds, Phase, ReplicaState
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ class AwsAsgActuator:
         self._carried: Carried = as_it_is
         self._memos: dict[Key, Memo] = {}
         self._steps: dict[Key, tuple[Step, ...]] = {}
+        self._bounds: dict[Key, Bounds] = {}
         self._lock = Lock()
 
     def replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
@@ -91,9 +92,10 @@ class AwsAsgActuator:
             except (AwsError, ActError) as error:
                 return Missing("replicas", str(error))
             roll = self._roll(variant, group, now)
+            self._bounds[variant.service, variant.name] = bounds_of(roll)
             keeper = self._keeper(variant, group, now)
             failed = keeper.step(roll)
-            why = self._stuck(roll)
+            why = self._stuck(variant, roll)
             states = (
                 *(alive(keeper, variant, one, one.id in failed) for one in roll.alive),
                 *(leaving(keeper, variant, one, roll) for one in group.instances if one.id in roll.leaving),
@@ -116,19 +118,23 @@ class AwsAsgActuator:
                 if roll.counted == decision.desired:
                     return Outcome.of(decision, OutcomeKind.ALREADY, f"there are {roll.counted} already", now)
                 if roll.counted != decision.current:
-                    why = changed_by(activities(self._aws, group))
+                    why = self._author(variant, group)
                     raise StaleActError(where=where, expected=decision.current, found=roll.counted, why=why)
-                if owners := self._owners(variant, group):
+                if why := barred(roll, decision):
+                    return Outcome.of(decision, OutcomeKind.REFUSED, f"{why}; nothing was changed", now)
+                if owners := self._owners(variant, group, now):
                     detail = f"{group.name} is scaled by {'; '.join(owners)} as well; expected one writer"
                     return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
                 act = self._grow if decision.desired > decision.current else self._shrink
                 return Outcome.of(decision, OutcomeKind.DONE, act(variant, roll, decision, now), now)
+            except HeldError as error:
+                return self._held(variant, decision, error, now)
             except AwsError as error:
                 raise ActError(f"did not scale {where}: {error}; the next pass decides again") from error
 
     def heed(self, acts: Acts) -> None:
-        """Ask before ``replicas`` sends away or ends an instance. One that starts is let into service all the same: its
-        hook would end it otherwise."""
+        """Ask before each single change. One that starts is let into service all the same: its hook would end it
+        otherwise."""
         self._acts = acts
 
     def carry(self, carried: Carried) -> None:
@@ -139,6 +145,10 @@ class AwsAsgActuator:
         """What is announced about machines now, by instance id."""
         with self._lock:
             self._notices = dict(notices)
+
+    def bounds(self, variant: Variant) -> Bounds | None:
+        """The group's MinSize and MaxSize, as they were last read."""
+        return self._bounds.get((variant.service, variant.name))
 
     def close(self) -> None:
         """Nothing is open; instances keep running."""
@@ -164,22 +174,41 @@ class AwsAsgActuator:
             wanted=wanted_of(variant),
             options=options_of(variant),
             notices=self._notices,
-            memo=self._memos.setdefault(key, Memo()),
+            memo=self._memo(variant),
             mine=group.tags.get(MANAGED) == "/".join(key),
-            acts=lambda: self._acts(variant.service),
+            touch=self._touch(variant),
             carried=self._carried,
             now=now,
         )
 
-    def _stuck(self, roll: Roll) -> Stuck | None:
+    def _touch(self, variant: Variant) -> Touch:
+        return Touch(self._aws, lambda: self._acts(variant.service))
+
+    def _memo(self, variant: Variant) -> Memo:
+        return self._memos.setdefault((variant.service, variant.name), Memo())
+
+    def _stuck(self, variant: Variant, roll: Roll) -> Stuck | None:
         """Why what is missing does not come: asked only where something is."""
         if not roll.missing:
             return None
+        return stuck(self._activities(variant, roll.group), min(one.since for one in roll.missing))
+
+    def _author(self, variant: Variant, group: Group) -> str:
+        """Who changed its count, as far as is known."""
+        return changed_by(self._activities(variant, group))
+
+    def _activities(self, variant: Variant, group: Group) -> tuple[Activity, ...]:
+        """What it says of its doings. Nothing where it does not: they explain, and nobody acts on there being none."""
+        unanswered = self._memo(variant).unanswered
         try:
-            return stuck(activities(self._aws, roll.group), min(one.since for one in roll.missing))
+            found = activities(self._aws, group)
         except AwsError as error:
-            log.warning("%s: why it has fewer instances than it should is not known: %s", roll.group.name, error)
-            return None
+            unknown = "why instances do not come is not known"
+            if not unanswered.met("DescribeScalingActivities", group.name, error, unknown):
+                log.warning("%s: %s: %s", group.name, unknown, error)
+            return ()
+        unanswered.answered("DescribeScalingActivities")
+        return found
 
     def _publish(self, variant: Variant, states: Iterable[ReplicaState]) -> None:
         options = options_of(variant)
@@ -188,25 +217,31 @@ class AwsAsgActuator:
             groups = [group_of(one.url, labels(variant, one)) for one in states if one.url and one.phase in shown]
             publish_groups(Path(options.targets_file), groups)
 
-    def _owners(self, variant: Variant, group: Group) -> tuple[str, ...]:
+    def _owners(self, variant: Variant, group: Group, now: datetime) -> tuple[str, ...]:
         """Whoever else writes the group's count."""
         owner = group.tags.get(MANAGED)
         foreign = (
             (f"{owner}, says its tag {MANAGED},",) if owner not in (None, f"{variant.service}/{variant.name}") else ()
         )
-        return (*foreign, *others(self._aws, group))
+        return (*foreign, *others(self._aws, group), *self._keeper(variant, group, now).refreshes(group))
+
+    def _held(self, variant: Variant, decision: Decision, error: HeldError, now: datetime) -> Outcome:
+        """How far it came is looked at: nowhere, all the way but for what nobody counts, or in between."""
+        try:
+            roll = self._roll(variant, self._book.again(wanted_of(variant), now), now)
+        except AwsError as unread:
+            raise ActError(f"{error}; how far it came cannot be read: {unread}") from error
+        said = f"{error}; {roll.counted} of {decision.desired} are there; what had begun waits where it is"
+        if roll.counted == decision.current:
+            return Outcome.of(decision, OutcomeKind.REFUSED, said, now)
+        if roll.counted == decision.desired:
+            return Outcome.of(decision, OutcomeKind.DONE, said, now)
+        raise ActError(f"did not scale {roll.group.name} all the way: {said}") from error
 
     # --- growing ------------------------------------------------------------------------------------------------------
 
     def _grow(self, variant: Variant, roll: Roll, decision: Decision, now: datetime) -> str:
-        group, more = roll.group, decision.desired - decision.current
-        _allowed(group, "Launch")
-        desired = max(group.desired, roll.taken - len(roll.ahead) - len(roll.unwanted)) + more
-        if desired > group.maximum:
-            raise ActError(
-                f"did not grow {group.name} to {desired} instances: its MaxSize is {group.maximum}, and is not ours to "
-                f"raise; {len(roll.leaving)} of them are on their way out"
-            )
+        group, desired = roll.group, raised(roll, decision.desired - decision.current)
         steps = (*(one for one in roll.steps if one.upto <= group.desired), Step(desired, now))
         self._claim(variant, group, {WAITING: waiting_text(steps)})
         self._busy(lambda: self._raised(variant, desired, group.desired, now))
@@ -220,7 +255,7 @@ class AwsAsgActuator:
             return  # an earlier try had worked, and only its answer was lost
         if group.desired != before:
             raise AwsError(f"the desired capacity became {group.desired} in between")
-        changes.set_desired(self._aws, group, desired)
+        changes.set_desired(self._touch(variant), group, desired)
         self._book.forget(wanted_of(variant))
 
     def _busy(self, change: Callable[[], None]) -> None:
@@ -240,7 +275,7 @@ class AwsAsgActuator:
         owner = {} if MANAGED in group.tags else {MANAGED: mine}
         try:
             if owner or tags:
-                changes.tag_group(self._aws, group, {**owner, **tags})
+                changes.tag_group(self._touch(variant), group, {**owner, **tags})
         except AwsError as error:
             if not owner or "AccessDenied" not in error.code:
                 raise
@@ -251,32 +286,26 @@ class AwsAsgActuator:
 
     def _shrink(self, variant: Variant, roll: Roll, decision: Decision, now: datetime) -> str:
         group = roll.group
-        _allowed(group, "Terminate")
-        if decision.desired < group.minimum:
-            raise ActError(
-                f"did not shrink {group.name} to {decision.desired} instances: its MinSize is {group.minimum}, "
-                "and is not ours to lower"
-            )
         keeper = self._keeper(variant, group, now)
         unborn, starting, loaded = _chosen(keeper, roll, decision)
         self._claim(variant, group, {})
         if unborn:
-            self._busy(lambda: keeper.lower(self._aws, group.desired - len(unborn)))
+            self._busy(lambda: keeper.lower(keeper.touch, group.desired - len(unborn)))
         given_up = [one.id for one in starting if keeper.give_up(one)]
         if len(given_up) < len(starting):
             left = ", ".join(one.id for one in starting if one.id not in given_up)
             raise ActError(f"{left} of {group.name} could not be ended yet; the next pass tries again")
-        self._begin_draining(group, loaded, now)
+        self._begin_draining(keeper.touch, group, loaded, now)
         return f"removing {', '.join([*(one.name for one in unborn), *given_up, *(one.id for one in loaded)])}"
 
-    def _begin_draining(self, group: Group, loaded: Sequence[Instance], now: datetime) -> None:
+    def _begin_draining(self, touch: Touch, group: Group, loaded: Sequence[Instance], now: datetime) -> None:
         """From now on they get no new requests; the passes after this one end them when they are idle."""
         names = [one.id for one in loaded]
         if names:
-            changes.tag_instances(self._aws, group, names, {DRAINING: seconds(now)})
+            changes.tag_instances(touch, group, names, {DRAINING: seconds(now)})
             self._book.forget(Wanted(name=group.name, region=group.region))
         if shielded := [one.id for one in loaded if one.protected]:
-            changes.protect(self._aws, group, shielded, protected=False)
+            changes.protect(touch, group, shielded, protected=False)
 
 
 def options_of(variant: Variant) -> AwsAsgOptions:
@@ -301,10 +330,35 @@ def _countable(group: Group) -> None:
         raise ActError(f"{group.name} is being deleted")
 
 
-def _allowed(group: Group, process: str) -> None:
+def barred(roll: Roll, decision: Decision) -> str:
+    """What its owner does not let the group do; "" when nothing is against it. It is his to change."""
+    group, grows = roll.group, decision.desired > decision.current
+    process = "Launch" if grows else "Terminate"
     if process in group.suspended:
-        why = group.suspended[process] or "no reason given"
-        raise ActError(f"the process {process} of {group.name} is suspended ({why}); nothing was changed")
+        return f"the process {process} of {group.name} is suspended ({group.suspended[process] or 'no reason given'})"
+    if grows and (to := raised(roll, decision.desired - decision.current)) > group.maximum:
+        leaving = f", {len(roll.leaving)} of them on their way out" if roll.leaving else ""
+        return f"{group.name} does not grow to {to} instances{leaving}: its MaxSize is {group.maximum}"
+    if not grows and decision.desired < group.minimum:
+        return f"{group.name} does not shrink to {decision.desired} instances: its MinSize is {group.minimum}"
+    return ""
+
+
+def raised(roll: Roll, more: int) -> int:
+    """The desired capacity with which there are so many more."""
+    return max(roll.group.desired, roll.taken - len(roll.ahead) - len(roll.unwanted)) + more
+
+
+def bounds_of(roll: Roll) -> Bounds:
+    """Who is on its way out has its place until it is gone."""
+    group, leaving = roll.group, len(roll.leaving)
+    going = f", {leaving} of its instances on their way out" if leaving else ""
+    return Bounds(
+        least=group.minimum,
+        most=group.maximum,
+        free=max(0, group.maximum - raised(roll, 0)),
+        said=f"{group.name} has MinSize {group.minimum} and MaxSize {group.maximum}{going}",
+    )
 
 
 def _chosen(keeper: Keeper, roll: Roll, decision: Decision) -> tuple[list[Placeholder], list[Instance], list[Instance]]:

@@ -9,7 +9,7 @@ Only what a tag says of an instance is relied upon: what is kept here in memory 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -18,10 +18,13 @@ from controller.act.actuator import Carried
 from controller.act.aws_asg_roll import DRAINING, LEFT, READY, WAITING, Roll, seconds, tagged, waiting_of, waiting_text
 from controller.act.probe import ask_urls, healthy, idle
 from controller.aws import changes
+from controller.aws.activities import refreshes
 from controller.aws.addresses import address_of
+from controller.aws.changes import Changing, Touch
 from controller.aws.clients import Aws
 from controller.aws.groups import Group, GroupBook, Hook, Instance, Wanted, hooks
-from controller.errors import AwsError
+from controller.aws.unanswered import Unanswered
+from controller.errors import AwsError, HeldError
 from controller.facts.actuators import AwsAsgOptions
 from controller.facts.interruptions import Notice
 
@@ -50,6 +53,7 @@ class Memo:
     going       first seen to go, where the tag is not there
     unwanted    beyond a desired capacity that somebody else lowered, as of the pass before
     hooks       as last read, and when
+    unanswered  calls that AWS does not answer, told once
     """
 
     seen: dict[str, datetime] = field(default_factory=dict)
@@ -61,6 +65,7 @@ class Memo:
     unwanted: frozenset[str] = frozenset()
     hooks: tuple[Hook, ...] = ()
     hooks_at: datetime | None = None
+    unanswered: Unanswered = field(default_factory=Unanswered)
 
     def look(self, group: Group, carried: Carried, now: datetime) -> None:
         """Who is there, and who is no longer. Where our clock was set back, who was seen ahead of it is seen anew."""
@@ -77,18 +82,18 @@ class Memo:
 class Keeper:
     """One group in one pass.
 
+    touch  what changes something goes through it, while anything may be touched
     mine   it says that it is ours; what is not is only looked at
-    acts   whether anybody may be sent away or ended now
     """
 
     aws: Aws
+    touch: Touch
     book: GroupBook
     wanted: Wanted
     options: AwsAsgOptions
     notices: Mapping[str, Notice]
     memo: Memo
     mine: bool
-    acts: Callable[[], bool]
     carried: Carried
     now: datetime
 
@@ -112,23 +117,46 @@ class Keeper:
         launched = min(one.launched_at or seen, seen)
         return seen if seen - launched > timedelta(seconds=self.options.start_timeout_s) else launched
 
+    def refreshes(self, group: Group) -> tuple[str, ...]:
+        """Instance refreshes under way; none where AWS cannot tell. A refresh replaces instances and leaves the count
+        as it is, what it ends while we drain it is not ended twice, and unless told otherwise it waits for who is
+        protected. So not to know of one is no reason to leave a service without what it needs. Raises AwsError."""
+        call, unanswered = "DescribeInstanceRefreshes", self.memo.unanswered
+        try:
+            found = refreshes(self.aws, group)
+        except AwsError as error:
+            if not unanswered.met(call, str(self.wanted), error, "its count is changed all the same"):
+                raise
+            return ()
+        unanswered.answered(call)
+        return found
+
     # --- one step -----------------------------------------------------------------------------------------------------
 
     def step(self, roll: Roll) -> frozenset[str]:
         """Take every instance one step on. Gives those whose start has failed."""
         self.memo.look(roll.group, self.carried, self.now)
         self._warm_up(roll)
-        if not self.mine or not self.acts():
-            return frozenset()
-        failed = self._late(roll)
+        failed: set[str] = set()
+        if self.mine and self.touch.may():
+            try:
+                self._act(roll, failed)
+            except HeldError as error:
+                log.info("%s: %s; what had begun waits where it is", self.wanted, error)
+        return frozenset(failed)
+
+    def _act(self, roll: Roll, failed: set[str]) -> None:
+        """Raises HeldError once nothing may be touched any more; ``failed`` are told all the same."""
+        self._mark_ready(roll)
+        failed.update(self._late(roll))
         self._protect(roll)
         self._drain(roll)
         self._settle(roll)
         if waiting_of(roll.group) != tuple(roll.steps):
             self._do("note what is waited for", changes.tag_group, roll.group, {WAITING: waiting_text(roll.steps)})
-        return failed
 
     def _warm_up(self, roll: Roll) -> None:
+        """Who is healthy by now is let into service whatever holds us: its hook would end it otherwise."""
         starting = {
             one.id: one for one in (*roll.alive, *roll.ahead) if self.ready_since(one) is None and self.url(one)
         }
@@ -138,20 +166,27 @@ class Keeper:
         self.memo.cold |= starting.keys() - self.memo.ready.keys()
         if not self.mine:
             return
-        if warm:
-            names = [one.id for one in warm]
-            self._do("mark as ready", changes.tag_instances, roll.group, names, {READY: seconds(self.now)})
         for one in (*roll.alive, *roll.ahead):
             if one.pending and one.waits and self.options.launch_hook:
-                self._hook(roll.group, self.options.launch_hook, one, done=self.ready_since(one) is not None)
+                done = self.ready_since(one) is not None
+                self._hook(self.aws, roll.group, self.options.launch_hook, one, done=done)
 
-    def _late(self, roll: Roll) -> frozenset[str]:
-        """Instances that did not become healthy in time are given up."""
+    def _mark_ready(self, roll: Roll) -> None:
+        """Since when they are, for a later daemon; also who became so while nothing was to be touched."""
+        since: dict[str, list[str]] = {}
+        for one in (*roll.alive, *roll.ahead):
+            if READY not in one.tags and one.id in self.memo.ready:
+                since.setdefault(seconds(self.memo.ready[one.id]), []).append(one.id)
+        for at, names in since.items():
+            self._do("mark as ready", changes.tag_instances, roll.group, names, {READY: at})
+
+    def _late(self, roll: Roll) -> Iterator[str]:
+        """Instances that did not become healthy in time are given up, one by one."""
         allowed = timedelta(seconds=self.options.start_timeout_s)
         late = [
             one for one in roll.alive if self.ready_since(one) is None and self.now - self.started_at(one) > allowed
         ]
-        return frozenset(one.id for one in late if self.give_up(one))
+        return (one.id for one in late if self.give_up(one))
 
     def _protect(self, roll: Roll) -> None:
         """The group itself never chooses a loaded instance: not to balance its zones, nor when somebody lowers its
@@ -171,7 +206,7 @@ class Keeper:
             done = answers.get(self.url(one), True) or self._late_to_drain(one)
             if one.waits and one.ending:
                 if self.options.terminate_hook:
-                    self._hook(roll.group, self.options.terminate_hook, one, done=done)
+                    self._hook(self.touch, roll.group, self.options.terminate_hook, one, done=done)
             elif done and self._ours_to_end(one):
                 if one.id in self.memo.idle or one.pending or self._late_to_drain(one):
                     self.remove(one)
@@ -195,8 +230,12 @@ class Keeper:
         sure = [one.id for one in roll.unwanted if one.id in self.memo.unwanted]
         self.memo.unwanted = unwanted
         if sure:
-            since = {DRAINING: seconds(self.now)}
-            self._do("mark as one too many", changes.tag_instances, roll.group, sure, since)
+            self._do("send off who is one too many", self._sent_off, roll.group, sure)
+
+    def _sent_off(self, aws: Changing, group: Group, names: Sequence[str]) -> None:
+        """But by a refresh that launches first: then the newest are what it replaces the others by."""
+        if not self.refreshes(group):
+            changes.tag_instances(aws, group, names, {DRAINING: seconds(self.now)})
 
     def _noticed(self, one: Instance) -> bool:
         notice = self.notices.get(one.id)
@@ -238,7 +277,7 @@ class Keeper:
         try:
             return self._removed(one)
         except AwsError as error:
-            log.warning("%s: could not end %s: %s; the next pass looks again", self.wanted, one.id, error)
+            self._tell("terminate", f"could not end {one.id}", error)
             return False
 
     def _removed(self, one: Instance) -> bool:
@@ -246,10 +285,8 @@ class Keeper:
         found = group.instance(one.id)
         if found is None or found.ending:
             return False
-        if found.pending and found.waits and self.options.launch_hook:
-            # It waits for our word, and ABANDON is that word. Its place is taken back in ``_settle``.
-            changes.complete(self.aws, group, self.options.launch_hook, found, go_on=False)
-            return True
+        if found.pending and found.waits and self.options.launch_hook and self._abandoned(group, found):
+            return True  # its place is taken back in ``_settle``
         least = group.desired - 1 >= group.minimum
         if not least and self.ready_since(one) is not None and not self._noticed(one):
             log.warning("%s: %s stays, the group's MinSize is %d", self.wanted, one.id, group.minimum)
@@ -257,13 +294,23 @@ class Keeper:
         # Where more are there than the group is to have, one that ends makes no room for another.
         decrement = least and (group.rebalances or len(group.seats) <= group.desired)
         if decrement:
-            changes.tag_instances(self.aws, group, [one.id], {LEFT: seconds(self.now)})
-        changes.terminate(self.aws, group, one.id, decrement=decrement)
+            changes.tag_instances(self.touch, group, [one.id], {LEFT: seconds(self.now)})
+        changes.terminate(self.touch, group, one.id, decrement=decrement)
         self.book.forget(self.wanted)
         log.info("%s: ended %s%s", self.wanted, one.id, "" if decrement else ", the group may replace it")
         return True
 
-    def lower(self, aws: Aws, desired: int) -> None:
+    def _abandoned(self, group: Group, one: Instance) -> bool:
+        """It waits for our word, and ABANDON is that word; where that cannot be said it is ended as any other."""
+        try:
+            changes.complete(self.touch, group, self.options.launch_hook, one, go_on=False)
+        except AwsError as error:
+            if self.memo.unanswered.met("abandon", str(self.wanted), error, "what waits for it is ended without"):
+                return False
+            raise
+        return True
+
+    def lower(self, aws: Changing, desired: int) -> None:
         """The one case in which a lower desired capacity ends nobody: no more instances are there than it then says.
         Read right before; one that is being launched in this moment may still be ended by the group, and serves
         nobody yet: those that do are protected. Raises AwsError."""
@@ -275,33 +322,43 @@ class Keeper:
 
     # --- hooks --------------------------------------------------------------------------------------------------------
 
-    def _hook(self, group: Group, name: str, one: Instance, *, done: bool) -> None:
+    def _hook(self, by: Changing, group: Group, name: str, one: Instance, *, done: bool) -> None:
         """Say CONTINUE, or that it shall wait on."""
         if done:
-            self._do(f"complete {name} of {one.id}", changes.complete, group, name, one, go_on=True)
+            what = f"complete {name} of {one.id} before its time-out"
+            self._do(what, changes.complete, group, name, one, by=by, go_on=True)
             return
         beaten = self.memo.beaten.get(one.id)
         due = beaten is None or self.now - beaten >= self._beat(group, name)
-        if due and self._do(f"keep {name} of {one.id} waiting", changes.heartbeat, group, name, one):
+        if due and self._do(f"keep {name} of {one.id} beyond its time-out", changes.heartbeat, group, name, one, by=by):
             self.memo.beaten[one.id] = self.now
 
     def _beat(self, group: Group, name: str) -> timedelta:
         """Three heartbeats in a hook's time-out: two may be lost."""
         at = self.memo.hooks_at
         if at is None or self.now - at > timedelta(seconds=HOOKS_KEPT_S):
-            try:
-                self.memo.hooks = hooks(self.aws, group)
-            except AwsError as error:
-                log.warning("%s: its lifecycle hooks could not be read: %s", self.wanted, error)
+            self._do("read its lifecycle hooks", self._read_hooks, group, by=self.aws)
             self.memo.hooks_at = self.now
         heartbeat_s = next((one.heartbeat_s for one in self.memo.hooks if one.name == name), USUAL_HEARTBEAT_S)
         return timedelta(seconds=heartbeat_s / 3)
 
-    def _do(self, what: str, call: Callable[..., None], *arguments: Any, **named: Any) -> bool:
-        """Whether it worked. One instance's trouble hides no other, and the next pass looks again."""
+    def _read_hooks(self, aws: Aws, group: Group) -> None:
+        self.memo.hooks = hooks(aws, group)
+
+    def _do(
+        self, what: str, call: Callable[..., None], *arguments: Any, by: Changing | None = None, **named: Any
+    ) -> bool:
+        """Whether it worked. One instance's trouble hides no other, and the next pass looks again. ``by``: instead of
+        what may be touched only while nothing speaks against it."""
         try:
-            call(self.aws, *arguments, **named)
+            call(by or self.touch, *arguments, **named)
         except AwsError as error:
-            log.warning("%s: could not %s: %s; the next pass looks again", self.wanted, what, error)
+            self._tell(call.__name__, f"could not {what}", error)
             return False
+        self.memo.unanswered.answered(call.__name__)
         return True
+
+    def _tell(self, call: str, trouble: str, error: AwsError) -> None:
+        """What AWS cannot do for us it cannot do in the next pass either: that is told once."""
+        if not self.memo.unanswered.met(call, str(self.wanted), error, f"{trouble}, and each pass tries again"):
+            log.warning("%s: %s: %s; the next pass looks again", self.wanted, trouble, error)

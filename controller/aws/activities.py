@@ -119,8 +119,8 @@ def _activity(row: Mapping[str, Any]) -> Activity:
 
 
 def others(aws: Aws, group: Group) -> tuple[str, ...]:
-    """Who else changes the count of ``group`` or replaces its instances. Raises AwsError."""
-    return (*_policies(aws, group), *_scheduled(aws, group), *refreshes(aws, group))
+    """Who else changes the count of ``group``. Raises AwsError: who might is not known to be nobody."""
+    return (*_policies(aws, group), *_scheduled(aws, group))
 
 
 def _policies(aws: Aws, group: Group) -> Iterator[str]:
@@ -144,10 +144,12 @@ def _scheduled(aws: Aws, group: Group) -> Iterator[str]:
             yield f"the scheduled action {one.get('ScheduledActionName')}"
 
 
-def refreshes(aws: Aws, group: Group) -> Iterator[str]:
-    """Instance refreshes that have not ended."""
+def refreshes(aws: Aws, group: Group) -> tuple[str, ...]:
+    """Instance refreshes that have not ended: they replace instances, and leave the count as it is. Raises AwsError."""
     call = aws.client("autoscaling", group.region).describe_instance_refreshes
     answer = asked(call, AutoScalingGroupName=group.name, MaxRecords=10)  # the newest come first
-    for one in answer.get("InstanceRefreshes", ()):
-        if one.get("Status") in RUNNING_REFRESHES:
-            yield f"the instance refresh {one.get('InstanceRefreshId')} ({one.get('Status')})"
+    return tuple(
+        f"the instance refresh {one.get('InstanceRefreshId')} ({one.get('Status')})"
+        for one in answer.get("InstanceRefreshes", ())
+        if one.get("Status") in RUNNING_REFRESHES
+    )

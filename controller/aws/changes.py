@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
-from controller.aws.clients import ONCE, Aws, asked
+from controller.aws.clients import IN_A_PASS, ONCE, Aws, Client, Patience, asked
 from controller.aws.groups import Group, Instance
+from controller.errors import HeldError
 
 MOST_PROTECTED = 50
 """Instances of one call of SetInstanceProtection, at most.
@@ -18,43 +21,62 @@ CONTENDED = frozenset({"ScalingActivityInProgress", "ResourceContention"})
 """The group is busy with something else: read again, and try again a little later."""
 
 
-def set_desired(aws: Aws, group: Group, desired: int) -> None:
+class Changing(Protocol):
+    """Gives a client for the one call that follows."""
+
+    def client(self, service: str, region: str = "", patience: Patience = IN_A_PASS) -> Client: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """Clients while ``may`` says so: it is asked before every call. Else they raise HeldError."""
+
+    aws: Aws
+    may: Callable[[], bool]
+
+    def client(self, service: str, region: str = "", patience: Patience = IN_A_PASS) -> Client:
+        if not self.may():
+            raise HeldError
+        return self.aws.client(service, region, patience)
+
+
+def set_desired(aws: Changing, group: Group, desired: int) -> None:
     """Without honouring a cooldown: when to grow was decided already. Raises AwsError."""
     call = aws.client("autoscaling", group.region).set_desired_capacity
     asked(call, AutoScalingGroupName=group.name, DesiredCapacity=desired, HonorCooldown=False)
 
 
-def terminate(aws: Aws, group: Group, instance: str, *, decrement: bool) -> None:
+def terminate(aws: Changing, group: Group, instance: str, *, decrement: bool) -> None:
     """End ``instance``; with ``decrement`` the group is to have one less, or else it launches another. Not to be made
     twice: it is asked without retries, and after no answer the group is read first. Raises AwsError."""
     call = aws.client("autoscaling", group.region, ONCE).terminate_instance_in_auto_scaling_group
     asked(call, InstanceId=instance, ShouldDecrementDesiredCapacity=decrement)
 
 
-def protect(aws: Aws, group: Group, instances: Sequence[str], *, protected: bool) -> None:
+def protect(aws: Changing, group: Group, instances: Sequence[str], *, protected: bool) -> None:
     """Raises AwsError."""
-    call = aws.client("autoscaling", group.region).set_instance_protection
     for start in range(0, len(instances), MOST_PROTECTED):
+        call = aws.client("autoscaling", group.region).set_instance_protection
         some = list(instances[start : start + MOST_PROTECTED])
         asked(call, InstanceIds=some, AutoScalingGroupName=group.name, ProtectedFromScaleIn=protected)
 
 
-def tag_group(aws: Aws, group: Group, tags: Mapping[str, str]) -> None:
+def tag_group(aws: Changing, group: Group, tags: Mapping[str, str]) -> None:
     """Not handed on to instances. Raises AwsError."""
     call = aws.client("autoscaling", group.region).create_or_update_tags
     of = {"ResourceId": group.name, "ResourceType": "auto-scaling-group", "PropagateAtLaunch": False}
     asked(call, Tags=[{**of, "Key": key, "Value": value} for key, value in tags.items()])
 
 
-def tag_instances(aws: Aws, group: Group, instances: Sequence[str], tags: Mapping[str, str]) -> None:
+def tag_instances(aws: Changing, group: Group, instances: Sequence[str], tags: Mapping[str, str]) -> None:
     """Raises AwsError."""
-    call = aws.client("ec2", group.region).create_tags
     for start in range(0, len(instances), MOST_TAGGED):
+        call = aws.client("ec2", group.region).create_tags
         some = list(instances[start : start + MOST_TAGGED])
         asked(call, Resources=some, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
 
 
-def complete(aws: Aws, group: Group, hook: str, instance: Instance, *, go_on: bool) -> None:
+def complete(aws: Changing, group: Group, hook: str, instance: Instance, *, go_on: bool) -> None:
     """End the wait of ``instance`` for ``hook``: into service or away with CONTINUE, or given up. Raises AwsError."""
     call = aws.client("autoscaling", group.region).complete_lifecycle_action
     result = "CONTINUE" if go_on else "ABANDON"
@@ -67,7 +89,7 @@ def complete(aws: Aws, group: Group, hook: str, instance: Instance, *, go_on: bo
     )
 
 
-def heartbeat(aws: Aws, group: Group, hook: str, instance: Instance) -> None:
+def heartbeat(aws: Changing, group: Group, hook: str, instance: Instance) -> None:
     """Let ``hook`` wait on. Raises AwsError."""
     call = aws.client("autoscaling", group.region).record_lifecycle_action_heartbeat
     asked(call, LifecycleHookName=hook, AutoScalingGroupName=group.name, InstanceId=instance.id)

@@ -98,6 +98,7 @@ class Aws:
         except (BotoCoreError, ValueError) as error:
             raise AwsError(f"AWS cannot be asked: {error}") from error
         made.meta.events.register("provide-client-params.*.*", self._called)
+        made.meta.events.register("before-parse.*.*", _without_page)
         kept: Client = made
         return kept
 
@@ -107,6 +108,27 @@ class Aws:
             self._calls[operation] += 1
         if operation not in OPERATIONS:
             raise AwsError(f"{operation} is called nowhere else and not in the IAM policy; it was not called")
+
+
+def _without_page(*, response_dict: dict[str, Any], **_: object) -> None:
+    """A server error that brings a page for people is told by its status: botocore knows only some of those pages, and
+    takes the others for an answer that it cannot understand."""
+    if response_dict["status_code"] >= 500 and (response_dict.get("body") or b"").lstrip()[:9].lower() == b"<!doctype":
+        response_dict["body"] = b""
+
+
+NOT_FOR_US = frozenset(
+    {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "InvalidAction", "UnsupportedOperation"}
+)
+"""Codes of AWS for what who we are may not ask, or what nobody there knows.
+https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html and
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
+
+
+def unanswerable(error: AwsError) -> bool:
+    """Whether AWS said that this call is not to be had: it may not be made, is not known, or fails on the server. What
+    was throttled, or got no answer, may be answered in the next pass."""
+    return error.status >= 500 or error.code in NOT_FOR_US
 
 
 def clients(service: str, aws: Aws | None = None, **options: Any) -> Clients:
@@ -129,7 +151,8 @@ def asked(call: Callable[..., Mapping[str, Any]], **question: Any) -> Mapping[st
         return call(**question) or {}
     except ClientError as error:
         code = str(error.response.get("Error", {}).get("Code", ""))
-        raise AwsError(f"AWS answered: {error}", code=code) from error
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        raise AwsError(f"AWS answered: {error}", code=code, status=status) from error
     except BotoCoreError as error:
         raise AwsError(f"AWS answered: {error}") from error
     except (ResponseParserError, ValueError, LookupError, TypeError) as error:

@@ -14,6 +14,9 @@ from controller.errors import AwsError
 NAMES_A_QUESTION = 100
 """Groups asked for at once: as many as DescribeAutoScalingGroups puts on one page at most."""
 
+BY_REQUIREMENTS = "by requirements"
+"""Of an override that names no instance type, but what one must have."""
+
 V = TypeVar("V")
 
 
@@ -143,6 +146,7 @@ class GroupBook:
         self._wanted: set[Wanted] = set()
         self._at: datetime | None = None
         self._seen: dict[Wanted, Group | AwsError] = {}
+        self._last: dict[Wanted, Group] = {}
         self._lock = Lock()
 
     def group(self, wanted: Wanted, now: datetime) -> Group:
@@ -154,9 +158,16 @@ class GroupBook:
                 self._wanted.add(wanted)
                 self._seen |= self._read(self._wanted - self._seen.keys())
             found = self._seen[wanted]
+            if isinstance(found, Group):
+                self._last[wanted] = found
         if isinstance(found, AwsError):
-            raise AwsError(str(found), code=found.code)
+            raise AwsError(str(found), code=found.code, status=found.status)
         return found
+
+    def seen(self, wanted: Wanted) -> Group | None:
+        """As last read, whenever that was; nobody is asked for it."""
+        with self._lock:
+            return self._last.get(wanted)
 
     def again(self, wanted: Wanted, now: datetime) -> Group:
         """As it is right now: read before anything is changed. Raises AwsError."""
@@ -279,7 +290,7 @@ def _mix(policy: Mapping[str, Any]) -> Mix:
     said = policy.get("InstancesDistribution") or {}
     overrides = (policy.get("LaunchTemplate") or {}).get("Overrides") or ()
     return Mix(
-        kinds=tuple(str(one.get("InstanceType") or "by requirements") for one in overrides),
+        kinds=tuple(str(one.get("InstanceType") or BY_REQUIREMENTS) for one in overrides),
         base=int(said.get("OnDemandBaseCapacity") or 0),
         above_percent=int(said.get("OnDemandPercentageAboveBaseCapacity", 100)),
         spot_strategy=str(said.get("SpotAllocationStrategy") or ""),

@@ -48,7 +48,7 @@ def _out_of_reach(decision: Decision) -> bool:
 ABNORMAL = (
     Abnormal(
         Because.INFEASIBLE.value,
-        "Raise the capacity in the fleet file or lower min_replicas; nothing is changed until then.",
+        "Raise the capacity in the fleet file, or a group's MaxSize, or lower min_replicas; nothing changes before.",
         _because(Because.INFEASIBLE),
     ),
     Abnormal(

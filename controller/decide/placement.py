@@ -30,20 +30,31 @@ def offers(variant: VariantSituation, policy: ServicePolicy) -> tuple[CapacityPr
 
 
 def most(variant: VariantSituation, policy: ServicePolicy) -> float:
-    """The most replicas the allowed capacity can hold: infinite when the fleet file names no bound."""
+    """The most replicas there is room for now, in the allowed capacity and within what its platform's owner allows."""
+    return min(_bought(variant, policy), inf if variant.bounds is None else variant.current + variant.bounds.free)
+
+
+def most_ever(variant: VariantSituation, policy: ServicePolicy) -> float:
+    """The same once those are gone who are on their way out."""
+    return min(_bought(variant, policy), inf if variant.bounds is None else variant.bounds.most)
+
+
+def _bought(variant: VariantSituation, policy: ServicePolicy) -> float:
+    """What the allowed capacity can hold: infinite when the fleet file names no bound."""
     bought = offers(variant, policy)
     if not variant.capacity or any(capacity.replicas is None for capacity in bought):
-        return float("inf")
+        return inf
     return sum(capacity.replicas or 0 for capacity in bought)
 
 
 def free_places(variant: VariantSituation, policy: ServicePolicy, count: int) -> tuple[tuple[CapacityType, float], ...]:
     """What each allowed way of buying still has room for when ``count`` replicas fill them in order."""
     places, left = [], float(count)
+    free = inf if variant.bounds is None else max(0.0, variant.current + variant.bounds.free - count)
     for capacity in offers(variant, policy):
         bound = inf if capacity.replicas is None else float(capacity.replicas)
         filled = min(left, bound)
-        places.append((capacity.type, bound - filled))
+        places.append((capacity.type, min(free, bound - filled)))
         left -= filled
     return tuple(places)
 

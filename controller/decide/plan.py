@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from types import MappingProxyType
 
 from controller.decide.guards import REFUSED, STORM_REFUSED, grown_within
 from controller.decide.memory import benched_until, overdue, still_trying
@@ -17,6 +18,8 @@ from controller.decide.signals import Wish, decisive
 from controller.decide.situation import ReplicaView, Situation, VariantSituation
 from controller.facts.decisions import Because, Decision, ServiceMemory
 from controller.facts.missing import Missing
+
+NOTHING: Mapping[str, int] = MappingProxyType({})
 
 SILENT = "replicas_silent"
 """Among a decision's numbers: the ready replicas of its variant of which nobody knows whether they are."""
@@ -69,8 +72,8 @@ def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, 
         return _waiting(situation, policy, benched)
     growth = grown_within(situation, policy, awake, more)
     if not growth.gained and not growth.refused:
-        return _Move(because=Because.INFEASIBLE, note="no allowed variant has capacity left")
-    out = f"{growth.left} found no capacity" if growth.left else ""
+        return _Move(because=Because.INFEASIBLE, note=f"no allowed variant has capacity left{_full(situation)}")
+    out = f"{growth.left} found no capacity{_full(situation, growth.gained)}" if growth.left else ""
     notes = (_lost_now(situation, memory), growth.told(), out)
     return _Move(
         gained=growth.gained,
@@ -78,6 +81,12 @@ def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, 
         note="; ".join(note for note in notes if note),
         refused={STORM_REFUSED if growth.for_storm else REFUSED: growth.refused} if growth.refused else {},
     )
+
+
+def _full(situation: Situation, gained: Mapping[str, int] = NOTHING) -> str:
+    """Whose owner allows no more, after what they have gained."""
+    bounded = [(one.bounds, gained.get(name, 0)) for name, one in situation.variants.items() if one.bounds is not None]
+    return "".join(f"; {bounds.said}" for bounds, more in bounded if bounds.free <= more)
 
 
 def _waiting(situation: Situation, policy: ServicePolicy, benched: Mapping[str, datetime]) -> _Move:
@@ -122,9 +131,33 @@ def _capacity(situation: Situation) -> dict[str, float]:
 
 def _removal(situation: Situation, policy: ServicePolicy, verdict: Verdict, fewer: int) -> _Move:
     if verdict.because is Because.START_FAILED:
-        return _Move(removed=_given_up(situation, policy, fewer))
+        return _kept(situation, _given_up(situation, policy, fewer), fewer)
     variants = situation.variants.values()
-    return _Move(removed=_by_variant(victims(variants, fewer, units_of(variants, policy, _capacity(situation)))))
+    order = victims(variants, situation.current, units_of(variants, policy, _capacity(situation)))
+    return _kept(situation, _by_variant(_allowed(situation, order)[:fewer]), fewer)
+
+
+def _kept(situation: Situation, removed: Mapping[str, tuple[str, ...]], fewer: int) -> _Move:
+    """What goes, and who keeps the rest of ``fewer``."""
+    if sum(map(len, removed.values())) == fewer:
+        return _Move(removed=removed)
+    said = "; ".join(
+        one.bounds.said
+        for name, one in situation.variants.items()
+        if one.bounds is not None and one.current - len(removed.get(name, ())) <= one.least
+    )
+    return _Move(removed=removed, because=None if removed or not said else Because.LIMIT, note=said)
+
+
+def _allowed(situation: Situation, order: Iterable[tuple[str, ReplicaView]]) -> list[tuple[str, ReplicaView]]:
+    """Those of ``order`` that may go: of each variant, as many as its platform's owner does not keep."""
+    spare = {name: variant.current - variant.least for name, variant in situation.variants.items()}
+    allowed = []
+    for name, replica in order:
+        if spare[name] > 0:
+            spare[name] -= 1
+            allowed.append((name, replica))
+    return allowed
 
 
 def _given_up(situation: Situation, policy: ServicePolicy, fewer: int) -> dict[str, tuple[str, ...]]:
@@ -134,7 +167,7 @@ def _given_up(situation: Situation, policy: ServicePolicy, fewer: int) -> dict[s
         for variant in situation.variants.values()
         for replica in overdue(variant.replicas, policy.replicas, situation.at)
     ]
-    return _by_variant(late[: max(0, fewer)])
+    return _by_variant(_allowed(situation, late)[: max(0, fewer)])
 
 
 def _by_variant(chosen: Iterable[tuple[str, ReplicaView]]) -> dict[str, tuple[str, ...]]:

@@ -18,7 +18,7 @@ from controller.decide.memory import (
     recommended,
     still_trying,
 )
-from controller.decide.placement import most
+from controller.decide.placement import most_ever
 from controller.decide.plan import Verdict, placed
 from controller.decide.predictive import Wished, all_wishes
 from controller.decide.rules import ServicePolicy
@@ -216,9 +216,10 @@ def _standing_down(situation: Situation, policy: ServicePolicy, memory: ServiceM
 
 def _outside_limits(situation: Situation, policy: ServicePolicy) -> Verdict | None:
     rule, current = policy.replicas, situation.current
-    room = sum(most(variant, policy) for variant in situation.variants.values())
+    room = sum(most_ever(variant, policy) for variant in situation.variants.values())
     if room < rule.min_replicas:
-        detail = f"min_replicas is {rule.min_replicas}, but the allowed capacity holds {room:g}"
+        said = "".join(f"; {one.bounds.said}" for one in situation.variants.values() if one.bounds is not None)
+        detail = f"min_replicas is {rule.min_replicas}, but the allowed capacity holds {room:g}{said}"
         return Verdict(desired=current, wanted=rule.min_replicas, because=Because.INFEASIBLE, detail=detail)
     if current < rule.min_replicas:
         detail = f"min_replicas is {rule.min_replicas}"

@@ -15,7 +15,7 @@ from controller.facts.fleet import Capacity, CapacityType, Mode, Service, Varian
 from controller.facts.interruptions import Stuck
 from controller.facts.missing import Missing, first_missing, known, mapped
 from controller.facts.prices import Prices
-from controller.facts.readings import Observation, Phase, ReplicaState
+from controller.facts.readings import Bounds, Observation, Phase, ReplicaState
 from controller.facts.slo import LatencyTarget, Slo
 from controller.facts.unguarded import unguarded
 
@@ -79,6 +79,8 @@ class VariantSituation:
     uncounted: str = ""
     change: Change | None = None
     """What its engines are to be started with instead."""
+    bounds: Bounds | None = None
+    """What its platform's owner allows; None: nothing is known of any limits."""
     current: int = field(init=False, repr=False, compare=False)
     """Replicas that exist and are not on their way out: Kubernetes' current count. A decision asks for it, and for
     ``ready``, dozens of times."""
@@ -87,6 +89,11 @@ class VariantSituation:
     def __post_init__(self) -> None:
         object.__setattr__(self, "current", len(self.in_phase(Phase.STARTING, Phase.READY)))
         object.__setattr__(self, "ready", len(self.in_phase(Phase.READY)))
+
+    @property
+    def least(self) -> int:
+        """Fewer its platform's owner does not allow."""
+        return 0 if self.bounds is None else self.bounds.least
 
     def in_phase(self, *phases: Phase) -> tuple[ReplicaView, ...]:
         return tuple([replica for replica in self.replicas if replica.phase in phases])
@@ -219,6 +226,7 @@ def _variant(
         counted=not isinstance(states, Missing),
         uncounted=str(states) if lost else "",
         change=observation.changes.get((variant.service, variant.name)),
+        bounds=observation.bounds.get((variant.service, variant.name)),
     )
 
 

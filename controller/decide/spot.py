@@ -298,9 +298,9 @@ def starting_on_spot(situation: Situation, policy: ServicePolicy) -> int:
 
 
 def _dearer(situation: Situation) -> int:
-    """Replicas of variants that are bought on demand alone."""
+    """Replicas of variants that are bought on demand alone, which may go."""
     return sum(
-        variant.current
+        max(0, variant.current - variant.least)
         for variant in situation.variants.values()
         if variant.capacity and all(one.type is CapacityType.ON_DEMAND for one in variant.capacity)
     )

@@ -24,7 +24,7 @@ class Because(StrEnum):
     STABILIZING = "stabilizing"  # wanted, but not yet for the whole stabilization window
     STEP_LIMIT = "step_limit"  # as much as at_most allows in its period
     BUDGET = "budget"  # a budget refuses what would be added beyond min_replicas
-    LIMIT = "limit"  # cut to min_replicas or max_replicas, or brought back inside them
+    LIMIT = "limit"  # cut to min_replicas or max_replicas, or brought back inside them; or what its group keeps
     HEADROOM = "headroom"  # one replica fewer would not hold the load with headroom
     STARTING = "starting"  # replicas already on their way are enough
     START_FAILED = "start_failed"  # starts failed: the late ones are removed, or the variant rests before the next try

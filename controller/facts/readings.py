@@ -257,6 +257,21 @@ class ReplicaState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bounds:
+    """How many replicas of a variant its platform's owner allows: his limits, which no policy and no fleet file knows.
+
+    least, most   replicas
+    free          places left now: who is on its way out has one until it is gone
+    said          by whom, with the numbers
+    """
+
+    least: int
+    most: int
+    free: int
+    said: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Observation:
     """All that one pass saw.
 
@@ -267,6 +282,7 @@ class Observation:
     gateway    by service, where one is named: requests that wait outside the engines
     replicas   by (service, variant): what its actuator knows; Missing when it cannot (then the targets are the count)
     changes    by (service, variant): what its engines are to be started with instead, where they are to
+    bounds     by (service, variant): what its platform's owner allows, where its actuator knows of such limits
     set_ahead  by so much the clock was, since the pass before
     """
 
@@ -279,6 +295,7 @@ class Observation:
     gateway: Mapping[str, float | Missing] = field(default_factory=dict)
     heard_ago_s: Mapping[str, float] = field(default_factory=dict)
     changes: Mapping[tuple[str, str], Change] = field(default_factory=dict)
+    bounds: Mapping[tuple[str, str], Bounds] = field(default_factory=dict)
     set_ahead: timedelta = timedelta(0)
 
 
@@ -289,7 +306,7 @@ def by_service(observation: Observation, services: Iterable[str]) -> dict[str, O
     for target in observation.targets:
         targets.setdefault(target.service, []).append(target)
     gpus, replicas = _of_service(observation.gpus), _of_service(observation.replicas)
-    changes = _of_service(observation.changes)
+    changes, bounds = _of_service(observation.changes), _of_service(observation.bounds)
     engines, gateway = observation.engines, observation.gateway
     return {
         name: replace(
@@ -299,6 +316,7 @@ def by_service(observation: Observation, services: Iterable[str]) -> dict[str, O
             gpus=gpus.get(name, {}),
             replicas=replicas.get(name, {}),
             changes=changes.get(name, {}),
+            bounds=bounds.get(name, {}),
             gateway={name: gateway[name]} if name in gateway else {},
         )
         for name, some in targets.items()

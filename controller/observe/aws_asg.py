@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 
 from controller.aws.addresses import address_of
 from controller.aws.clients import Aws
 from controller.aws.groups import Group, GroupBook, Instance, Wanted
+from controller.aws.mixes import differences
 from controller.errors import AwsError
-from controller.facts.fleet import AwsAsgInstances, CapacityType
+from controller.facts.actuators import AwsAsgOptions
+from controller.facts.fleet import AwsAsgInstances, CapacityType, Variant
 from controller.facts.readings import Phase
 from controller.observe.discovery import Address, Discovered
 
@@ -34,6 +37,20 @@ class AwsAsgSource:
         found = Discovered(addresses=tuple(_addresses(group, source)))
         self._last[source] = found
         return found
+
+    def differences(self, variant: Variant) -> tuple[str, ...]:
+        """Where its groups, as they were last read, buy otherwise than it is priced."""
+        if self._book is None:
+            return ()
+        groups = [self._book.seen(one) for one in _groups_of(variant)]
+        return tuple(told for one in groups if one is not None for told in differences(one, variant.capacity))
+
+
+def _groups_of(variant: Variant) -> Iterator[Wanted]:
+    """Those that it is scaled by, or read from."""
+    each = (*variant.discovery, variant.actuator_options)
+    named = [one for one in each if isinstance(one, AwsAsgInstances | AwsAsgOptions)]
+    yield from dict.fromkeys(Wanted(name=one.group, tags=one.tags, region=one.region) for one in named)
 
 
 def _addresses(group: Group, source: AwsAsgInstances) -> list[Address]:

@@ -122,6 +122,9 @@ class Groups(Protocol):
     def instances(self, source: AwsAsgInstances, now: datetime) -> Discovered:
         """Those that run engines, or exporters of GPUs."""
 
+    def differences(self, variant: Variant) -> tuple[str, ...]:
+        """Where its groups buy otherwise than it is priced."""
+
 
 class Discoverer:
     """Turns a variant's discovery into targets. Not for use by several threads at once."""
@@ -138,8 +141,11 @@ class Discoverer:
         self._asked: dict[str, datetime] = {}
 
     def targets(self, variant: Variant, now: datetime) -> tuple[tuple[Target, ...], tuple[Missing, ...]]:
-        """The variant's replicas, and what is wrong with the sources that name them."""
-        return self._resolve(variant, variant.discovery, "targets", now)
+        """The variant's replicas, and what is wrong with the sources that name them, or with the groups behind them."""
+        targets, problems = self._resolve(variant, variant.discovery, "targets", now)
+        priced = f"capacity of {variant.service}/{variant.name} as it is priced"
+        differences = self._groups.differences(variant) if self._groups is not None else ()
+        return targets, (*problems, *(Missing(priced, why) for why in differences))
 
     def gpu_targets(self, variant: Variant, now: datetime) -> tuple[tuple[Target, ...], tuple[Missing, ...]]:
         """The variant's GPU exporters, and what is wrong with the sources that name them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,8 @@ from controller.facts.fleet import CapacityType
 from controller.facts.prices import Quote
 from controller.prices.aws import Client, Clients, asked, instance, pages
 from controller.prices.aws_on_demand import nano_of
+
+log = logging.getLogger(__name__)
 
 SOLD_AS = "Linux/UNIX"
 
@@ -33,6 +36,7 @@ class AwsSpot:
         self._clients = clients
         self._gpus: dict[str, int | None] = {}
         self._scores: dict[str, tuple[datetime, int | None]] = {}
+        self._told: set[str] = set()
 
     def fetch(self, offer: str, since: datetime, now: datetime) -> Sequence[Quote]:
         """Every price of every zone that held between ``since`` and ``now``. Raises PriceError."""
@@ -68,11 +72,18 @@ class AwsSpot:
             answer = asked(
                 client.get_spot_placement_scores, InstanceTypes=[kind], TargetCapacity=1, RegionNames=[region]
             )
-        except PriceError:
+        except PriceError as error:
+            self._unscored(region, error)
             self._scores[offer] = (now, None)
             return
         found = [row.get("Score") for row in answer.get("SpotPlacementScores", ()) if row.get("Region") == region]
         self._scores[offer] = (now, max((one for one in found if isinstance(one, int)), default=None))
+
+    def _unscored(self, region: str, error: PriceError) -> None:
+        """Once a region: there is a price all the same."""
+        if region not in self._told:
+            log.warning("no placement scores of %s, so min_placement_score does nothing (told once): %s", region, error)
+        self._told.add(region)
 
     def _quotes(
         self, offer: str, rows: Sequence[Mapping[str, Any]], gpus: int | None, now: datetime

@@ -13,7 +13,7 @@ from controller.facts.actuators import AwsAsgOptions
 from controller.facts.decisions import OutcomeKind
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
-from controller.facts.readings import Phase
+from controller.facts.readings import Bounds, Phase
 from tests.auto_scaling import REGION
 
 # --- looking ---------------------------------------------------------------------------------------------------------
@@ -150,11 +150,26 @@ def test_acting_twice_is_acting_once(cloud, fleet_of):
     assert fleet.desired == 2
 
 
-def test_growing_beyond_the_groups_maximum_is_an_error_with_both_numbers(cloud, fleet_of):
+def test_growing_beyond_the_groups_maximum_is_refused_with_both_numbers(cloud, fleet_of):
     fleet = fleet_of(cloud.group(2, maximum=3))
-    with pytest.raises(ActError, match="to 4 instances: its MaxSize is 3"):
-        fleet.hand.scale(2, 4)
+    outcome = fleet.hand.scale(2, 4)
+    assert outcome.kind is OutcomeKind.REFUSED
+    assert "does not grow to 4 instances: its MaxSize is 3; nothing was changed" in outcome.detail
     assert fleet.desired == 2
+
+
+def test_a_groups_limits_are_told_with_the_places_that_are_left(cloud, fleet_of):
+    fleet = fleet_of(cloud.group(3, minimum=1, maximum=5))
+    assert fleet.hand.actuator.bounds(fleet.hand.variant) == Bounds(
+        least=1, most=5, free=2, said=f"{fleet.group} has MinSize 1 and MaxSize 5"
+    )
+    cloud.serve(fleet.ids()[0], running=1)
+    fleet.hand.scale(3, 2, fleet.ids()[0])
+    fleet.look()
+    bounds = fleet.hand.actuator.bounds(fleet.hand.variant)
+    assert (bounds.free, bounds.said.endswith(", 1 of its instances on their way out")) == (2, True)
+    assert fleet.hand.scale(2, 2 + bounds.free).kind is OutcomeKind.DONE
+    assert fleet.desired == 5
 
 
 @pytest.mark.parametrize("code", ["ScalingActivityInProgress", "ResourceContention"])
@@ -227,7 +242,7 @@ def test_a_role_that_may_not_claim_the_group_is_told_how_it_becomes_ours(cloud, 
 def test_a_suspended_process_is_told_instead_of_waited_for(cloud, fleet_of):
     fleet = fleet_of(cloud.group(1))
     cloud.client().suspend_processes(AutoScalingGroupName=fleet.group, ScalingProcesses=["Launch", "Terminate"])
-    with pytest.raises(ActError, match=r"the process Launch of .* is suspended"):
-        fleet.hand.scale(1, 2)
-    with pytest.raises(ActError, match=r"the process Terminate of .* is suspended"):
-        fleet.hand.scale(1, 0)
+    for desired, process in ((2, "Launch"), (0, "Terminate")):
+        outcome = fleet.hand.scale(1, desired)
+        assert outcome.kind is OutcomeKind.REFUSED
+        assert outcome.detail.startswith(f"the process {process} of {fleet.group} is suspended")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from controller.errors import ActError
+from controller.errors import ActError, StaleActError
 from controller.facts.decisions import OutcomeKind
 from controller.facts.interruptions import StuckKind
 from controller.facts.readings import Phase
@@ -201,3 +202,91 @@ def test_a_group_that_somebody_else_scales_is_refused_and_they_are_named(cloud, 
         assert re.search(named, outcome.detail), outcome.detail
     assert fleet.desired == 2
     assert not any("pennyweight:draining-since" in cloud.tags(one) for one in fleet.ids())
+
+
+def test_what_a_refresh_launches_before_it_ends_the_old_ones_is_not_one_too_many(cloud, fleet_of):
+    fleet = fleet_of(cloud.group(3))
+    fleet.look()
+    refreshed(cloud, fleet.group)
+    cloud.of(fleet.group).desired_capacity = 2  # one more is there than the group is to have
+    for _ in range(4):
+        assert fleet.phases() == ["draining", "ready", "ready"]
+    assert len(fleet.ids()) == 3
+    assert not any("pennyweight:draining-since" in cloud.tags(one) for one in fleet.ids())
+
+
+# --- what AWS does not tell ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", ["AccessDenied", "InvalidAction", "InternalFailure"])
+def test_that_refreshes_cannot_be_asked_for_is_told_once_and_keeps_nobody_from_growing_or_shrinking(
+    cloud, fleet_of, caplog, code
+):
+    caplog.set_level(logging.INFO)
+    fleet = fleet_of(cloud.group(1))
+    cloud.fail("describe_instance_refreshes", code, times=9)
+    assert fleet.hand.scale(1, 2).kind is OutcomeKind.DONE
+    cloud.serve(*fleet.ids())
+    fleet.look()
+    assert fleet.hand.scale(2, 1, fleet.ids()[1]).kind is OutcomeKind.DONE
+    assert fleet.phases() == ["draining", "ready"]
+    (told,) = [one for one in caplog.messages if "DescribeInstanceRefreshes is not to be had" in one]
+    assert code in told
+    cloud.faults.clear()
+    assert fleet.hand.scale(1, 2).kind is OutcomeKind.DONE
+    assert any(one.endswith("DescribeInstanceRefreshes is answered again") for one in caplog.messages)
+
+
+@pytest.mark.parametrize("operation", ["describe_instance_refreshes", "describe_policies"])
+def test_a_question_about_other_writers_that_may_be_answered_later_is_waited_for(cloud, fleet_of, operation):
+    fleet = fleet_of(cloud.group(1))
+    cloud.fail(operation, "Throttling", times=9)
+    with pytest.raises(ActError, match=r"Throttling.*the next pass decides again"):
+        fleet.hand.scale(1, 2)
+    cloud.faults.clear()
+    assert fleet.desired == 1
+
+
+def test_nobody_acts_where_whether_somebody_else_sets_the_count_is_not_to_be_had(cloud, fleet_of):
+    fleet = fleet_of(cloud.group(1))
+    cloud.fail("describe_policies", "AccessDenied", times=9)
+    with pytest.raises(ActError, match="AccessDenied"):
+        fleet.hand.scale(1, 2)
+    cloud.faults.clear()
+    assert fleet.desired == 1
+
+
+def test_a_stale_count_is_stale_also_where_its_author_is_not_known(cloud, fleet_of):
+    fleet = fleet_of(cloud.group(1))
+    cloud.client().set_desired_capacity(AutoScalingGroupName=fleet.group, DesiredCapacity=4)
+    cloud.fail("describe_scaling_activities", "AccessDenied", times=9)
+    with pytest.raises(StaleActError, match="decided on 1 replicas, found 4; nothing was changed"):
+        fleet.hand.scale(1, 2)
+    cloud.faults.clear()
+
+
+def test_why_nothing_comes_that_cannot_be_asked_is_told_once(cloud, fleet_of, caplog):
+    fleet = fleet_of(cloud.group(1))
+    cloud.stock[fleet.group] = 0
+    cloud.fail("describe_scaling_activities", "AccessDenied", times=9)
+    fleet.hand.scale(1, 2)
+    for _ in range(3):
+        assert [one.stuck for one in fleet.look() if one.phase is Phase.STARTING] == [None]
+    cloud.faults.clear()
+    assert len([one for one in caplog.messages if "DescribeScalingActivities" in one]) == 1
+
+
+def test_a_hook_that_cannot_be_answered_is_told_once_and_a_lost_start_ends_without(cloud, fleet_of, caplog):
+    group = cloud.group(0)
+    cloud.hook(group, "LAUNCHING", "warm-up", heartbeat_s=30)
+    fleet = fleet_of(group, launch_hook="warm-up", start_timeout_s=120.0)
+    for operation in ("complete_lifecycle_action", "record_lifecycle_action_heartbeat"):
+        cloud.fail(operation, "AccessDenied", times=99)
+    fleet.hand.scale(0, 1)
+    for _ in range(4):
+        assert fleet.phases() == ["starting"]
+    assert len([one for one in caplog.messages if "heartbeat" in one]) == 1
+    assert fleet.phases(200) == ["failed"]
+    cloud.faults.clear()
+    cloud.step(group)
+    assert (fleet.look(), fleet.desired) == ((), 0)

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from controller.errors import ActError, StaleActError
+from controller.errors import StaleActError
 from controller.facts.decisions import OutcomeKind
 from controller.facts.interruptions import NoticeKind
 from controller.facts.readings import Phase
@@ -50,10 +50,12 @@ def test_a_drain_goes_on_in_a_daemon_that_was_killed(cloud, fleet_of):
     assert fleet.desired == 1
 
 
-def test_shrinking_below_the_groups_minimum_is_an_error_with_both_numbers(cloud, fleet_of):
+def test_shrinking_below_the_groups_minimum_is_refused_with_both_numbers(cloud, fleet_of):
     fleet = fleet_of(cloud.group(2, minimum=2))
-    with pytest.raises(ActError, match="to 1 instances: its MinSize is 2"):
-        fleet.hand.scale(2, 1, fleet.ids()[0])
+    outcome = fleet.hand.scale(2, 1, fleet.ids()[0])
+    assert outcome.kind is OutcomeKind.REFUSED
+    assert "does not shrink to 1 instances: its MinSize is 2; nothing was changed" in outcome.detail
+    assert "pennyweight:draining-since" not in cloud.tags(fleet.ids()[0])
 
 
 def test_a_starting_victim_goes_at_once(cloud, fleet_of):

@@ -11,7 +11,7 @@ import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.stub import Stubber
 
-from controller.aws.activities import Activity, activities, changed_by, kind_of, others, stuck
+from controller.aws.activities import Activity, activities, changed_by, kind_of, others, refreshes, stuck
 from controller.aws.clients import Aws
 from controller.aws.groups import Group
 from controller.errors import AwsError
@@ -174,7 +174,6 @@ def test_a_policy_that_is_off_or_only_forecasts_scales_nothing(aws, policy, scal
     answers = [
         ("describe_policies", {}, {"ScalingPolicies": [{"PolicyName": "p", **policy}]}),
         ("describe_scheduled_actions", {}, {"ScheduledUpdateGroupActions": []}),
-        ("describe_instance_refreshes", {"MaxRecords": 10}, {"InstanceRefreshes": [{"InstanceRefreshId": "r", "Status": "Successful"}]}),
     ]  # fmt: skip
     with answering(aws, *answers):
         assert bool(others(aws, GROUP)) is scales
@@ -185,7 +184,13 @@ def test_every_page_of_policies_is_read(aws):
         ("describe_policies", {}, {"ScalingPolicies": [], "NextToken": "more"}),
         ("describe_policies", {"NextToken": "more"}, {"ScalingPolicies": [{"PolicyName": "hidden", "PolicyType": "StepScaling"}]}),
         ("describe_scheduled_actions", {}, {"ScheduledUpdateGroupActions": []}),
-        ("describe_instance_refreshes", {"MaxRecords": 10}, {"InstanceRefreshes": []}),
     ]  # fmt: skip
     with answering(aws, *answers):
         assert others(aws, GROUP) == ("the StepScaling policy hidden",)
+
+
+@pytest.mark.parametrize(("status", "told"), [("Successful", ()), ("Baking", ("the instance refresh r (Baking)",))])
+def test_a_refresh_that_has_ended_replaces_nobody(aws, status, told):
+    answer = {"InstanceRefreshes": [{"InstanceRefreshId": "r", "Status": status}]}
+    with answering(aws, ("describe_instance_refreshes", {"MaxRecords": 10}, answer)):
+        assert refreshes(aws, GROUP) == told

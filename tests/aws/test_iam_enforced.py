@@ -14,7 +14,7 @@ import pytest
 
 from controller.act.aws_asg_roll import DRAINING, LEFT, MANAGED, READY, WAITING
 from controller.aws import changes
-from controller.aws.activities import activities, others
+from controller.aws.activities import activities, others, refreshes
 from controller.aws.clients import ONCE, Aws, asked
 from controller.aws.groups import Group, Wanted, hooks, read_groups
 from controller.aws.interruptions import QueueListener
@@ -111,7 +111,7 @@ OWN: Mapping[str, Does] = {
 CALLS: Mapping[str, Does] = {
     **OWN,
     "autoscaling:DescribeAutoScalingGroups": lambda to: to.read(to.aws),
-    "autoscaling:DescribeInstanceRefreshes": lambda to: others(to.aws, to.group),
+    "autoscaling:DescribeInstanceRefreshes": lambda to: refreshes(to.aws, to.group),
     "autoscaling:DescribeLifecycleHooks": lambda to: hooks(to.aws, to.group),
     "autoscaling:DescribePolicies": lambda to: others(to.aws, to.group),
     "autoscaling:DescribeScalingActivities": lambda to: activities(to.aws, to.group),

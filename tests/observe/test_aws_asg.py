@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from controller.aws.groups import Group, Instance
+from controller.aws.groups import Group, Instance, Mix
 from controller.errors import AwsError
-from controller.facts.fleet import AwsAsgInstances, EngineKind, Gpu, Variant
+from controller.facts.actuators import AwsAsgOptions
+from controller.facts.fleet import AwsAsgInstances, Capacity, CapacityType, EngineKind, Gpu, Variant
 from controller.observe.aws_asg import AwsAsgSource
 from controller.observe.discovery import Discoverer
 
@@ -38,12 +40,16 @@ class Book:
     """What a group book would say."""
 
     def __init__(self, *instances: Instance) -> None:
-        self.instances, self.away = instances, ""
+        self.instances, self.away, self.mix = instances, "", None
 
     def group(self, wanted: object, now: datetime) -> Group:
         if self.away:
             raise AwsError(self.away)
-        return Group(name="chat", region="us-east-1", minimum=0, maximum=9, desired=2, instances=self.instances)
+        return self.seen(wanted)
+
+    def seen(self, wanted: object) -> Group:
+        named = {"name": "chat", "region": "us-east-1", "minimum": 0, "maximum": 9, "desired": 2}
+        return Group(instances=self.instances, mix=self.mix, **named)
 
 
 def test_instances_are_targets_with_what_is_known_of_them():
@@ -79,3 +85,17 @@ def test_a_group_that_cannot_be_read_keeps_its_targets_and_is_a_problem():
     after, problems = discoverer.targets(variant_of(SOURCE), NOW + timedelta(seconds=15))
     assert after == before
     assert str(problems[0].why) == "AWS answered: Rate exceeded; its last good list (1 targets) stays in use"
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+def test_a_group_that_buys_otherwise_than_its_variant_is_priced_is_a_problem_in_each_pass(scaled):
+    book = Book(instance("i-1"))
+    book.mix = Mix(kinds=("g5.xlarge",), base=0, above_percent=100)
+    priced = replace(variant_of(SOURCE), capacity=(Capacity(type=CapacityType.SPOT, usd_per_gpu_hour=1.0),))
+    if scaled:  # and not read from the group, but from what the actuator writes
+        priced = replace(priced, discovery=(), actuator_options=AwsAsgOptions(group="chat", region="us-east-1"))
+    discoverer = Discoverer(groups=AwsAsgSource(book))
+    for _ in range(2):
+        _, problems = discoverer.targets(priced, NOW)
+        assert [one.what for one in problems] == ["capacity of chat/h100 as it is priced"]
+        assert "(0 on demand, then 100 % on demand; of g5.xlarge; MaxSize 9) gives none" in problems[0].why

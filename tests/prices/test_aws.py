@@ -229,7 +229,7 @@ def test_a_server_that_is_not_there_is_told(unused_tcp_port_of: Callable[[], int
         AwsSpot(to).fetch(P5, NOW - timedelta(hours=1), NOW)
 
 
-def test_the_placement_score_is_asked_for_seldom_and_told_with_the_price() -> None:
+def test_the_placement_score_is_asked_for_seldom_and_told_with_the_price(caplog: pytest.LogCaptureFixture) -> None:
     question = {"InstanceTypes": ["p5.48xlarge"], "TargetCapacity": 1, "RegionNames": ["us-east-1"]}
     scores = {"SpotPlacementScores": [{"Region": "us-east-1", "Score": 3}]}
     row = {
@@ -247,7 +247,9 @@ def test_the_placement_score_is_asked_for_seldom_and_told_with_the_price() -> No
         ("get_spot_placement_scores", question, scores),
         history,
         history,
-        ("get_spot_placement_scores", question, "RequestLimitExceeded"),
+        ("get_spot_placement_scores", question, "UnauthorizedOperation"),
+        history,
+        ("get_spot_placement_scores", question, "UnauthorizedOperation"),
     ) as answered:
         source = AwsSpot(answered)
         assert source.score(P5) is None
@@ -255,4 +257,6 @@ def test_the_placement_score_is_asked_for_seldom_and_told_with_the_price() -> No
         source.fetch(P5, NOW - timedelta(hours=1), NOW + timedelta(hours=5))
         assert source.score(P5) == 3
         source.fetch(P5, NOW - timedelta(hours=1), NOW + timedelta(hours=6))
+        source.fetch(P5, NOW - timedelta(hours=1), NOW + timedelta(hours=12))
         assert source.score(P5) is None
+    assert len([one for one in caplog.messages if "UnauthorizedOperation" in one]) == 1
