@@ -109,6 +109,16 @@ def check_restricted(pod: Doc) -> None:
     assert volumes <= {"configMap", "persistentVolumeClaim", "emptyDir", "secret", "projected", "downwardAPI"}
 
 
+def check_probed(container: Doc) -> None:
+    """An upgrade may migrate a large ledger before anybody is answered; killed meanwhile, it would begin it again. Once it
+    is up, a daemon that hangs is ended within minutes."""
+    first, later = container["startupProbe"], container["livenessProbe"]
+    assert first["httpGet"] == later["httpGet"]
+    assert first["periodSeconds"] * first["failureThreshold"] >= 900
+    assert first["periodSeconds"] <= 5, "it is ready no later than it is up"
+    assert later["periodSeconds"] * later["failureThreshold"] <= 120
+
+
 def check_found(documents: Docs) -> None:
     """Every selector finds the daemon's pod, every named port is one of its own, and every volume is mounted."""
     (deployment,) = kinds(documents, "Deployment")

@@ -15,6 +15,7 @@ from controller.settings.load import load_settings
 from tests.deploy.rendered import (
     CHART,
     check_found,
+    check_probed,
     check_restricted,
     check_valid,
     daemon_of,
@@ -44,6 +45,7 @@ def test_the_chart_is_valid_and_restricted_and_may_what_it_must(tool, settings):
     documents = templated(tool("helm"), *settings)
     check_valid(documents)
     check_restricted(pod_of(documents))
+    check_probed(daemon_of(documents))
     check_found(documents)
     uses = (Use.SEE, Use.ACT, Use.LEAD) if settings == TWO else (Use.SEE,)
     nodes, pods = (

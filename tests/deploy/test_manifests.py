@@ -20,6 +20,7 @@ from controller.settings.load import load_settings
 from tests.deploy.rendered import (
     DEPLOY,
     check_found,
+    check_probed,
     check_restricted,
     check_valid,
     daemon_of,
@@ -48,6 +49,7 @@ def test_an_overlay_is_valid_for_the_newest_api_server_and_restricted(tool, buil
     documents = built(tool("kubectl"), f"overlays/{overlay}")
     check_valid(documents)
     check_restricted(pod_of(documents))
+    check_probed(daemon_of(documents))
     (namespace,) = kinds(documents, "Namespace")
     assert namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
 
