@@ -25,6 +25,7 @@ from tests.deploy.rendered import (
     check_valid,
     daemon_of,
     kinds,
+    kustomized,
     lay_out,
     named,
     namespaces_of,
@@ -182,6 +183,18 @@ def test_the_api_server_is_let_in_from_wherever_it_is_and_finds_the_port(tool, b
     assert settings.external_metrics.tls.client_ca
     shown = named(shipped("certificates.yaml"), "Certificate", "pennyweight-external-metrics")
     assert f"{asked['name']}.{asked['namespace']}.svc" in shown["spec"]["dnsNames"]
+
+
+@pytest.mark.parametrize("component", ["keda", "external-metrics"])
+def test_two_daemons_may_be_asked_as_well(tool, tmp_path, component):
+    parts = {"resources": ["overlays/high-availability"], "components": [component, "monitoring"]}
+    there = {key: [str(_relative(DEPLOY / "kubernetes" / one, tmp_path)) for one in parts[key]] for key in parts}
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump({"kind": "Kustomization", **there}), encoding="utf-8")
+    documents = kustomized(tool("kubectl"), tmp_path)
+    check_valid(documents)
+    check_restricted(pod_of(documents))
+    check_found(documents)
+    assert kinds(documents, "Deployment")[0]["spec"]["replicas"] == 2
 
 
 def ingress(documents):
