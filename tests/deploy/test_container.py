@@ -41,6 +41,12 @@ def test_the_container_is_built_from_files_that_exist_and_from_nothing_unlocked(
     assert not {"pytest", "moto", "hypothesis"} & locked
 
 
+def test_the_project_is_built_by_the_python_that_has_what_builds_it():
+    """pip runs a build without isolation in the Python that it installs into."""
+    assert not re.search(r"pip --python \S+ install [^\n]*--no-build-isolation", SAID)
+    assert re.search(r"pip install [^\n]*build.lock.*\n.*&& pip wheel --no-deps --no-build-isolation", SAID)
+
+
 def test_no_stage_leaves_a_date_of_its_own():
     epochs = {re.search(r"^ARG SOURCE_DATE_EPOCH=(\d+)$", stage, re.MULTILINE)[1] for stage in STAGES}
     assert len(epochs) == 1
