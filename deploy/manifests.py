@@ -13,6 +13,8 @@ from typing import Any
 import yaml
 
 from controller.kubernetes.access import RIGHTS, Right, Use
+from controller.kubernetes.resources import PODS
+from controller.settings.leader_shapes import LeaseShape
 
 HERE = Path(__file__).parent
 Document = Mapping[str, Any]
@@ -31,7 +33,23 @@ def role(name: str, rights: Sequence[Right], kind: str = "ClusterRole") -> Docum
 
 
 def rules(rights: Sequence[Right]) -> list[Document]:
-    return [{"apiGroups": [one.resource.group], "resources": [one.name], "verbs": list(one.verbs)} for one in rights]
+    return [_rule(one, one.verbs) for one in rights]
+
+
+def _rule(right: Right, verbs: Sequence[str]) -> Document:
+    return {"apiGroups": [right.resource.group], "resources": [right.name], "verbs": list(verbs)}
+
+
+def lead_rules() -> tuple[list[Document], list[Document]]:
+    """To make a Lease, and what is done with the one that there is: it alone, by its name.
+
+    What is to be created has no name yet that a rule could hold it against
+    (https://kubernetes.io/docs/reference/access-authn-authz/rbac/#referring-to-resources).
+    """
+    name = LeaseShape.model_fields["name"].default
+    created = [_rule(one, ["create"]) for one in rights(Use.LEAD) if "create" in one.verbs]
+    others = [(one, [verb for verb in one.verbs if verb != "create"]) for one in rights(Use.LEAD)]
+    return created, [{**_rule(one, verbs), "resourceNames": [name]} for one, verbs in others]
 
 
 def binding(name: str, role_name: str, kind: str = "RoleBinding", role_kind: str = "ClusterRole") -> Document:
@@ -48,6 +66,11 @@ def rights(use: Use, *, namespaced: bool = True) -> list[Right]:
     return [one for one in RIGHTS if one.use is use and one.resource.namespaced is namespaced]
 
 
+def pod_rights() -> list[Right]:
+    """Where GPU exporters are, and engines that somebody else scales: pods are read there, and nothing else."""
+    return [one for one in rights(Use.SEE) if one.resource is PODS]
+
+
 def made() -> Iterator[tuple[Path, str]]:
     """Each file and what it says."""
     kubernetes = HERE / "kubernetes"
@@ -56,12 +79,15 @@ def made() -> Iterator[tuple[Path, str]]:
         binding("pennyweight-nodes", "pennyweight-nodes", "ClusterRoleBinding"),
     ]
     see, act = role("pennyweight-see", rights(Use.SEE)), role("pennyweight-act", rights(Use.ACT))
+    pods = role("pennyweight-pods", pod_rights())
+    created, named = lead_rules()
     lead = [
-        role("pennyweight-lead", rights(Use.LEAD), "Role"),
+        {**role("pennyweight-lead", (), "Role"), "rules": [*created, *named]},
         binding("pennyweight-lead", "pennyweight-lead", role_kind="Role"),
     ]
-    yield kubernetes / "base" / "roles.yaml", _yaml(*nodes, see)
+    yield kubernetes / "base" / "roles.yaml", _yaml(*nodes, see, pods)
     yield kubernetes / "engines" / "see" / "binding.yaml", _yaml(binding("pennyweight-see", "pennyweight-see"))
+    yield kubernetes / "engines" / "pods" / "binding.yaml", _yaml(binding("pennyweight-pods", "pennyweight-pods"))
     yield kubernetes / "overlays" / "act" / "role.yaml", _yaml(act)
     yield kubernetes / "engines" / "act" / "binding.yaml", _yaml(binding("pennyweight-act", "pennyweight-act"))
     yield kubernetes / "overlays" / "high-availability" / "role.yaml", _yaml(*lead)
@@ -72,7 +98,8 @@ def made() -> Iterator[tuple[Path, str]]:
         "nodes": rules(rights(Use.SEE, namespaced=False)),
         "see": rules(rights(Use.SEE)),
         "act": rules(rights(Use.ACT)),
-        "lead": rules(rights(Use.LEAD)),
+        "pods": rules(pod_rights()),
+        "lead": {"create": created, "named": named},
     }
     yield chart / "rights.yaml", _yaml(parts)
     yield chart / "rules.yaml", _yaml({"groups": _groups()})

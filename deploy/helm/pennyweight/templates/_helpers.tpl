@@ -14,3 +14,8 @@ app.kubernetes.io/component: daemon
 {{- define "pennyweight.account" -}}
 {{ default .Release.Name .Values.serviceAccount.name }}
 {{- end }}
+
+{{- /* "yes" where the fleet has this block under `serve`: only then there is a port for it. */}}
+{{- define "pennyweight.serves" -}}
+{{- if hasKey (default dict .root.Values.fleet.serve) .block }}yes{{ end }}
+{{- end }}
