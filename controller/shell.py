@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from math import isnan
 from typing import Self
 
@@ -99,7 +100,7 @@ class LiveShell:
                 actuator.heed(self._may_touch)
 
     def heeding(self, interruptions: Interruptions) -> Self:
-        """With what is announced about machines; else nobody is listened to. Closed with it."""
+        """With what is announced about machines, from ``restore`` on; else nobody is listened to. Closed with it."""
         self._interruptions = interruptions
         return self
 
@@ -128,6 +129,7 @@ class LiveShell:
         found. Every signal must be live for its whole window, and idleness be proven, anew before anything shrinks.
         """
         restored = self._ledger.restore()
+        self._interruptions.begin(restored.notices, partial(self._ledger.keep_notices, epoch=self._tenure.epoch))
         self._observer.restore(restored.marks, restored.last_pass_at)
         died = "the daemon died between the intent and its outcome"
         unknown = [Outcome.of(decision, OutcomeKind.UNKNOWN, died, now) for decision in restored.unfinished]

@@ -14,11 +14,12 @@ from sqlalchemy import Connection, Engine, delete, func, insert, select, update
 from controller.facts.accounts import WorkRate
 from controller.facts.decisions import Memory, Outcome, Pause
 from controller.facts.fleet import Fleet
+from controller.facts.interruptions import Notice
 from controller.facts.leadership import Term
 from controller.facts.learned import Learned
 from controller.facts.passes import Gap, PassRecord, PassResult, Restored
 from controller.facts.safety import Stop
-from controller.ledger import fleets, leadership, learning, remembered, rollup, safety
+from controller.ledger import fleets, leadership, learning, noticed, remembered, rollup, safety
 from controller.ledger.claim import Claim, claimed, is_claimed
 from controller.ledger.engine import ledger_errors, shown, writer_engine
 from controller.ledger.forgetting import learned_before, rows_before
@@ -207,7 +208,16 @@ class Ledger:
                 last_pass_at=_last_pass_at(connection, self._fleet),
                 unfinished=tuple(one.decision for one in recorded_decisions(connection, *begun)),
                 learned=Learned(states=learning.states_of(rows_of(connection, LearnedStateRow))),
+                notices=noticed.notices(connection, self._fleet),
             )
+
+    def keep_notices(
+        self, said: Sequence[Notice], over: Sequence[Notice], now: datetime, epoch: int | None = None
+    ) -> None:
+        """Write down what was announced about machines, and forget what is over. ``epoch`` as above."""
+        with self._writing("keep what was announced", "it is known to this process alone") as connection:
+            leadership.check(connection, self._fleet, epoch)
+            noticed.keep(connection, self._fleet, said, over, now)
 
     def pause(self, pause: Pause) -> None:
         """Pause a service. A pause that is already on ends where this one begins."""
