@@ -100,6 +100,9 @@ class Terms:
     def rest(self) -> None:
         self._rest()
 
+    def resign(self, why: str) -> None:
+        self.leadership.resign(why)
+
     def release(self) -> None:
         self.leadership.release()
 

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from controller.facts.accounts import WorkRate
 from controller.facts.decisions import Memory, Outcome, Pause
@@ -25,7 +25,7 @@ from controller.ledger.engine import ledger_errors, shown, writer_engine
 from controller.ledger.forgetting import learned_before, rows_before
 from controller.ledger.learned_tables import CapacityRow, ForecastAccuracyRow, ForecastRow, LearnedStateRow
 from controller.ledger.migrate import migrate
-from controller.ledger.queries import open_pauses, recorded_decisions, rows_of
+from controller.ledger.queries import last_pass_at, open_pauses, recorded_decisions, rows_of
 from controller.ledger.tables import (
     ActionRow,
     AlertEventRow,
@@ -121,6 +121,11 @@ class Ledger:
         with self._writing("read who leads", "nobody begins to lead until it can be read") as connection:
             return leadership.newest_term(connection, self._fleet)
 
+    def prove(self) -> None:
+        """That it can be written now. LedgerError."""
+        with self._writing("write the ledger", "nobody begins to lead who cannot") as connection:
+            leadership.prove(connection, self._fleet)
+
     def enter(self, term: Term) -> None:
         """Record that ``term`` has begun: what earlier ones write is refused from now on. LedgerError when a later one
         has begun already."""
@@ -205,7 +210,7 @@ class Ledger:
             return Restored(
                 memory=replace(remembered.memory_of(memory), safety=safety.read_memory(connection, self._fleet)),
                 marks=tuple(remembered.mark(row) for row in marks),
-                last_pass_at=_last_pass_at(connection, self._fleet),
+                last_pass_at=last_pass_at(connection, self._fleet),
                 unfinished=tuple(one.decision for one in recorded_decisions(connection, *begun)),
                 learned=Learned(states=learning.states_of(rows_of(connection, LearnedStateRow))),
                 notices=noticed.notices(connection, self._fleet),
@@ -283,7 +288,7 @@ class Ledger:
             raise
 
     def _record_intent(self, connection: Connection, record: PassRecord, epoch: int | None) -> None:
-        last_at = _last_pass_at(connection, self._fleet)
+        last_at = last_pass_at(connection, self._fleet)
         row = {
             "at": record.at,
             "fleet": self._fleet,
@@ -326,12 +331,6 @@ class Ledger:
             return ()
         first, last = self._unrecorded
         return (Gap(start=min(last_at or first, first), end=last, why="the ledger could not be written"),)
-
-
-def _last_pass_at(connection: Connection, fleet: str) -> datetime | None:
-    passes = table(PassRow).c
-    at: datetime | None = connection.scalar(select(func.max(passes.at)).where(passes.fleet == fleet))
-    return at
 
 
 def _add_minutes(connection: Connection, record: PassRecord, fleet: str) -> None:
