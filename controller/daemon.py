@@ -38,6 +38,12 @@ FIRST_ACCOUNT = timedelta(minutes=1)
 FIRST_PRUNE = timedelta(minutes=1)
 """Also a daemon that is restarted often keeps its retention. A guess: after the first passes, which matter more."""
 
+CatchUp = Callable[[Running, datetime, float], Running]
+"""(what the next pass is handed, now, for so many seconds)."""
+
+CATCH_UP_SHARE = 3
+"""After each pass a third of its interval is for that. A guess: passes take less than the rest."""
+
 UNRECORDED_PASSES = 3
 """So many in a row, and another daemon may do better, if its ledger answers. A guess: one is a database that is busy or
 begins anew; of several daemons none does anything meanwhile, and a new term costs only what is watched anew."""
@@ -127,6 +133,7 @@ class Daemon:
         self._reload = reload
         self._prune = prune
         self._account = account
+        self._catch_up: CatchUp | None = None
         self._on_pass: list[Callable[[PassResult], None]] = []
         self._on_stop: list[Callable[[], None]] = []
         self._one_at_a_time = threading.Lock()
@@ -155,6 +162,10 @@ class Daemon:
             self._failure = ""
         for told in self._on_pass:
             told(result)
+        if self._catch_up is not None:
+            with self._one_at_a_time:
+                for_s = self._plan.interval_s / CATCH_UP_SHARE
+                self._running = self._catch_up(self._running, self._clock(), for_s)
         return result
 
     def account(self) -> None:
@@ -181,6 +192,10 @@ class Daemon:
     def on_pass(self, told: Callable[[PassResult], None]) -> None:
         """Tell ``told`` of every finished pass."""
         self._on_pass.append(told)
+
+    def after_passes(self, catch_up: CatchUp) -> None:
+        """Do with ``catch_up``, a little after each pass, what a start had no time for."""
+        self._catch_up = catch_up
 
     def on_stop(self, told: Callable[[], None]) -> None:
         """Tell ``told`` that ``run`` ends: jobs that take long should stop where they can go on another time."""

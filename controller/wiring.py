@@ -284,6 +284,7 @@ def _daemon(plan: Plan, jobs: _Jobs, terms: Terms, parts: _Parts) -> Daemon:
         account=parts.accounting.accountant.step,
         terms=None if only is not None else terms,
     )
+    daemon.after_passes(terms.catch_up)
     daemon.on_stop(parts.accounting.accountant.stop)
     parts.accounting.watch(daemon.latest)
     return daemon
