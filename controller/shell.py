@@ -45,9 +45,9 @@ log = logging.getLogger("pennyweight")
 HISTORY = timedelta(days=28)
 """Of minutes that a forecaster is made from: as many weeks as its shape of the week remembers well. A guess."""
 
-RELIVE_S = 2.0
-"""So long a start may take to make forecasters from minutes: one or two services with 28 days each. A guess: whoever
-takes over is to begin with its first pass, and a Lease leaves it 3 s of the 20 s in which that should be made."""
+RELIVE_S = 1.0
+"""So long a start may take to make forecasters from minutes: one service with 28 days, or two without any. A guess:
+whoever takes over is to begin with its first pass, and a Lease leaves 3 s of the 20 s in which that should be made."""
 
 MOST_OWED = 10_000
 """Outcomes that wait for a ledger that can be written; what is beyond is settled as unknown at the next start. A guess:
