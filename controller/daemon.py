@@ -21,7 +21,7 @@ from controller.errors import ConfigError, LedgerError
 from controller.estimate.remembered import fitting
 from controller.facts.leadership import LeaderSeen
 from controller.facts.passes import PassResult
-from controller.loop import Plan, Running, one_pass
+from controller.loop import UNRECORDED, Plan, Running, one_pass
 from controller.outside import Shell
 
 log = logging.getLogger("pennyweight")
@@ -37,6 +37,16 @@ FIRST_ACCOUNT = timedelta(minutes=1)
 
 FIRST_PRUNE = timedelta(minutes=1)
 """Also a daemon that is restarted often keeps its retention. A guess: after the first passes, which matter more."""
+
+CatchUp = Callable[[Running, datetime, float], Running]
+"""(what the next pass is handed, now, for so many seconds)."""
+
+CATCH_UP_SHARE = 3
+"""After each pass a third of its interval is for that. A guess: passes take less than the rest."""
+
+UNRECORDED_PASSES = 3
+"""So many in a row, and another daemon may do better, if its ledger answers. A guess: one is a database that is busy or
+begins anew; of several daemons none does anything meanwhile, and a new term costs only what is watched anew."""
 
 PASS = "pass"
 """The job of passes."""
@@ -80,6 +90,9 @@ class Terms(Protocol):
     def rest(self) -> None:
         """Let go of what only a leader does beside its passes."""
 
+    def resign(self, why: str) -> None:
+        """Let another one lead, at once, and stand again a while later."""
+
     def release(self) -> None:
         """Let another one lead, at once."""
 
@@ -120,6 +133,7 @@ class Daemon:
         self._reload = reload
         self._prune = prune
         self._account = account
+        self._catch_up: CatchUp | None = None
         self._on_pass: list[Callable[[PassResult], None]] = []
         self._on_stop: list[Callable[[], None]] = []
         self._one_at_a_time = threading.Lock()
@@ -128,6 +142,7 @@ class Daemon:
         self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._latest: PassResult | None = None
         self._failure = ""
+        self._unrecorded = 0
         self.overruns = 0
         self.failed_passes = 0
         self.terms_begun = 0
@@ -147,6 +162,10 @@ class Daemon:
             self._failure = ""
         for told in self._on_pass:
             told(result)
+        if self._catch_up is not None:
+            with self._one_at_a_time:
+                for_s = self._plan.interval_s / CATCH_UP_SHARE
+                self._running = self._catch_up(self._running, self._clock(), for_s)
         return result
 
     def account(self) -> None:
@@ -173,6 +192,10 @@ class Daemon:
     def on_pass(self, told: Callable[[PassResult], None]) -> None:
         """Tell ``told`` of every finished pass."""
         self._on_pass.append(told)
+
+    def after_passes(self, catch_up: CatchUp) -> None:
+        """Do with ``catch_up``, a little after each pass, what a start had no time for."""
+        self._catch_up = catch_up
 
     def on_stop(self, told: Callable[[], None]) -> None:
         """Tell ``told`` that ``run`` ends: jobs that take long should stop where they can go on another time."""
@@ -248,11 +271,23 @@ class Daemon:
     def _pass_job(self) -> None:
         try:
             if self._follow():
-                self.step()
+                self._count(next((one for one in self.step().problems if one.startswith(UNRECORDED)), ""))
         except Exception as error:  # a broken pass must not end the daemon
             self.failed_passes += 1
             self._failure = f"{type(error).__name__}: {error}"
             log.exception("the pass failed and changed nothing after the failure; the next one starts afresh")
+            if isinstance(error, LedgerError):
+                self._count(str(error))
+
+    def _count(self, problem: str) -> None:
+        """Passes that the ledger did not take: whoever leads then does nothing. ``problem``: "": it was written."""
+        self._unrecorded = self._unrecorded + 1 if problem else 0
+        if self._terms is None or self._unrecorded < UNRECORDED_PASSES:
+            return
+        why = f"{self._unrecorded} passes in a row could not be recorded: {problem}"
+        log.error("this daemon gives the lead back, and stands again when it can write its ledger: %s", why)
+        self._unrecorded = 0
+        self._terms.resign(why)
 
     def _follow(self) -> bool:
         """Begin or end a term where the election says so. Whether the next pass is ours."""
@@ -268,7 +303,7 @@ class Daemon:
 
     def _begin_term(self, terms: Terms, epoch: int) -> None:
         self._shell, self._running = terms.begin(epoch, self._clock())
-        self._epoch, self._failure = epoch, ""
+        self._epoch, self._failure, self._unrecorded = epoch, "", 0
         self.terms_begun += 1
         log.info("leading as epoch %d, from where the ledger says the last pass ended", epoch)
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from math import isnan
 from typing import Self
 
@@ -44,8 +45,9 @@ log = logging.getLogger("pennyweight")
 HISTORY = timedelta(days=28)
 """Of minutes that a forecaster is made from: as many weeks as its shape of the week remembers well. A guess."""
 
-RELIVE_S = 20.0
-"""So long a start may take to make forecasters from minutes: 15 services with 28 days each, once. A guess."""
+RELIVE_S = 1.0
+"""So long a start may take to make forecasters from minutes: one service with 28 days, or two without any. A guess:
+whoever takes over is to begin with its first pass, and a Lease leaves 3 s of the 20 s in which that should be made."""
 
 MOST_OWED = 10_000
 """Outcomes that wait for a ledger that can be written; what is beyond is settled as unknown at the next start. A guess:
@@ -91,6 +93,8 @@ class LiveShell:
         self._pauses_unread = False
         self._said: set[str] = set()
         self._owed: tuple[Outcome, ...] = ()
+        self._unlived: list[str] = []
+        self._history: History = lambda *_: ()
         self._acting: Callable[[], bool] = lambda: True
         self._at = EPOCH
         self._watch: ClockWatch | None = None
@@ -99,7 +103,7 @@ class LiveShell:
                 actuator.heed(self._may_touch)
 
     def heeding(self, interruptions: Interruptions) -> Self:
-        """With what is announced about machines; else nobody is listened to. Closed with it."""
+        """With what is announced about machines, from ``restore`` on; else nobody is listened to. Closed with it."""
         self._interruptions = interruptions
         return self
 
@@ -127,7 +131,8 @@ class LiveShell:
         Counters continue. What was begun and not finished is settled as unknown, and its count is taken as it is
         found. Every signal must be live for its whole window, and idleness be proven, anew before anything shrinks.
         """
-        restored = self._ledger.restore()
+        restored, self._history = self._ledger.restore(), history
+        self._interruptions.begin(restored.notices, partial(self._ledger.keep_notices, epoch=self._tenure.epoch))
         self._observer.restore(restored.marks, restored.last_pass_at)
         died = "the daemon died between the intent and its outcome"
         unknown = [Outcome.of(decision, OutcomeKind.UNKNOWN, died, now) for decision in restored.unfinished]
@@ -148,9 +153,21 @@ class LiveShell:
         return Running(
             memory=replace(restored.memory, services=services),
             last_pass_at=restored.last_pass_at,
-            lookouts=self._lookouts(restored, history, now),
+            lookouts=self._lookouts(restored, now),
             resumed=restored.last_pass_at is not None,
         )
+
+    def catch_up(self, running: Running, now: datetime, for_s: float) -> Running:
+        """``running`` with some of the forecasters that ``restore`` had no time to make. Until then those services
+        follow their targets, as new ones do."""
+        lookouts, began_s = dict(running.lookouts), self.elapsed_s()
+        while self._unlived and self.elapsed_s() - began_s < for_s:
+            name = self._unlived.pop(0)
+            if name in lookouts and running.last_pass_at is not None:
+                demand = _relived(name, self._history, running.last_pass_at, now)
+                if not isnan(demand.recent.at_s):
+                    lookouts[name] = replace(lookouts[name], demand=demand)
+        return replace(running, lookouts=lookouts)
 
     def reload(self, fleet: Fleet, pricing: Pricing) -> None:
         """Look at and act on ``fleet`` from the next pass on."""
@@ -295,21 +312,22 @@ class LiveShell:
     def elapsed_s(self) -> float:
         return time.monotonic()
 
-    def _lookouts(self, restored: Restored, history: History, now: datetime) -> dict[str, Lookout]:
+    def _lookouts(self, restored: Restored, now: datetime) -> dict[str, Lookout]:
         """What was learned of each service; where no forecaster was kept, one from the ledger's minutes."""
-        lookouts, began_s, late = {}, self.elapsed_s(), []
+        lookouts, began_s = {}, self.elapsed_s()
         for name, service in self._fleet.services.items():
             lookout, problems = lookout_of(name, restored.learned.states)
             for problem in problems:
                 log.warning("%s", problem)
             if isnan(lookout.demand.recent.at_s) and restored.last_pass_at is not None:
                 if self.elapsed_s() - began_s < RELIVE_S:
-                    lookout = replace(lookout, demand=_relived(name, history, restored.last_pass_at, now))
+                    lookout = replace(lookout, demand=_relived(name, self._history, restored.last_pass_at, now))
                 else:
-                    late.append(name)
+                    self._unlived.append(name)
             lookouts[name] = fitting(service, lookout)
-        if late:
-            log.warning("%d services forecast from nothing; reading back took over %g s: %s", len(late), RELIVE_S, late)
+        if self._unlived:
+            said = "%d services forecast from nothing until their past minutes are read, a few after each pass: %s"
+            log.warning(said, len(self._unlived), ", ".join(self._unlived))
         return lookouts
 
     def _replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:

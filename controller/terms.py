@@ -92,6 +92,10 @@ class Terms:
         self.shell = self._new_shell(Tenure(epoch, self.leadership))
         return self.shell, self.shell.restore(now, self._history)
 
+    def catch_up(self, running: Running, now: datetime, for_s: float) -> Running:
+        """What ``begin`` had no time for."""
+        return running if self.shell is None else self.shell.catch_up(running, now, for_s)
+
     def end(self) -> None:
         shell, self.shell = self.shell, None
         if shell is not None:
@@ -99,6 +103,9 @@ class Terms:
 
     def rest(self) -> None:
         self._rest()
+
+    def resign(self, why: str) -> None:
+        self.leadership.resign(why)
 
     def release(self) -> None:
         self.leadership.release()

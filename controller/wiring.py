@@ -230,7 +230,7 @@ class _Parts:
             live.watching(ClockWatch())
         live.acting_while(lambda: self.accounting.settings.mode is Mode.ACT)
         live.stopped_by(stop_file(lambda: self.accounting.settings.stop_file))
-        return live.heeding(listening(now.announcers, self.clock, self.aws))
+        return live.heeding(listening(now.announcers, self.clock, self.aws, lambda: tenure.lead() is not None))
 
     def close(self) -> None:
         """What everything else may still have needed."""
@@ -284,6 +284,7 @@ def _daemon(plan: Plan, jobs: _Jobs, terms: Terms, parts: _Parts) -> Daemon:
         account=parts.accounting.accountant.step,
         terms=None if only is not None else terms,
     )
+    daemon.after_passes(terms.catch_up)
     daemon.on_stop(parts.accounting.accountant.stop)
     parts.accounting.watch(daemon.latest)
     return daemon

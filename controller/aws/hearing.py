@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from controller.facts.missing import Missing
 
 AWAY = timedelta(seconds=120)
-"""Unheard for longer is a problem: a whole notice may have been missed. Six answers are due in that time."""
+"""Unheard for longer is a problem: a whole notice may have been missed. Many answers are due in that time."""
 
 LEAVE_S = 0.9
-"""Closing waits so long for the thread. One that still asks is left: what it receives is not taken, and comes again."""
+"""Closing waits so long for the thread. One that still asks is left: what it receives is not taken, but given back."""
 
 
 class Hearing(ABC):

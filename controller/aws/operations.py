@@ -25,6 +25,7 @@ OPERATIONS: Mapping[str, str] = {
     "ec2:DescribeSpotPriceHistory": "spot prices",
     "ec2:GetSpotPlacementScores": "how likely spot capacity is to be had, a few times a day",
     "pricing:GetProducts": "on-demand prices",
+    "sqs:ChangeMessageVisibility": "of the queue of interruptions, gives back what the next leader is to hear",
     "sqs:DeleteMessage": "of the queue of interruptions, what was heard",
     "sqs:GetQueueUrl": "of the queue of interruptions, where it is named and no URL is given",
     "sqs:ReceiveMessage": "listens to the queue of interruptions",

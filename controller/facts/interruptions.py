@@ -43,6 +43,13 @@ class Notice:
     announcement: str = ""
 
     @property
+    def key(self) -> tuple[str, NoticeKind, bool, str]:
+        """Two of the same are words on the same end. Maintenance without a date may be now, and is no word on another
+        of a later date."""
+        undated = self.kind is NoticeKind.MAINTENANCE and self.deadline is None
+        return self.node, self.kind, undated, self.announcement
+
+    @property
     def ends(self) -> bool:
         """Whether the machine goes for sure."""
         return self.kind in ENDING

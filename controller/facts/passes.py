@@ -10,6 +10,7 @@ from controller.facts.accounts import WorkRate
 from controller.facts.decisions import Alert, AlertState, Decision, Memory, Outcome, Pause
 from controller.facts.estimates import Estimates
 from controller.facts.fleet import CapacityType, Mode
+from controller.facts.interruptions import Notice
 from controller.facts.learned import Learned
 from controller.facts.readings import Counter, CounterMark, Observation, Phase
 from controller.facts.safety import SafetySeen
@@ -90,6 +91,8 @@ class Restored:
     """Decisions whose intent was recorded and whose outcome was not: the daemon died in between."""
     learned: Learned = field(default_factory=Learned)
     """Only its ``states``: the estimators make the rest anew from them."""
+    notices: tuple[Notice, ...] = ()
+    """What was announced about machines and is not over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,6 +27,9 @@ class Leadership(Protocol):
     def held(self) -> int | None:
         """The epoch, while this process leads. None from the renew deadline on, even if nobody told us."""
 
+    def resign(self, why: str) -> None:
+        """Lead no longer, let another one begin at once, and stand again a while later. ``why``: for people."""
+
     def release(self) -> None:
         """Lead no longer, and let another one begin at once."""
 
@@ -45,7 +48,7 @@ class Election(Protocol):
         then nothing has changed that we know of."""
 
     def resign(self) -> None:
-        """Give the lead back, where we have it."""
+        """Give the lead back, where we have it. There may be rounds after it."""
 
 
 def steady_s() -> float:
@@ -66,6 +69,9 @@ class Sole:
 
     def held(self) -> int | None:
         return self.epoch
+
+    def resign(self, why: str) -> None:
+        """There is nobody else."""
 
     def release(self) -> None:
         """The lock goes with the ledger."""
@@ -117,6 +123,7 @@ class Elected:
         self._problem = ""
         self._told: int | None = None
         self._on_change: list[Told] = []
+        self._resigning = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leader", daemon=True)
 
@@ -127,6 +134,11 @@ class Elected:
     def held(self) -> int | None:
         with self._lock:
             return self._epoch if self._clock() < self._until_s else None
+
+    def resign(self, why: str) -> None:
+        with self._lock:
+            self._epoch, self._resigning = None, True
+            self._seen = LeaderSeen(problem=f"this daemon gave the lead back: {why}")
 
     def release(self) -> None:
         with self._lock:
@@ -147,12 +159,24 @@ class Elected:
         wait_s = 0.0
         while not self._stop.wait(wait_s):
             self._tell()  # the deadline may have passed meanwhile
-            wait_s = self._round()
+            wait_s = self._turn()
             self._tell()
         self._tell()
+        self._give_back()
+
+    def _turn(self) -> float:
+        """A round, or what stands in its place; how long to wait for the next."""
+        with self._lock:
+            resigning, self._resigning = self._resigning, False
+        if not resigning:
+            return self._round()
+        self._give_back()
+        return self._times.duration_s  # so long nobody but the others
+
+    def _give_back(self) -> None:
         try:
             self._election.resign()
-        except Exception as error:  # the process ends; another one leads when our time is over
+        except Exception as error:  # another one leads when our time is over
             log.warning("the lead could not be given back, another one takes it when its time is over: %s", error)
 
     def _round(self) -> float:
@@ -163,10 +187,11 @@ class Elected:
         except Exception as error:  # nothing that an election meets may end its thread
             return self._failed(error)
         with self._lock:
-            ours = found.ours and found.term is not None and not self._stop.is_set()
+            ends = self._stop.is_set() or self._resigning
+            ours = found.ours and found.term is not None and not ends
             self._epoch = found.term.epoch if ours and found.term is not None else None
             self._until_s = began_s + self._times.renew_deadline_s
-            self._seen, self._worked_s = LeaderSeen(term=found.term), self._clock()
+            self._seen, self._worked_s = self._seen if ends else LeaderSeen(term=found.term), self._clock()
             recovered, self._problem = bool(self._problem), ""
         if recovered:
             log.info("who leads can be seen again")

@@ -25,6 +25,9 @@ class Fence(Protocol):
     def newest_term(self) -> Term | None:
         """The one of the highest epoch; None before the first. LedgerError."""
 
+    def prove(self) -> None:
+        """That a term could be recorded now. LedgerError."""
+
     def enter(self, term: Term) -> None:
         """Record that it began. LedgerError, also when a higher one is there already."""
 
@@ -74,7 +77,8 @@ class LeaseElection:
         return self._won(write, found)
 
     def _least(self, takes: bool) -> int:
-        """The lowest epoch that the ledger will take from us."""
+        """The lowest epoch that the ledger will take from us. Who cannot write it leaves the Lease to who can."""
+        self._fence.prove()
         newest = self._fence.newest_term()
         if newest is None:
             return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -21,6 +21,17 @@ and the usual interval between passes is three times this."""
 
 CONNECT_TIMEOUT_S = 5
 """How long PostgreSQL may take to answer at all. A guess: as long as SQLite may be busy."""
+
+PATIENCE: Mapping[str, int] = {
+    "connect_timeout": CONNECT_TIMEOUT_S,
+    "tcp_user_timeout": 2 * CONNECT_TIMEOUT_S * 1000,
+    "keepalives_idle": CONNECT_TIMEOUT_S,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+"""What libpq waits for, unless the URL says otherwise. A host that is gone sends nothing: without these the kernel goes
+on trying for a quarter of an hour (net.ipv4.tcp_retries2), and a pass with it. A statement may take as long as it does.
+Guesses."""
 
 DRIVERS = {"postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 """The PostgreSQL driver we install is psycopg 3, whichever way the URL spells it."""
@@ -120,9 +131,9 @@ def _parsed(url: str) -> URL:
 
 def _engine(url: URL, pragmas: tuple[str, ...], begin: str) -> Engine:
     sqlite = url.get_backend_name() == "sqlite"
-    timeout = {} if sqlite else {"connect_timeout": CONNECT_TIMEOUT_S}
+    patience = {} if sqlite else {name: it for name, it in PATIENCE.items() if name not in url.query}
     try:
-        engine = create_engine(url, hide_parameters=True, pool_pre_ping=not sqlite, connect_args=timeout)
+        engine = create_engine(url, hide_parameters=True, pool_pre_ping=not sqlite, connect_args=patience)
     except (ImportError, NoSuchModuleError):
         raise LedgerError(
             f"the driver of {url.drivername} is not installed; install pennyweight[postgres], or use postgresql+psycopg"

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from sqlalchemy import Delete, ScalarSelect, delete, func, select
 
+from controller.ledger import noticed
 from controller.ledger.learned_tables import CapacityRow, ForecastAccuracyRow, ForecastRow, LearnedStateRow
 from controller.ledger.safety_tables import StopRow
 from controller.ledger.tables import (
@@ -40,6 +41,7 @@ def rows_before(minutes: datetime, decisions: datetime) -> list[Delete]:
         _older(DecisionRow, "at", decisions).where(decided.id.in_(done) | decided.id.not_in(intended)),
         _older(AlertEventRow, "at", decisions),
         _older(PauseRow, "resumed_at", decisions),
+        noticed.over_before(minutes),
         _older(StopRow, "lifted_at", decisions),
         _older(LeadershipRow, "since", decisions).where(table(LeadershipRow).c.epoch < _newest_of_fleet()),
     ]

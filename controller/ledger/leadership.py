@@ -6,7 +6,9 @@ What it writes carries its epoch, and is refused in the same transaction once a 
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, insert, select, text
+from uuid import uuid4
+
+from sqlalchemy import Connection, delete, insert, select, text
 
 from controller.errors import LedgerError
 from controller.facts.leadership import Term
@@ -48,6 +50,14 @@ def enter_next(connection: Connection, fleet: str, term: Term) -> Term:
     entered = Term(epoch=0 if newest is None else newest.epoch + 1, holder=term.holder, since=term.since)
     enter(connection, fleet, entered)
     return entered
+
+
+def prove(connection: Connection, fleet: str) -> None:
+    """Write something, and take it back: what can be read may lie on a full disk, or on a replica that takes no
+    writes."""
+    tried = {"fleet": f"{fleet}/{uuid4().hex}", "epoch": 0, "holder": "", "since": None}  # no fleet's name has a slash
+    connection.execute(insert(table(LeadershipRow)), [tried])
+    connection.execute(delete(table(LeadershipRow)).where(table(LeadershipRow).c.fleet == tried["fleet"]))
 
 
 def check(connection: Connection, fleet: str, epoch: int | None) -> None:

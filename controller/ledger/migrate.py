@@ -22,6 +22,7 @@ from controller.ledger.migrations import (
     m0012_risked,
     m0013_changed,
     m0014_shifts,
+    m0015_noticed,
 )
 
 Migration = tuple[str, ...]
@@ -41,6 +42,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     m0012_risked.STATEMENTS,
     m0013_changed.STATEMENTS,
     m0014_shifts.STATEMENTS,
+    m0015_noticed.STATEMENTS,
 )
 """Version n is made by the n-th entry."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Table, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Table, func, select
 
 from controller.facts.decisions import Decision, Outcome, Pause
 from controller.facts.fleet import Mode
@@ -18,6 +18,7 @@ from controller.ledger.tables import (
     DecisionRow,
     DecisionVictimRow,
     OutcomeRow,
+    PassRow,
     PauseRow,
     table,
 )
@@ -48,6 +49,13 @@ def between(column: ColumnElement[datetime], start: datetime | None, end: dateti
         *([column >= start] if start is not None else []),
         *([column < end] if end is not None else []),
     ]
+
+
+def last_pass_at(connection: Connection, fleet: str) -> datetime | None:
+    """Of ``fleet``; None before its first."""
+    passes = table(PassRow).c
+    at: datetime | None = connection.scalar(select(func.max(passes.at)).where(passes.fleet == fleet))
+    return at
 
 
 def open_pauses(connection: Connection) -> Mapping[str, Pause]:

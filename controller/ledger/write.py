@@ -9,22 +9,23 @@ from datetime import datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING, Self
 
-from sqlalchemy import Connection, Engine, delete, func, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from controller.facts.accounts import WorkRate
 from controller.facts.decisions import Memory, Outcome, Pause
 from controller.facts.fleet import Fleet
+from controller.facts.interruptions import Notice
 from controller.facts.leadership import Term
 from controller.facts.learned import Learned
 from controller.facts.passes import Gap, PassRecord, PassResult, Restored
 from controller.facts.safety import Stop
-from controller.ledger import fleets, leadership, learning, remembered, rollup, safety
+from controller.ledger import fleets, leadership, learning, noticed, remembered, rollup, safety
 from controller.ledger.claim import Claim, claimed, is_claimed
 from controller.ledger.engine import ledger_errors, shown, writer_engine
 from controller.ledger.forgetting import learned_before, rows_before
 from controller.ledger.learned_tables import CapacityRow, ForecastAccuracyRow, ForecastRow, LearnedStateRow
 from controller.ledger.migrate import migrate
-from controller.ledger.queries import open_pauses, recorded_decisions, rows_of
+from controller.ledger.queries import last_pass_at, open_pauses, recorded_decisions, rows_of
 from controller.ledger.tables import (
     ActionRow,
     AlertEventRow,
@@ -120,6 +121,11 @@ class Ledger:
         with self._writing("read who leads", "nobody begins to lead until it can be read") as connection:
             return leadership.newest_term(connection, self._fleet)
 
+    def prove(self) -> None:
+        """That it can be written now. LedgerError."""
+        with self._writing("write the ledger", "nobody begins to lead who cannot") as connection:
+            leadership.prove(connection, self._fleet)
+
     def enter(self, term: Term) -> None:
         """Record that ``term`` has begun: what earlier ones write is refused from now on. LedgerError when a later one
         has begun already."""
@@ -204,10 +210,19 @@ class Ledger:
             return Restored(
                 memory=replace(remembered.memory_of(memory), safety=safety.read_memory(connection, self._fleet)),
                 marks=tuple(remembered.mark(row) for row in marks),
-                last_pass_at=_last_pass_at(connection, self._fleet),
+                last_pass_at=last_pass_at(connection, self._fleet),
                 unfinished=tuple(one.decision for one in recorded_decisions(connection, *begun)),
                 learned=Learned(states=learning.states_of(rows_of(connection, LearnedStateRow))),
+                notices=noticed.notices(connection, self._fleet),
             )
+
+    def keep_notices(
+        self, said: Sequence[Notice], over: Sequence[Notice], now: datetime, epoch: int | None = None
+    ) -> None:
+        """Write down what was announced about machines, and forget what is over. ``epoch`` as above."""
+        with self._writing("keep what was announced", "it is known to this process alone") as connection:
+            leadership.check(connection, self._fleet, epoch)
+            noticed.keep(connection, self._fleet, said, over, now)
 
     def pause(self, pause: Pause) -> None:
         """Pause a service. A pause that is already on ends where this one begins."""
@@ -273,7 +288,7 @@ class Ledger:
             raise
 
     def _record_intent(self, connection: Connection, record: PassRecord, epoch: int | None) -> None:
-        last_at = _last_pass_at(connection, self._fleet)
+        last_at = last_pass_at(connection, self._fleet)
         row = {
             "at": record.at,
             "fleet": self._fleet,
@@ -316,12 +331,6 @@ class Ledger:
             return ()
         first, last = self._unrecorded
         return (Gap(start=min(last_at or first, first), end=last, why="the ledger could not be written"),)
-
-
-def _last_pass_at(connection: Connection, fleet: str) -> datetime | None:
-    passes = table(PassRow).c
-    at: datetime | None = connection.scalar(select(func.max(passes.at)).where(passes.fleet == fleet))
-    return at
 
 
 def _add_minutes(connection: Connection, record: PassRecord, fleet: str) -> None:

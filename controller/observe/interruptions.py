@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -12,9 +13,15 @@ from controller.aws.clients import Aws
 from controller.aws.imds import MetadataPoller
 from controller.aws.interruptions import LISTENING, QueueListener
 from controller.aws.interruptions_messages import Told
-from controller.facts.interruptions import ENDING, Announcers, Notice, NoticeKind
+from controller.errors import LedgerError
+from controller.facts.interruptions import ENDING, LOCAL, Announcers, Notice, NoticeKind
 from controller.facts.missing import Missing
 from controller.facts.readings import ReplicaState
+
+log = logging.getLogger(__name__)
+
+Key = tuple[str, NoticeKind, bool, str]
+"""``Notice.key``."""
 
 KEPT = timedelta(hours=1)
 """A notice is forgotten so long after its machine ended, and a hint so long after it was given: by then the machine is
@@ -31,6 +38,10 @@ URGENT: Mapping[NoticeKind, int] = {
     NoticeKind.REBALANCE: 3,
 }
 """Of several about one machine the first of these counts."""
+
+
+Keep = Callable[[Sequence[Notice], Sequence[Notice], datetime], None]
+"""(said, over, now): writes down what was announced, and forgets what is over. Raises LedgerError."""
 
 
 class Source(Protocol):
@@ -70,15 +81,24 @@ class Interruptions:
     def __init__(self, maintenance_lead: timedelta = timedelta()) -> None:
         self._lead = maintenance_lead
         self._sources: tuple[Source, ...] = ()
-        self._notices: dict[tuple[str, NoticeKind, bool, str], Notice] = {}
+        self._notices: dict[Key, Notice] = {}
+        self._kept: dict[Key, Notice] = {}
+        self._keep: Keep = lambda said, over, now: None
         self._words: dict[tuple[str, str], datetime] = {}
-        self._heard = 0
         self._told: dict[str, int] = {}
-        self._lock = Lock()
+        self._lock, self._keeping = Lock(), Lock()
 
-    def start(self, sources: Iterable[Source]) -> None:
-        """Listen to these from now on."""
+    def heed(self, sources: Iterable[Source]) -> None:
+        """These, once ``begin`` says so."""
         self._sources = tuple(sources)
+
+    def begin(self, kept: Iterable[Notice] = (), keep: Keep | None = None) -> None:
+        """Listen from now on, and go on with what was ``kept`` by those who listened before. ``keep``: None: nobody."""
+        self._keep = keep or self._keep
+        with self._lock:
+            self._kept = {one.key: one for one in kept}
+            for one in self._kept.values():
+                self._put(one)
         for source in self._sources:
             source.start()
 
@@ -100,6 +120,20 @@ class Interruptions:
                     self._forget_before(said.running, said.at or now)
 
         return write
+
+    def keep(self, now: datetime) -> None:
+        """Have all that was heard by now written down. Raises LedgerError: then it counts all the same, and is written
+        with what is heard next. What the daemon's own machine is told is no word on another daemon's, and every machine
+        is asked anew."""
+        with self._keeping:
+            with self._lock:
+                self._prune(now)
+                stands = {key: one for key, one in self._notices.items() if one.node != LOCAL}
+            said = [one for key, one in stands.items() if self._kept.get(key) is not one]
+            over = [one for key, one in self._kept.items() if key not in stands]
+            if said or over:
+                self._keep(said, over, now)
+            self._kept = stands
 
     def notices(self, now: datetime) -> Mapping[str, Notice]:
         """By node, the most urgent that counts now."""
@@ -125,15 +159,12 @@ class Interruptions:
 
     def _put(self, notice: Notice) -> None:
         """The first of a kind stays, unless a later one says an earlier end: a warning that comes again is no new one.
-        Of hints the last stays. Maintenance without a date may be now and is no word on another of a later date, nor
-        the other way round: both stay."""
-        undated = notice.kind is NoticeKind.MAINTENANCE and notice.deadline is None
-        key = (notice.node, notice.kind, undated, notice.announcement)
+        Of hints the last stays."""
         if self._unsaid(notice):
             return
-        before = self._notices.get(key)
-        if before is None or notice.kind is NoticeKind.REBALANCE or _sooner(notice, before):
-            self._notices[key] = notice
+        before = self._notices.get(notice.key)
+        if before is None or (notice.kind is NoticeKind.REBALANCE and notice != before) or _sooner(notice, before):
+            self._notices[notice.key] = notice
         while len(self._notices) > MOST_NOTICES:
             del self._notices[next(iter(self._notices))]
 
@@ -178,20 +209,39 @@ def _sooner(notice: Notice, before: Notice) -> bool:
     return notice.deadline is not None and (before.deadline is None or notice.deadline < before.deadline)
 
 
-def listening(to: Announcers, clock: Callable[[], datetime], aws: Aws) -> Interruptions:
-    """A board that whoever is named writes on, from now on. To be closed."""
+def listening(to: Announcers, clock: Callable[[], datetime], aws: Aws, leads: Callable[[], bool]) -> Interruptions:
+    """A board that whoever is named writes on, once it begins. To be closed. ``leads``: see ``QueueListener``."""
     board = Interruptions(timedelta(seconds=to.maintenance_lead_s))
     sources: list[Source] = []
     if to.queue:
         sources.append(
             QueueListener(
-                lambda: aws.client("sqs", to.region, LISTENING), to.queue, board.heard(QueueListener.name), clock
+                lambda: aws.client("sqs", to.region, LISTENING),
+                to.queue,
+                board.heard(QueueListener.name),
+                clock,
+                keep=board.keep,
+                leads=leads,
             )
         )
     if to.metadata:
-        sources.append(MetadataPoller(board.heard(MetadataPoller.name), clock))
-    board.start(sources)
+        sources.append(MetadataPoller(_kept_where_it_can_be(board), clock))
+    board.heed(sources)
     return board
+
+
+def _kept_where_it_can_be(board: Interruptions) -> Callable[[Told, datetime], None]:
+    """The machine tells it again to whoever asks there; others know it from the ledger."""
+    heard = board.heard(MetadataPoller.name)
+
+    def written(said: Told, now: datetime) -> None:
+        heard(said, now)
+        try:
+            board.keep(now)
+        except LedgerError as error:
+            log.warning("a notice of this machine is known to this daemon alone: %s", error)
+
+    return written
 
 
 def joined(

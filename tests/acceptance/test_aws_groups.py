@@ -120,7 +120,7 @@ def test_notices_drain_and_are_covered_and_neither_a_kill_nor_a_silence_of_aws_e
     stage.announce("EC2 Spot Instance Interruption Warning", going, instance_action="terminate")
     stage.until(lambda: stage.metric("pennyweight_replicas_noticed", kind="spot") == 1, "the notice is known")
     stage.until(lambda: DRAINING in world.tags(going), "it drains")
-    assert stage.left() == 0
+    stage.until(lambda: stage.left() == 0, "it is written down and deleted")
     since = [one for one in stage.decisions() if one.variant == "first"]
     first = next(one for one in since if one.at >= since[0].at and one.current == 2 and one.ready == 2)
     assert first.desired == 3, "covered in the pass that knew"
@@ -129,6 +129,7 @@ def test_notices_drain_and_are_covered_and_neither_a_kill_nor_a_silence_of_aws_e
     stage.start_again()
     stage.serve_new()
     stage.passes()
+    assert stage.metric("pennyweight_replicas_noticed", kind="spot") == 1, "though the queue has told it already"
     assert stage.ended() == []
     world.serve(going, running=0)
     stage.until(lambda: stage.ended() == [going], "the idle one is ended, long before its machine is")

@@ -46,12 +46,12 @@ class Account:
         (found,) = read_groups(aws, REGION, [Wanted(name=self.name, region=REGION)])
         return found
 
-    def listen(self, name: str = QUEUE) -> None:
+    def listen(self, name: str = QUEUE, *, leads: bool = True) -> None:
         sqs = self.world.raw("sqs")
         sqs.send_message(QueueUrl=sqs.create_queue(QueueName=name)["QueueUrl"], MessageBody="no JSON")
         now = datetime(2026, 11, 22, tzinfo=UTC)
         client = self.aws.client("sqs", REGION, ONCE)
-        QueueListener(lambda: client, name, lambda said, at: None, lambda: now, wait_s=0).listen()
+        QueueListener(lambda: client, name, lambda one, at: None, lambda: now, leads=lambda: leads, wait_s=0).listen()
 
     def ec2(self, method: str, **question: Any) -> None:
         """DryRun: whether it may be asked, and no more."""
@@ -124,6 +124,7 @@ CALLS: Mapping[str, Does] = {
     "ec2:DescribeInstanceTypes": lambda to: to.ec2("describe_instance_types", InstanceTypes=["g5.xlarge"]),
     "ec2:DescribeSpotPriceHistory": lambda to: to.ec2("describe_spot_price_history", InstanceTypes=["g5.xlarge"]),
     "ec2:GetSpotPlacementScores": lambda to: to.ec2("get_spot_placement_scores", TargetCapacity=1),
+    "sqs:ChangeMessageVisibility": lambda to: to.listen(leads=False),
     "sqs:DeleteMessage": lambda to: to.listen(),
     "sqs:GetQueueUrl": lambda to: to.listen(),
     "sqs:ReceiveMessage": lambda to: to.listen(),

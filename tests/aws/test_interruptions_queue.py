@@ -12,7 +12,7 @@ import pytest
 
 from controller.aws.clients import Aws
 from controller.aws.interruptions import LISTENING, MOST_REMEMBERED, QueueListener
-from controller.errors import AwsError
+from controller.errors import AwsError, LedgerError
 from tests.moto_server import moto_server
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -124,7 +124,7 @@ class Answers:
 
     def __init__(self, *answers):
         self._answers = list(answers)
-        self.deleted = []
+        self.deleted, self.back = [], []
         self.asked = threading.Semaphore(0)
 
     def receive_message(self, **question):
@@ -143,6 +143,11 @@ class Answers:
             raise AwsError("ThrottlingException")
         return {}
 
+    def change_message_visibility(self, **question):
+        assert question["VisibilityTimeout"] == 0
+        self.back.append(question["ReceiptHandle"])
+        return {}
+
 
 class Clock:
     now = NOW
@@ -151,9 +156,14 @@ class Clock:
         return self.now
 
 
-def over(answers, said, clock=None):
+def over(answers, said, clock=None, **how):
     return QueueListener(
-        lambda: answers, "https://queue", lambda one, now: said.append(one), clock or Clock(), first_backoff_s=0.01
+        lambda: answers,
+        "https://queue",
+        lambda one, now: said.append(one),
+        clock or Clock(),
+        first_backoff_s=0.01,
+        **how,
     )
 
 
@@ -192,6 +202,58 @@ def test_a_message_that_is_not_deleted_is_not_heard_again(said):
     assert nodes(said) == [NODE]
 
 
+def test_what_could_not_be_heard_is_heard_when_it_comes_again():
+    said, answers = [], Answers([spot("9"), spot("10")])
+
+    def heard(one, now):
+        said.append(one.id)
+        if said == ["9"]:
+            raise ValueError("odd")
+
+    one = QueueListener(lambda: answers, "https://queue", heard, Clock())
+    one.listen()
+    assert answers.deleted == [spot("10")], "one that breaks us keeps no other from being heard"
+    one.listen()
+    assert said == ["9", "10", "9"]
+    assert answers.deleted == [spot("10"), spot("9"), spot("10")]
+
+
+def test_what_cannot_be_written_down_stays_in_the_queue_until_it_can(said, caplog):
+    written, answers = [], Answers([spot("9"), spot("10")])
+
+    def keep(now):
+        written.append(len(said))
+        if len(written) < 3:
+            raise LedgerError("the ledger is read-only")
+
+    one = over(answers, said, keep=keep)
+    one.listen()
+    one.listen()
+    assert (nodes(said)[:2], answers.deleted) == ([NODE, NODE], []), "it counts already"
+    assert caplog.text.count("the ledger is read-only") == 1
+    one.listen()
+    assert len(answers.deleted) == 2
+    one.listen()
+    assert len(said) == 6, "now it is known by its id"
+
+
+def test_a_queue_without_messages_writes_nothing(said):
+    written = []
+    over(Answers([]), said, keep=written.append).listen()
+    assert written == []
+
+
+def test_who_leads_no_longer_gives_back_what_it_received_and_asks_for_no_more(said):
+    leads = [True, False]
+    answers = Answers([spot("9"), "sticky"])
+    one = over(answers, said, leads=lambda: leads.pop(0) if leads else False)
+    one.start()
+    assert answers.asked.acquire(timeout=10)
+    assert not answers.asked.acquire(timeout=0.3)
+    one.close()
+    assert (said, answers.deleted, answers.back) == ([], [], [spot("9"), "sticky"])
+
+
 def test_ids_are_forgotten_by_time_and_number(said):
     clock = Clock()
     one = over(Answers([spot("9")]), said, clock)
@@ -200,8 +262,9 @@ def test_ids_are_forgotten_by_time_and_number(said):
     one.listen()
     assert len(said) == 2
     many = over(Answers([]), said, clock)
-    assert all(many._fresh(str(n), clock.now) for n in range(MOST_REMEMBERED + 50))
-    assert len(many._ids) <= MOST_REMEMBERED + 1
+    many._ids |= {str(n): clock.now for n in range(MOST_REMEMBERED + 50)}
+    many._forget(clock.now)
+    assert len(many._ids) == MOST_REMEMBERED
 
 
 def test_closing_in_a_long_poll_returns_within_a_second_and_takes_nothing_more(said):
@@ -221,4 +284,4 @@ def test_closing_in_a_long_poll_returns_within_a_second_and_takes_nothing_more(s
     let_go.set()
     one._thread.join(10)
     assert said == []
-    assert answers.deleted == []  # it comes to the next daemon
+    assert (answers.deleted, answers.back) == ([], ["1"]), "it comes to the next daemon, at once"

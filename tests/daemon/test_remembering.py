@@ -84,6 +84,22 @@ def test_without_a_kept_state_the_ledgers_minutes_make_one(rig, change):
     assert relived.record.scored[0] > 0
 
 
+def test_whoever_takes_over_waits_for_no_forecaster_and_has_it_after_the_first_pass(rig, change, monkeypatch, caplog):
+    monkeypatch.setattr("controller.shell.RELIVE_S", 0.0)
+    with rig.daemon() as made:
+        rig.passes(made.daemon, LONG)
+    change("DELETE FROM learned_state")
+    with rig.daemon() as made:
+        assert np.isnan(lookout(made).demand.recent.at_s)
+        assert "1 services forecast from nothing until" in caplog.text
+        rig.passes(made.daemon, 1)
+        first = lookout(made).demand
+        rig.passes(made.daemon, 1)
+        then = lookout(made).demand
+    assert first.record.scored[0] > 0
+    assert then.recent.at_s > first.recent.at_s, "it goes on, and is not made a second time"
+
+
 def test_a_state_that_cannot_be_read_is_told_and_made_from_the_minutes(rig, change, caplog):
     with rig.daemon() as made:
         rig.passes(made.daemon, LONG)

@@ -55,7 +55,7 @@ def made() -> Iterator[Any]:
 
 
 def test_the_queue_is_as_the_listener_needs_it_and_lets_nobody_in_without_tls():
-    assert ATTRIBUTES["MessageRetentionPeriod"] == "300"
+    assert ATTRIBUTES["MessageRetentionPeriod"] == "3600"
     assert (int(ATTRIBUTES["ReceiveMessageWaitTimeSeconds"]), int(ATTRIBUTES["VisibilityTimeout"])) == (
         WAIT_S,
         VISIBILITY_S,

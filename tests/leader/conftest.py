@@ -29,13 +29,19 @@ class Book:
     terms: list[Term] = field(default_factory=list)
     down: bool = False
     answers: bool = True
+    read_only: bool = False
 
     def newest_term(self) -> Term | None:
         if self.down:
             raise LedgerError("the ledger is away")
         return self.terms[-1] if self.terms else None
 
+    def prove(self) -> None:
+        if self.down or self.read_only:
+            raise LedgerError("the ledger cannot be written")
+
     def enter(self, term: Term) -> None:
+        self.prove()
         newest = self.newest_term()
         if (
             newest is not None
@@ -62,15 +68,15 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 @pytest.fixture
-def candidate(cluster: World, book: Book, tmp_path: Path) -> Iterator[Callable[[str], LeaseElection]]:
-    """Makes one more candidate for the same Lease."""
+def candidate(cluster: World, book: Book, tmp_path: Path) -> Iterator[Callable[..., LeaseElection]]:
+    """Makes one more candidate for the same Lease. ``sees``: the ledger as it sees it."""
     apis = []
 
-    def make(me: str) -> LeaseElection:
+    def make(me: str, sees: Book = book, times: LeaderTimes = LeaderTimes()) -> LeaseElection:  # noqa: B008 - frozen
         config = config_of(kubeconfig=str(cluster.server.kubeconfig(tmp_path / f"{me}.kubeconfig")))
         apis.append(Api(config, timeouts=Timeouts(connect_s=2.0, read_s=2.0)))
         place = ("llm", "pennyweight")
-        return LeaseElection(apis[-1], book, place=place, me=me, times=LeaderTimes(), utc=lambda: NOON)
+        return LeaseElection(apis[-1], sees, place=place, me=me, times=times, utc=lambda: NOON)
 
     yield make
     for api in apis:

@@ -157,6 +157,45 @@ def test_release_ends_the_lead_at_once_and_resigns_after_the_round_under_way():
     assert script.resigned == 1
 
 
+def test_who_gives_the_lead_back_leads_no_longer_at_once_and_stands_again_when_others_had_their_chance(stand):
+    one, script = stand(ours(3), ours(5))
+    one._round()
+    one.resign("its ledger is away")
+    assert one.held() is None
+    assert one.seen().problem == "this daemon gave the lead back: its ledger is away"
+    assert one._turn() == TIMES.duration_s
+    assert (script.resigned, one.held()) == (1, None)
+    one._turn()
+    assert (one.held(), one.seen().problem) == (5, "")
+
+
+def test_a_round_under_way_keeps_no_lead_that_was_given_back(stand):
+    class Slow(Script):
+        def round(self, now_s):
+            one.resign("its ledger is away")
+            return ours(4)
+
+    script = Slow()
+    one = Elected(script, TIMES, clock=script.clock)
+    one._turn()
+    assert one.held() is None
+    one._turn()
+    assert script.resigned == 1
+
+
+def test_a_lead_that_cannot_be_given_back_is_over_all_the_same(stand):
+    class Away(Script):
+        def resign(self):
+            raise AwayError("the API server is away")
+
+    script = Away(ours(4))
+    one = Elected(script, TIMES, clock=script.clock)
+    one._turn()
+    one.resign("its ledger is away")
+    assert one._turn() == TIMES.duration_s
+    assert one.held() is None
+
+
 def test_a_thread_that_meets_a_bug_goes_on():
     class Buggy(Script):
         rounds = 0
@@ -184,5 +223,6 @@ def test_every_start_of_a_process_is_somebody_else(monkeypatch):
 
 def test_the_only_one_leads_as_long_as_it_lives():
     one = Sole(5)
+    one.resign("its ledger is away")
     one.release()
     assert (one.held(), one.seen().term) == (5, None)

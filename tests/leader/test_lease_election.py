@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from controller.errors import AwayError, ConflictError, LedgerError
-from controller.facts.leadership import Term
+from controller.facts.leadership import LeaderTimes, Term
 from controller.kubernetes.api import Api, config_of
 from controller.kubernetes.resources import LEASES
+from controller.leader.leadership import Elected
 from controller.leader.lease_election import micro_time, record_of
 from tests.cluster.faults import Fault, FaultKind
+from tests.small_fleet import until
 
 
 @pytest.fixture
@@ -139,6 +143,60 @@ def test_without_the_ledger_nobody_begins_and_the_lease_is_left_to_who_can(candi
         candidate("a").round(0.0)
     with pytest.raises(Exception, match="404"):
         api.get(LEASES, "llm", "pennyweight")
+
+
+@pytest.mark.cluster
+def test_who_cannot_write_the_ledger_leaves_a_lease_that_is_free_to_who_can(candidate, book, lease):
+    first, second = candidate("a"), candidate("b")
+    first.round(0.0)
+    first.resign()
+    book.read_only = True
+    for at in range(3):
+        with pytest.raises(LedgerError):
+            second.round(float(at))
+    assert (lease()["spec"]["holderIdentity"], lease()["spec"]["leaseTransitions"]) == ("", 0), (
+        "nothing goes to and fro"
+    )
+    book.read_only = False
+    assert second.round(4.0).term.epoch == 1
+
+
+@pytest.mark.cluster
+def test_a_lease_whose_term_could_not_be_recorded_is_not_renewed(candidate, cluster, book, monkeypatch):
+    first, second = candidate("a"), candidate("b")
+    monkeypatch.setattr(book, "enter", lambda term: book.newest_term() or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        first.round(0.0)
+    monkeypatch.undo()
+    book.read_only = True
+    cluster.server.forget_calls()
+    with pytest.raises(LedgerError):
+        first.round(2.0)
+    assert ("update", "leases.coordination.k8s.io") not in cluster.server.counts()
+    second.round(2.0)
+    book.read_only = False
+    assert second.round(17.0).ours
+
+
+def test_a_leader_that_is_cut_off_from_the_ledger_is_followed_and_stands_again_when_it_is_not(
+    candidate, cluster, book, lease
+):
+    times = LeaderTimes(duration_s=1.0, renew_deadline_s=0.8, retry_s=0.1)
+    cut_off = replace(book)  # the same terms
+    first, second = (Elected(candidate(me, sees, times), times) for me, sees in (("a", cut_off), ("b", book)))
+    first.start()
+    until(lambda: first.held() == 0, "the first one to lead")
+    second.start()
+    cut_off.down = True
+    first.resign("3 passes in a row could not be recorded")
+    until(lambda: second.held() == 1, "the other one to lead")
+    assert first.held() is None
+    second.release()
+    time.sleep(2 * times.duration_s)
+    assert (first.held(), lease()["spec"]["leaseTransitions"]) == (None, 1), "it does not stand"
+    cut_off.down = False
+    until(lambda: first.held() == 2, "the first one to lead again")
+    first.release()
 
 
 @pytest.mark.cluster

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from controller.daemon import Daemon
+from controller.daemon import UNRECORDED_PASSES, Daemon
 from controller.errors import LedgerError
 from controller.facts.decisions import Memory, ServiceMemory
 from controller.facts.leadership import LeaderSeen, Term
@@ -43,6 +43,10 @@ class Terms:
 
     def release(self):
         self.did.append("release")
+        self.epoch = None
+
+    def resign(self, why):
+        self.did.append(f"resign: {why}")
         self.epoch = None
 
     def seen(self):
@@ -112,6 +116,41 @@ def test_a_begin_that_fails_is_tried_again_and_says_so(daemon, world, terms):
     terms.broken = None
     daemon._pass_job()
     assert (daemon.leads, len(world.results)) == (True, 1)
+
+
+AWAY = LedgerError("could not record the pass: no route to host")
+
+
+def test_a_leader_that_can_record_no_pass_gives_the_lead_to_one_that_can(daemon, world, terms, monkeypatch, caplog):
+    def away(record):
+        raise AWAY
+
+    terms.epoch = 3
+    daemon._pass_job()
+    with monkeypatch.context() as broken:
+        broken.setattr(world, "record_intent", away)
+        for _ in range(UNRECORDED_PASSES - 1):
+            daemon._pass_job()
+    daemon._pass_job()
+    monkeypatch.setattr(world, "record_intent", away)
+    for _ in range(UNRECORDED_PASSES - 1):
+        daemon._pass_job()
+    assert terms.did == ["begin 3"], "a pass that was recorded begins the count anew"
+    daemon._pass_job()
+    why = "3 passes in a row could not be recorded: nothing was acted on: could not record the pass: no route to host"
+    assert terms.did == ["begin 3", f"resign: {why}"]
+    assert "gives the lead back" in caplog.text
+    daemon._pass_job()
+    assert terms.did[2:] == ["end"]
+
+
+def test_so_does_one_that_cannot_even_begin(daemon, terms):
+    terms.epoch, terms.broken = 3, LedgerError("the ledger is away")
+    for _ in range(UNRECORDED_PASSES):
+        daemon._pass_job()
+    assert terms.did[-1] == "resign: 3 passes in a row could not be recorded: the ledger is away"
+    daemon._pass_job()
+    assert terms.did.count("begin 3") == UNRECORDED_PASSES
 
 
 @pytest.mark.parametrize(

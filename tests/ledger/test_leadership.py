@@ -6,11 +6,13 @@ import threading
 from contextlib import closing
 
 import pytest
+from sqlalchemy import event
 
 from controller.errors import LedgerError
 from controller.facts.decisions import Outcome, OutcomeKind
 from controller.facts.leadership import Term
 from controller.ledger import leadership
+from controller.ledger.engine import writer_engine
 from controller.ledger.write import Ledger
 
 
@@ -30,6 +32,23 @@ def test_a_term_that_has_begun_is_the_newest(ledger, terms):
     with pytest.raises(LedgerError, match="fenced off"):
         ledger.enter(Term(epoch=2, holder="another"))
     assert ledger.newest_term() == terms[2]
+
+
+def test_a_ledger_that_can_be_read_alone_is_found_out_and_trying_leaves_nothing(ledger, terms):
+    ledger.enter(terms[0])
+    ledger.prove()
+    ledger.prove()
+    with ledger._engine.begin() as connection:
+        assert connection.exec_driver_sql("SELECT COUNT(*) FROM leadership").scalar() == 1
+
+    @event.listens_for(ledger._engine, "begin")
+    def begun(connection):
+        postgres = connection.dialect.name == "postgresql"
+        connection.exec_driver_sql("SET TRANSACTION READ ONLY" if postgres else "PRAGMA query_only = ON")
+
+    assert ledger.newest_term() == terms[0]
+    with pytest.raises(LedgerError, match="could not write the ledger"):
+        ledger.prove()
 
 
 def test_who_is_alone_by_a_lock_takes_the_next_epoch(ledger, make):
@@ -115,3 +134,11 @@ def test_several_that_stand_for_election_keep_out_who_does_not_and_the_other_way
         alone.claim()
         with pytest.raises(LedgerError, match="stands for no election"):
             late.join()
+
+
+def test_a_database_that_is_gone_is_given_up_in_seconds_unless_the_url_says_otherwise(fresh_postgres):
+    for url, expected in ((fresh_postgres(), "10000"), (f"{fresh_postgres()}&tcp_user_timeout=3000", "3000")):
+        engine = writer_engine(url)
+        with engine.connect() as connection:
+            assert connection.connection.dbapi_connection.info.get_parameters()["tcp_user_timeout"] == expected
+        engine.dispose()

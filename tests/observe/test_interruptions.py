@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.aws.interruptions_messages import Told
-from controller.facts.interruptions import Notice, NoticeKind
+from controller.errors import LedgerError
+from controller.facts.interruptions import LOCAL, Notice, NoticeKind
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase, ReplicaState
 from controller.observe.interruptions import KEPT, MOST_NOTICES, Interruptions, joined
@@ -181,6 +182,77 @@ def test_notices_are_bounded():
     assert len(board.notices(NOW)) == MOST_NOTICES
 
 
+class Book:
+    """A ledger of what was announced; ``away``: it cannot be written."""
+
+    def __init__(self):
+        self.kept, self.writes, self.away = {}, 0, False
+
+    def keep(self, said, over, now):
+        if self.away:
+            raise LedgerError("the ledger is away")
+        self.writes += 1
+        for one in over:
+            del self.kept[one.key]
+        self.kept |= {one.key: one for one in said}
+
+    def board(self):
+        """That of a new term."""
+        board = Interruptions(timedelta(minutes=30))
+        board.begin(self.kept.values(), self.keep)
+        return board
+
+
+def kept(board, *notices, now=NOW, **changes):
+    told(board, *notices, now=now, **changes)
+    board.keep(now)
+
+
+def test_maintenance_days_ahead_is_known_after_a_restart():
+    book = Book()
+    kept(book.board(), RETIRED)
+    assert book.board().notices(RETIRED.deadline - timedelta(minutes=15)) == {"i-1": RETIRED}
+
+
+def test_what_was_taken_back_or_is_over_is_not_known_after_a_restart():
+    book = Book()
+    first = book.board()
+    kept(first, RETIRED, replace(SPOT, node="i-2"), replace(SPOT, node="i-3"))
+    kept(first, running="i-2", at=later(5))
+    kept(book.board(), takes_back="retirement", at=later(60), now=later(60))
+    assert book.board().notices(RETIRED.deadline).keys() == set()
+    assert book.board().notices(later(60)).keys() == {"i-3"}
+    kept(book.board(), now=later(121) + KEPT)
+    assert book.kept == {}
+
+
+def test_what_could_not_be_written_down_counts_all_the_same_and_is_written_with_the_next():
+    book = Book()
+    board, book.away = book.board(), True
+    with pytest.raises(LedgerError):
+        kept(board, SPOT)
+    assert board.notices(NOW) == {"i-1": SPOT}
+    book.away = False
+    kept(board, replace(SPOT, node="i-2"))
+    assert book.board().notices(NOW).keys() == {"i-1", "i-2"}
+
+
+def test_what_says_nothing_new_writes_nothing():
+    book = Book()
+    board = book.board()
+    kept(board, SPOT)
+    kept(board, SPOT)
+    kept(board, running="i-9", at=NOW)
+    kept(book.board(), SPOT)
+    assert book.writes == 1
+
+
+def test_what_the_daemon_s_own_machine_is_told_is_no_word_on_another_daemon_s():
+    book = Book()
+    kept(book.board(), replace(SPOT, node=LOCAL), replace(SPOT, source="imds"))
+    assert book.board().notices(NOW).keys() == {"i-1"}
+
+
 class Source:
     """Somebody who was not heard for ``away_s``."""
 
@@ -204,7 +276,9 @@ class Source:
 
 def test_what_sources_lack_is_a_problem_and_how_long_a_metric():
     board, near, far = Interruptions(), Source(3.0), Source(200.0)
-    board.start([near, far])
+    board.heed([near, far])
+    assert not near.started, "what earlier terms were told comes first"
+    board.begin()
     told(board, SPOT)
     assert (near.started, far.started) == (True, True)
     assert [(one.age_s, one.heard) for one in board.seen(NOW)] == [(3.0, 1), (200.0, 1)]
