@@ -191,6 +191,9 @@ class Watched(Generic[T]):
                     failures = 0
                 else:
                     self._failed(error)
+            except Exception as error:  # nothing that an answer can hold may end the watching
+                failures += 1
+                self._failed(error)
             self._tried.set()
             if failures:
                 self._stopped.wait(self._wait_s(failures))
@@ -200,14 +203,16 @@ class Watched(Generic[T]):
         self._take({}, "")
         self._stopped.wait(self._api.timeouts.watch_s)
 
-    def _failed(self, error: ClusterError) -> None:
-        if isinstance(error, ExpiredError | NonsenseError):
+    def _failed(self, error: Exception) -> None:
+        known = isinstance(error, ClusterError)
+        if isinstance(error, ExpiredError | NonsenseError) or not known:
             self._version = ""
+        told = str(error) if known else f"watch {self.name}: {type(error).__name__}: {error}; everything is listed anew"
         if not self._stopped.is_set():
             with self._lock:
-                new, self._trouble = str(error) != self._trouble, str(error)
+                new, self._trouble = told != self._trouble, told
             if new:
-                log.warning("%s", error)
+                log.warning("%s", told, exc_info=None if known else error)
 
     def _wait_s(self, failures: int) -> float:
         """Doubled each time, up to the longest, and anything from half of it on: many daemons must not come at once."""
