@@ -19,7 +19,7 @@ from controller.kubernetes.objects import Kind, Node, Pdb, Pod, Scaler, Target, 
 from controller.kubernetes.parse import parse_hpa, parse_pdb, parse_pod, parse_scaled_object, parse_target
 from controller.kubernetes.resources import HPAS, NODES, PDBS, PODS, SCALED_OBJECTS, TARGETS, Resource
 from controller.kubernetes.selectors import Selector
-from controller.kubernetes.watched import Pace, Snapshot, Watched
+from controller.kubernetes.watched import Pace, Patience, Snapshot, Watched
 
 T = TypeVar("T")
 
@@ -33,6 +33,7 @@ class Cluster:
 
     def __init__(self, api: Api, *, pace: Pace | None = None) -> None:
         self.api, self.calls, self._pace = api, Calls(api), pace or Pace()
+        self._patience = Patience(self._pace)
         self._lock = Lock()
         self._watched: dict[tuple[Resource, str, str], Watched[Any]] = {}
         self._selectors: dict[str, set[str]] = {}
@@ -79,12 +80,15 @@ class Cluster:
 
     def scalers_of(self, ref: TargetRef) -> tuple[Scaler, ...] | Missing:
         """The HorizontalPodAutoscalers and ScaledObjects that scale it."""
-        hpas = self._seen(HPAS, parse_hpa, ref.namespace)
-        scaled = self._seen(SCALED_OBJECTS, parse_scaled_object, ref.namespace)
-        for seen in (hpas, scaled):
+        both = (
+            self._watching(HPAS, parse_hpa, ref.namespace),
+            self._watching(SCALED_OBJECTS, parse_scaled_object, ref.namespace),
+        )
+        found = [one.snapshot() for one in both]
+        for seen in found:
             if isinstance(seen, Missing):
                 return seen
-        return tuple(one for seen in known((hpas, scaled)) for one in seen.by_target.get(ref, ()))
+        return tuple(one for seen in known(found) for one in seen.by_target.get(ref, ()))
 
     def pdbs_over(self, pod: Pod) -> tuple[Pdb, ...] | Missing:
         """The disruption budgets that the pod counts in."""
@@ -115,14 +119,25 @@ class Cluster:
     def _seen(
         self, resource: Resource, parse: Callable[[Json], T], namespace: str, selector: str = ""
     ) -> Snapshot[T] | Missing:
+        return self._watching(resource, parse, namespace, selector).snapshot()
+
+    def _watching(
+        self, resource: Resource, parse: Callable[[Json], T], namespace: str, selector: str = ""
+    ) -> Watched[T]:
+        """Begun where it is not."""
         key = (resource, namespace, selector)
         with self._lock:
             if key not in self._watched:
                 self._watched[key] = Watched(
-                    self.api, resource, parse, namespace=namespace, selector=selector, pace=self._pace
+                    self.api,
+                    resource,
+                    parse,
+                    namespace=namespace,
+                    selector=selector,
+                    pace=self._pace,
+                    patience=self._patience,
                 )
-            watched: Watched[T] = self._watched[key]
-        return watched.snapshot()
+            return self._watched[key]
 
     def _all(self) -> list[Watched[Any]]:
         with self._lock:
