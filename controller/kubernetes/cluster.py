@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from threading import Lock
+from time import monotonic
 from typing import Any, TypeVar
 
 from controller.facts.missing import Missing, known
@@ -31,9 +32,9 @@ thread. A guess: a namespace with more services than this holds little else than
 class Cluster:
     """For use by several threads. ``calls`` reads afresh and writes; everything else is as last seen."""
 
-    def __init__(self, api: Api, *, pace: Pace | None = None) -> None:
-        self.api, self.calls, self._pace = api, Calls(api), pace or Pace()
-        self._patience = Patience(self._pace)
+    def __init__(self, api: Api, *, pace: Pace | None = None, clock: Callable[[], float] = monotonic) -> None:
+        self.api, self.calls, self._pace, self._clock = api, Calls(api), pace or Pace(), clock
+        self._patience = Patience(self._pace, clock=clock)
         self._lock = Lock()
         self._watched: dict[tuple[Resource, str, str], Watched[Any]] = {}
         self._selectors: dict[str, set[str]] = {}
@@ -91,10 +92,14 @@ class Cluster:
         return tuple(one for seen in known(found) for one in seen.by_target.get(ref, ()))
 
     def pdbs_over(self, pod: Pod) -> tuple[Pdb, ...] | Missing:
-        """The disruption budgets that the pod counts in."""
-        seen = self._seen(PDBS, parse_pdb, pod.namespace)
+        """The disruption budgets that the pod counts in. Missing while their watch does not go on: who left since may
+        have used them up."""
+        watched = self._watching(PDBS, parse_pdb, pod.namespace)
+        seen = watched.snapshot()
         if isinstance(seen, Missing):
             return seen
+        if trouble := watched.trouble:
+            return Missing(watched.name, f"{trouble}; what it allowed before may be used up")
         return tuple(one for one in seen.by_namespace.get(pod.namespace, ()) if one.selector.matches(pod.labels))
 
     # the watches
@@ -136,6 +141,7 @@ class Cluster:
                     selector=selector,
                     pace=self._pace,
                     patience=self._patience,
+                    clock=self._clock,
                 )
             return self._watched[key]
 

@@ -207,26 +207,30 @@ class Watched(Generic[T]):
     def _run(self) -> None:
         failures = 0
         while not self._stopped.is_set():
-            began = self._clock()
-            try:
-                if not self._version or self._clock() - self._listed > self._pace.resync_s:
-                    self._list()
-                told = self._follow()
-                # An API server, or a proxy, that ends every watch at once would be asked without a pause.
-                failures = 0 if told or self._clock() - began >= 1.0 else failures + 1
-            except ClusterError as error:
-                failures += 1
-                if isinstance(error, AbsentError) and self._resource.optional:
-                    self._none()
-                    failures = 0
-                else:
-                    self._failed(error)
-            except Exception as error:  # nothing that an answer can hold may end the watching
-                failures += 1
-                self._failed(error)
-            self._tried.set()
+            failures = self.round(failures)
             if failures:
                 self._stopped.wait(self._wait_s(failures))
+
+    def round(self, failures: int) -> int:
+        """List where that is due, then follow until that ends. How many rounds have failed in a row, with ``failures``
+        before this one."""
+        began = self._clock()
+        try:
+            if not self._version or self._clock() - self._listed > self._pace.resync_s:
+                self._list()
+            told = self._follow()
+            # An API server, or a proxy, that ends every watch at once would be asked without a pause.
+            return 0 if told or self._clock() - began >= 1.0 else failures + 1
+        except ClusterError as error:
+            if isinstance(error, AbsentError) and self._resource.optional:
+                self._none()
+                return 0
+            self._failed(error)
+        except Exception as error:  # nothing that an answer can hold may end the watching
+            self._failed(error)
+        finally:
+            self._tried.set()
+        return failures + 1
 
     def _none(self) -> None:
         """The cluster does not know the kind: there is none, until somebody installs it."""

@@ -311,6 +311,25 @@ def test_a_target_its_pods_its_scalers_and_its_budgets_are_found(chat: World, cl
     assert cluster.target(TargetRef(kind=Kind.STATEFUL_SET, namespace="llm", name="chat")) is None
 
 
+def test_a_budget_counts_only_while_its_watch_goes_on(chat: World, cluster: Cluster) -> None:
+    chat.add(pdb("chat", "chat", minAvailable=2))
+    chat.step(1)
+    pod = known([cluster.pods("llm", APP)])[0][0]
+
+    def allowed() -> list[int | None] | Missing:
+        found = cluster.pdbs_over(pod)
+        return found if isinstance(found, Missing) else [one.allowed for one in found]
+
+    assert allowed() == [1]
+    until(lambda: chat.server.watching >= 2, "the watch")
+    chat.server.away()
+    until(lambda: isinstance(allowed(), Missing), "its doubt")
+    assert "what it allowed before may be used up" in str(allowed())
+    assert len(names(cluster.pods("llm", APP))) == 3, "pods were seen last a moment ago"
+    chat.server.back()
+    until(lambda: allowed() == [1], "the budget again")
+
+
 def test_the_pods_of_a_group_are_all_its_targets(world: World, cluster: Cluster) -> None:
     world.add_nodes(1)
     world.add(leader_worker_set("big", 2, template("big"), size=2))
