@@ -52,8 +52,10 @@ class Conditions:
     readable    whether engines answered
     stopped     an operator's stop stood
     foreign     somebody else has just set the count; ``owned``: another controller owns the target
+    kept        so many must serve, says a disruption budget
     priced      whether prices were known
     refused     a budget refused growth
+    away        the platform does not answer; ``deaf_to``: of this kind of things it says nothing
     ill         what is wrong with the ledger
     jump_s      by so much the daemon's clock was set just now
     """
@@ -63,9 +65,11 @@ class Conditions:
     stopped: bool = False
     foreign: int | None = None
     owned: bool = False
+    kept: int = 0
     priced: bool = True
     refused: bool = False
     away: bool = False
+    deaf_to: str = ""
     ill: str = ""
     jump_s: float = 0.0
 

@@ -50,7 +50,7 @@ QUIET_PASSES = 3
 
 UNSETTLED = "SELECT decision_id FROM action WHERE decision_id NOT IN (SELECT decision_id FROM outcome)"
 
-BY_OTHERS = frozenset({Event.NOTICE, Event.HINT, Event.OPERATOR, Event.OWNED, Event.FREE})
+BY_OTHERS = frozenset({Event.NOTICE, Event.HINT, Event.OPERATOR, Event.OWNED, Event.FREE, Event.KEPT, Event.UNKEPT})
 
 
 def policy() -> ServicePolicy:
@@ -85,12 +85,14 @@ class Weather:
     """What is wrong for a while, from a pass on.
 
     jump_s   the daemon's clock is set by so much, for good
+    deaf_to  of this kind of things nothing is heard
     """
 
     name: str
     since: int
     passes: int = 0
     jump_s: float = 0.0
+    deaf_to: str = ""
 
 
 class Stage:
@@ -216,7 +218,8 @@ class Stage:
     def _is_over(self, made: int) -> bool:
         """Whether all that was to go wrong did, and nothing of the story is left. A recording is played to its end."""
         weather = self.weather
-        if self.tape.since is None or made < self.story.settles or self.conditions.ill or self.conditions.away:
+        said = self.conditions
+        if self.tape.since is None or made < self.story.settles or said.ill or said.away or said.deaf_to:
             return False
         return self.tape.is_done and (weather is None or made >= weather.since + weather.passes)
 
@@ -233,6 +236,10 @@ class Stage:
         if weather.name == "away" and on is not self.conditions.away:
             self.conditions = replace(self.conditions, away=on)
             self.platform.away(on)
+        deaf_to = weather.deaf_to if on else ""
+        if deaf_to != self.conditions.deaf_to:
+            self.conditions = replace(self.conditions, deaf_to=deaf_to)
+            self.platform.deaf(deaf_to)
         if weather.name in self.books.ills:
             self.conditions = replace(self.conditions, ill=weather.name if on else "")
         if weather.jump_s and made == weather.since:
@@ -247,6 +254,9 @@ class Stage:
         if self.conditions.away:
             self.conditions = replace(self.conditions, away=False)
             self.platform.away(False)
+        if self.conditions.deaf_to:
+            self.conditions = replace(self.conditions, deaf_to="")
+            self.platform.deaf("")
 
     def _happen(self, one: Event) -> None:
         change: dict[str, Any] = {}
@@ -275,6 +285,10 @@ class Stage:
         if one in (Event.OWNED, Event.FREE):
             platform.own_by_other(one is Event.OWNED)
             return {"owned": one is Event.OWNED}
+        if one in (Event.KEPT, Event.UNKEPT):
+            kept = told.KEPT if one is Event.KEPT else 0
+            platform.keep(kept)
+            return {"kept": kept}
         for notice in platform.announce(120.0, hint=one is Event.HINT):
             self.announce(notice)
         return {}
@@ -293,7 +307,8 @@ class Stage:
         noticed = {name for name, one in self.platform.census().members.items() if one.noticed}
         self.platform.step(told.INTERVAL_S)
         before = self.platform.census()
-        if (self.conditions.away or self.conditions.ill) and noticed - set(before.members):
+        said = self.conditions
+        if (said.away or said.ill or said.deaf_to) and noticed - set(before.members):
             self.history.replaced.append(self.number)
         seen: dict[str, Any] = {}
         died, again, failed = False, None, ""

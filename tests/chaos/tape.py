@@ -27,6 +27,9 @@ class Fault(StrEnum):
     THROTTLED = "throttled"  # not now: too many calls
     NONSENSE = "nonsense"  # something answered that cannot be understood; nothing was done
     MANGLED = "mangled"  # it worked, and half of its answer came
+    GONE = "gone"  # 410: what to go on from is forgotten
+    UNKNOWN = "unknown"  # 401: who are you
+    FORBIDDEN = "forbidden"  # 403: you may not
     KILLED_BEFORE = "killed-before"  # SIGKILL right before it
     KILLED_AFTER = "killed-after"  # SIGKILL right after it
 
@@ -40,6 +43,7 @@ class Sort(StrEnum):
     POINT = "point"  # of the action protocol: before the intent, after it, ...
     READ = "read"  # a question to the platform
     WRITE = "write"  # a change of the platform
+    WATCH = "watch"  # a list or a watch, which others than the pass wait for
     PROBE = "probe"  # a question to engines
     LEDGER = "ledger"  # a transaction
 
