@@ -82,7 +82,7 @@ class PassSeen:
     decisions  as they were to be recorded; ``again``: what the same inputs decide once more
     recorded   whether the ledger has the pass's intent
     failed     what ended the pass, where nothing should
-    died       killed, before its end
+    died       killed before its end, or deposed
     """
 
     number: int
@@ -133,6 +133,8 @@ class History:
     be done: its cover was there already, and the platform made it anew, for nobody could lower the count."""
     ended_busy: list[tuple[int, str]] = field(default_factory=list)
     """(pass, replica) that ended by our hand while requests ran on it, before its drain time-out."""
+    after_lead: tuple[str, ...] = ()
+    """What was changed by a daemon that led no longer."""
     unsettled: tuple[str, ...] = ()
     """Decisions whose intent stands in the ledger without an outcome, at the end."""
     unbalanced: tuple[str, ...] = ()

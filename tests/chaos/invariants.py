@@ -181,6 +181,11 @@ def kept(history: History, story: Story) -> Iterator[str]:
             yield f"pass {one.number}: {one.after.serving} go on serving, a disruption budget says {least}"
 
 
+def led(history: History, story: Story) -> Iterator[str]:
+    """Who lost the lead changes nothing any more, in the midst of an action as well."""
+    yield from (f"{what}, after the lead was lost" for what in history.after_lead)
+
+
 def goes_on(history: History, story: Story) -> Iterator[str]:
     """No fault ends a pass; after it, all comes to where it should be, and nothing is left over."""
     for one in history.passes:
@@ -213,6 +218,7 @@ INVARIANTS: Sequence[Callable[[History, Story], Iterator[str]]] = (
     balanced,
     stopped,
     kept,
+    led,
     goes_on,
 )
 

@@ -117,6 +117,8 @@ def _single_cells(maker: Maker, story: Story, log: Sequence[Crossing]) -> Iterat
     those that follow each other the first is struck; so it is of kills that leave the same behind."""
     busy = {one.made for one in log if one.sort is Sort.WRITE or one.label == "before acting"} | set(story.events)
     alike = {made for made in range(1, story.passes) if made not in busy and made - 1 not in busy}
+    if not maker.sorts and maker.books is SqliteBooks:  # who may act does not hang on where the ledger lies
+        yield from (Cell(maker.name, story.name, strike=strike) for strike in _deposed_at(log))
     for crossing, at in zip(log, _killed_at(log), strict=True):
         if crossing.made in alike or (maker.sorts and crossing.sort not in maker.sorts):
             continue
@@ -127,6 +129,14 @@ def _single_cells(maker: Maker, story: Story, log: Sequence[Crossing]) -> Iterat
         if since in alike:
             continue
         yield from (Cell(maker.name, story.name, weather=one) for one in _weathers(maker, since))
+
+
+def _deposed_at(log: Sequence[Crossing]) -> Iterator[Strike]:
+    """Wherever the same pass changes something afterwards."""
+    last = {one.made: one.number for one in log if one.sort is Sort.WRITE}
+    for one in log:
+        if one.number < last.get(one.made, -1):
+            yield Strike(one.number, one.label, Fault.DEPOSED)
 
 
 def _killed_at(log: Sequence[Crossing]) -> Iterator[Mapping[Fault, bool]]:

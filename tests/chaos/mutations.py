@@ -250,6 +250,13 @@ MUTATIONS = (
         "gone",
     ),
     Mutation(
+        "goes on in the midst of an action when another daemon leads",
+        (Change(f"{GATE}.held", "if self._lead() is None:", "if False:"),),
+        "process",
+        "grow",
+        "deposed",
+    ),
+    Mutation(
         "does not see that somebody lowered a group's capacity",
         (Change("controller.act.aws_asg:roll_of", "unwanted = () if group.rebalances else", "unwanted = () and"),),
         "aws_asg",

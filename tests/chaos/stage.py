@@ -19,7 +19,7 @@ from controller.facts.decisions import Decision
 from controller.facts.fleet import Fleet, Mode, Service, Variant
 from controller.facts.missing import Missing
 from controller.facts.slo import Slo
-from controller.leader.leadership import Sole, Tenure
+from controller.leader.leadership import Tenure
 from controller.loop import Plan, Running, one_pass
 from controller.notify.dispatch import Dispatcher
 from controller.observe.interruptions import Interruptions
@@ -30,6 +30,7 @@ from tests.chaos import story as told
 from tests.chaos.accounts import unbalanced
 from tests.chaos.books import Books, rows
 from tests.chaos.history import Census, Conditions, Done, History, PassSeen
+from tests.chaos.leading import Leading
 from tests.chaos.numbered import Actuating, Again, NumberedLedger, NumberedShell
 from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, USD_PER_HOUR, Platform, Provider
 from tests.chaos.story import Event, Story
@@ -140,7 +141,7 @@ class Stage:
         ledger = NumberedLedger(self.url, self.tape, lambda connection: books.sicken(connection, self.conditions.ill))
         try:
             ledger.claim()
-            sole = Sole(ledger.enter_next(f"life-{self.life}", self.now).epoch)
+            leading = Leading(ledger.enter_next(f"life-{self.life}", self.now).epoch)
             self._dispatcher = Dispatcher({})
             live = LiveShell(
                 self.plan.fleet,
@@ -149,7 +150,7 @@ class Stage:
                 actuators={self.variant.actuator: self._actuating()},  # type: ignore[dict-item]
                 ledger=ledger,
                 dispatcher=self._dispatcher,
-                tenure=Tenure(sole.epoch, sole),
+                tenure=Tenure(leading.epoch, leading),
                 guards=self._guards,
             )
             live.watching(ClockWatch(lambda: self.platform.now.timestamp()))
@@ -160,6 +161,7 @@ class Stage:
             ledger.close()
             raise
         self.life += 1
+        self.tape.depose = leading.lose
         self.ledger, self.shell, self.running = ledger, NumberedShell(live, self.tape), running
 
     def _actuating(self) -> Actuating:
@@ -320,6 +322,9 @@ class Stage:
             running = self.running
             _, self.running = one_pass(self._priced(self.shell), self.plan, running, self.now)
             again = self._again(seen, running) if self._is_new else None
+            if self.tape.deposed is not None:  # who leads now is the next life; what is left of this one is looked at
+                died, self.tape.deposed = True, None
+                self._throw_away()
         except Died:
             died = True
             self._throw_away()
@@ -400,6 +405,9 @@ class Stage:
 
     def _audit(self) -> None:
         self.history.final = self.platform.census()
+        self.history.after_lead = tuple(
+            f"{one.label} of pass {one.made}" for one in self.tape.after if self.platform.acts(one.label)
+        )
         self.history.strays = self.platform.strays()
         self.history.unsettled = tuple(one.decision_id for one in rows(self.url, UNSETTLED))
         self.history.unbalanced = unbalanced(self.url)

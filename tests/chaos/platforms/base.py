@@ -79,6 +79,10 @@ class Platform(ABC):
         """Nothing is heard of one kind of things, of those in ``deaf_to``; "": of all again."""
         raise NotImplementedError(to)
 
+    def acts(self, label: str) -> bool:
+        """Whether a write of that name does something to replicas, so that only who leads may do it."""
+        return True
+
     def strays(self) -> tuple[str, ...]:
         """What runs and is known to nobody."""
         return ()
