@@ -14,7 +14,6 @@ from lightkube.config import client_adapter
 
 import controller.act.kubernetes_count as count
 import controller.act.kubernetes_keep as keep
-import controller.kubernetes.watched as watched
 from controller.act.actuator import Actuator
 from controller.act.kubernetes import KubernetesActuator
 from controller.act.kubernetes_pods import DRAINING_SINCE
@@ -22,6 +21,7 @@ from controller.facts.actuators import KubernetesOptions
 from controller.facts.fleet import Variant
 from controller.facts.interruptions import Notice
 from controller.facts.missing import Missing
+from controller.kubernetes import watched
 from controller.kubernetes.api import Api, Timeouts, Watch, config_of
 from controller.kubernetes.calls import Calls
 from controller.kubernetes.cluster import Cluster
