@@ -33,7 +33,7 @@ AWAY_PASSES = 40
 
 SICK_PASSES = 4
 DEAF_PASSES = (2, 8)
-"""What was heard half a minute ago still counts, and of two minutes ago does not (``Pace.stale_after_s``)."""
+"""What was heard half a minute ago still counts, and of two minutes ago does not (``Pace.stale_after_s``): in turns."""
 
 PAIRS = 5
 """One cell in so many is also played with a second fault."""
@@ -132,10 +132,12 @@ def _single_cells(maker: Maker, story: Story, log: Sequence[Crossing]) -> Iterat
 
 
 def _deposed_at(log: Sequence[Crossing]) -> Iterator[Strike]:
-    """Wherever the same pass changes something afterwards."""
+    """Wherever the same pass changes something afterwards: at each point, and at the last thing before each change. Who
+    asks between that and the change has asked for all before it."""
     last = {one.made: one.number for one in log if one.sort is Sort.WRITE}
+    right_before = {one.number - 1 for one in log if one.sort is Sort.WRITE}
     for one in log:
-        if one.number < last.get(one.made, -1):
+        if one.number < last.get(one.made, -1) and (one.sort is Sort.POINT or one.number in right_before):
             yield Strike(one.number, one.label, Fault.DEPOSED)
 
 
@@ -169,7 +171,8 @@ def _faults(maker: Maker, crossing: Crossing) -> tuple[Fault, ...]:
 def _weathers(maker: Maker, since: int) -> Iterator[Weather]:
     yield Weather(name="away", since=since, passes=AWAY_PASSES)
     for kind in maker.deaf_to:
-        yield from (Weather(name=f"deaf to {kind}", since=since, passes=many, deaf_to=kind) for many in DEAF_PASSES)
+        passes = DEAF_PASSES[since % len(DEAF_PASSES)]
+        yield Weather(name=f"deaf to {kind}", since=since, passes=passes, deaf_to=kind)
     if maker.sorts:
         return
     for ill in maker.books.ills:

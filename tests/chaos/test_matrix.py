@@ -35,7 +35,7 @@ ONLY = {
     "systemd": ("grow", "shrink", "lost", "never up"),
     "kubernetes behind": ("grow", "shrink", "there and back", "noticed"),
     "kubernetes watched": ("there and back", "noticed", "second writer", "kept"),
-    "statefulset": ("grow", "shrink", "second writer", "kept"),
+    "statefulset": ("grow", "shrink", "second writer"),
     "on PostgreSQL": ("grow", "shrink", "lost", "never up"),
 }
 """Where the rest is as on a platform of its kind."""
