@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from yaml import YAMLError
 
 from controller.errors import AwayError, ClusterError, NonsenseError
-from controller.kubernetes.refusals import Call, refusal
+from controller.kubernetes.refusals import Call, CredentialsError, refusal
 from controller.kubernetes.resources import FIELD_MANAGER, Resource
 
 if TYPE_CHECKING:  # an extra: who has no Kubernetes need not install it
@@ -59,15 +59,13 @@ class Api:
     """Calls of one API server, counted. For use by several threads."""
 
     def __init__(self, config: SingleConfig, *, timeouts: Timeouts | None = None) -> None:
+        """ClusterError where what is to prove who we are cannot be loaded."""
         import httpx2
-        from lightkube.config.client_adapter import ConnectionParams
-        from lightkube.config.models import User
 
         self.timeouts = timeouts or Timeouts()
         self.server = config.cluster.server
         self.namespace = config.namespace
-        waits = httpx2.Timeout(self.timeouts.read_s, connect=self.timeouts.connect_s)
-        params = ConnectionParams(timeout=waits).httpx_params(config._replace(user=config.user or User()))
+        params = _connection(config, self.timeouts)
         # A watch holds its connection, so their number is the number of watches: no pool limit may starve a call.
         self._http = httpx2.Client(**params, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=8))
         self._lock = Lock()
@@ -152,7 +150,6 @@ class Api:
         content_type: str = "application/json",
     ) -> Json:
         import httpx2
-        from lightkube.core.exceptions import ConfigError as KubeConfigError
 
         self._count(call)
         headers = {"Accept": "application/json", **({"Content-Type": content_type} if body is not None else {})}
@@ -166,8 +163,8 @@ class Api:
             raise AwayError(f"{call}: {waited}; {call.doubt}") from error
         except (httpx2.HTTPError, OSError) as error:
             raise AwayError(f"{call}: {self.server} broke off ({_words(error)}); {call.doubt}") from error
-        except KubeConfigError as error:
-            raise ClusterError(f"{call}: no credentials for {self.server}: {error}; nothing was done") from error
+        except CredentialsError as error:
+            raise CredentialsError(f"{call}: no credentials for {self.server}: {error}; nothing was done") from error
         if not answer.is_success:
             raise refusal(call, answer.status_code, answer.headers, answer.content)
         return decoded(call, answer.content)
@@ -195,6 +192,8 @@ class Watch:
             answer = self._http.send(self._request, stream=True)
         except (httpx2.HTTPError, OSError) as error:
             raise AwayError(f"{self._call}: {_words(error)}; it is begun anew") from error
+        except CredentialsError as error:
+            raise CredentialsError(f"{self._call}: no credentials: {error}; it is begun anew") from error
         try:
             yield from self._lines(answer)
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
@@ -245,6 +244,24 @@ def decoded(call: Call, content: bytes) -> Json:
     if not isinstance(found, dict):
         raise NonsenseError(f"{call}: the answer is no object but {type(found).__name__}; {call.doubt}")
     return found
+
+
+def _connection(config: SingleConfig, timeouts: Timeouts) -> dict[str, Any]:
+    """How httpx2 is to reach the API server."""
+    import httpx2
+    from lightkube.config.client_adapter import ConnectionParams
+    from lightkube.config.models import User
+    from lightkube.core.exceptions import ConfigError as KubeConfigError
+
+    from controller.kubernetes.credentials import credentials_of
+
+    waits = httpx2.Timeout(timeouts.read_s, connect=timeouts.connect_s)
+    try:
+        params = ConnectionParams(timeout=waits).httpx_params(config._replace(user=config.user or User()))
+    except (KubeConfigError, OSError, ValueError) as error:
+        server = config.cluster.server
+        raise ClusterError(f"no credentials for {server}: {_words(error)}; they are loaded again later") from error
+    return {**params, "auth": credentials_of(params["auth"])}
 
 
 def config_of(context: str = "", *, kubeconfig: str = "") -> SingleConfig:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from threading import Lock
+from time import monotonic
 from typing import Any, TypeVar
 
 from controller.facts.missing import Missing, known
@@ -19,7 +20,7 @@ from controller.kubernetes.objects import Kind, Node, Pdb, Pod, Scaler, Target, 
 from controller.kubernetes.parse import parse_hpa, parse_pdb, parse_pod, parse_scaled_object, parse_target
 from controller.kubernetes.resources import HPAS, NODES, PDBS, PODS, SCALED_OBJECTS, TARGETS, Resource
 from controller.kubernetes.selectors import Selector
-from controller.kubernetes.watched import Pace, Snapshot, Watched
+from controller.kubernetes.watched import Pace, Patience, Snapshot, Watched
 
 T = TypeVar("T")
 
@@ -31,8 +32,9 @@ thread. A guess: a namespace with more services than this holds little else than
 class Cluster:
     """For use by several threads. ``calls`` reads afresh and writes; everything else is as last seen."""
 
-    def __init__(self, api: Api, *, pace: Pace | None = None) -> None:
-        self.api, self.calls, self._pace = api, Calls(api), pace or Pace()
+    def __init__(self, api: Api, *, pace: Pace | None = None, clock: Callable[[], float] = monotonic) -> None:
+        self.api, self.calls, self._pace, self._clock = api, Calls(api), pace or Pace(), clock
+        self._patience = Patience(self._pace, clock=clock)
         self._lock = Lock()
         self._watched: dict[tuple[Resource, str, str], Watched[Any]] = {}
         self._selectors: dict[str, set[str]] = {}
@@ -84,18 +86,25 @@ class Cluster:
 
     def scalers_of(self, ref: TargetRef) -> tuple[Scaler, ...] | Missing:
         """The HorizontalPodAutoscalers and ScaledObjects that scale it."""
-        hpas = self._seen(HPAS, parse_hpa, ref.namespace)
-        scaled = self._seen(SCALED_OBJECTS, parse_scaled_object, ref.namespace)
-        for seen in (hpas, scaled):
+        both = (
+            self._watching(HPAS, parse_hpa, ref.namespace),
+            self._watching(SCALED_OBJECTS, parse_scaled_object, ref.namespace),
+        )
+        found = [one.snapshot() for one in both]
+        for seen in found:
             if isinstance(seen, Missing):
                 return seen
-        return tuple(one for seen in known((hpas, scaled)) for one in seen.by_target.get(ref, ()))
+        return tuple(one for seen in known(found) for one in seen.by_target.get(ref, ()))
 
     def pdbs_over(self, pod: Pod) -> tuple[Pdb, ...] | Missing:
-        """The disruption budgets that the pod counts in."""
-        seen = self._seen(PDBS, parse_pdb, pod.namespace)
+        """The disruption budgets that the pod counts in. Missing while their watch does not go on: who left since may
+        have used them up."""
+        watched = self._watching(PDBS, parse_pdb, pod.namespace)
+        seen = watched.snapshot()
         if isinstance(seen, Missing):
             return seen
+        if trouble := watched.trouble:
+            return Missing(watched.name, f"{trouble}; what it allowed before may be used up")
         return tuple(one for one in seen.by_namespace.get(pod.namespace, ()) if one.selector.matches(pod.labels))
 
     # the watches
@@ -120,14 +129,26 @@ class Cluster:
     def _seen(
         self, resource: Resource, parse: Callable[[Json], T], namespace: str, selector: str = ""
     ) -> Snapshot[T] | Missing:
+        return self._watching(resource, parse, namespace, selector).snapshot()
+
+    def _watching(
+        self, resource: Resource, parse: Callable[[Json], T], namespace: str, selector: str = ""
+    ) -> Watched[T]:
+        """Begun where it is not."""
         key = (resource, namespace, selector)
         with self._lock:
             if key not in self._watched:
                 self._watched[key] = Watched(
-                    self.api, resource, parse, namespace=namespace, selector=selector, pace=self._pace
+                    self.api,
+                    resource,
+                    parse,
+                    namespace=namespace,
+                    selector=selector,
+                    pace=self._pace,
+                    patience=self._patience,
+                    clock=self._clock,
                 )
-            watched: Watched[T] = self._watched[key]
-        return watched.snapshot()
+            return self._watched[key]
 
     def _all(self) -> list[Watched[Any]]:
         with self._lock:

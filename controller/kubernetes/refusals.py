@@ -26,6 +26,10 @@ class ExpiredError(ClusterError):
     """410 Gone: the version to go on from is forgotten. Everything is listed anew."""
 
 
+class CredentialsError(ClusterError):
+    """Who we are could not be proved: no token, or none that can be sent. Nothing was asked."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call, as roles name it and people read it."""

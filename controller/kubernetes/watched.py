@@ -36,7 +36,7 @@ class Pace:
     """Seconds. Guesses, but for the first: twice what a healthy API server may be silent (``Timeouts.watch_s``).
 
     stale_after_s   a watch that heard nothing for so long knows nothing
-    first_wait_s    whoever asks first waits so long for the first list, once
+    first_wait_s    whoever asks first waits so long for the first list, once; all of a cluster together (``Patience``)
     resync_s        everything is listed anew so often, in case an event was missed
     retry_s         first and longest wait before a broken watch is begun anew; doubled, with jitter
     """
@@ -45,6 +45,33 @@ class Pace:
     first_wait_s: float = 5.0
     resync_s: float = 600.0
     retry_s: tuple[float, float] = (0.5, 15.0)
+
+
+class Patience:
+    """For how long first lists may be waited for: an API server that does not answer would else be waited for once a
+    namespace and kind, one after the other, and whoever asks has others to see to. What was waited in vain comes back
+    within ``stale_after_s``.
+    """
+
+    def __init__(self, pace: Pace, *, clock: Callable[[], float] = monotonic) -> None:
+        self._most_s, self._whole_after_s, self._clock = pace.first_wait_s, pace.stale_after_s, clock
+        self._lock = Lock()
+        self._left_s, self._at = pace.first_wait_s, clock()
+
+    def wait(self, what: Event, most_s: float) -> None:
+        """For ``what``, no longer than ``most_s``."""
+        began = self._clock()
+        what.wait(min(most_s, self._taken_s(0.0)))
+        self._taken_s(self._clock() - began)
+
+    def _taken_s(self, waited_s: float) -> float:
+        """What is left, less ``waited_s``."""
+        with self._lock:
+            now = self._clock()
+            back_s = (now - self._at) * self._most_s / self._whole_after_s
+            self._left_s = max(0.0, min(self._most_s, self._left_s + back_s) - waited_s)
+            self._at = now
+            return self._left_s
 
 
 class Snapshot(Generic[T]):
@@ -109,11 +136,14 @@ class Watched(Generic[T]):
         namespace: str = "",
         selector: str = "",
         pace: Pace | None = None,
+        patience: Patience | None = None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
+        """``patience``: shared with the others of its cluster."""
         self._api, self._resource, self._parse = api, resource, parse
         self._namespace, self._selector = namespace, selector
         self._pace, self._clock, self._random = pace or Pace(), clock, Random()
+        self._patience = patience or Patience(self._pace, clock=clock)
         self._lock = Lock()
         self._items: dict[Key, T] = {}
         self._snapshot: Snapshot[T] | None = None
@@ -132,7 +162,7 @@ class Watched(Generic[T]):
     def snapshot(self) -> Snapshot[T] | Missing:
         """What there is; Missing before the first list, and after too long a silence."""
         if not self._tried.is_set():
-            self._tried.wait(max(0.0, self._begun + self._pace.first_wait_s - self._clock()))
+            self._patience.wait(self._tried, max(0.0, self._begun + self._pace.first_wait_s - self._clock()))
         silent = self.heard_s()
         with self._lock:
             if silent is None:
@@ -177,37 +207,46 @@ class Watched(Generic[T]):
     def _run(self) -> None:
         failures = 0
         while not self._stopped.is_set():
-            began = self._clock()
-            try:
-                if not self._version or self._clock() - self._listed > self._pace.resync_s:
-                    self._list()
-                told = self._follow()
-                # An API server, or a proxy, that ends every watch at once would be asked without a pause.
-                failures = 0 if told or self._clock() - began >= 1.0 else failures + 1
-            except ClusterError as error:
-                failures += 1
-                if isinstance(error, AbsentError) and self._resource.optional:
-                    self._none()
-                    failures = 0
-                else:
-                    self._failed(error)
-            self._tried.set()
+            failures = self.round(failures)
             if failures:
                 self._stopped.wait(self._wait_s(failures))
+
+    def round(self, failures: int) -> int:
+        """List where that is due, then follow until that ends. How many rounds have failed in a row, with ``failures``
+        before this one."""
+        began = self._clock()
+        try:
+            if not self._version or self._clock() - self._listed > self._pace.resync_s:
+                self._list()
+            told = self._follow()
+            # An API server, or a proxy, that ends every watch at once would be asked without a pause.
+            return 0 if told or self._clock() - began >= 1.0 else failures + 1
+        except ClusterError as error:
+            if isinstance(error, AbsentError) and self._resource.optional:
+                self._none()
+                return 0
+            self._failed(error)
+        except Exception as error:  # nothing that an answer can hold may end the watching
+            self._failed(error)
+        finally:
+            self._tried.set()
+        return failures + 1
 
     def _none(self) -> None:
         """The cluster does not know the kind: there is none, until somebody installs it."""
         self._take({}, "")
         self._stopped.wait(self._api.timeouts.watch_s)
 
-    def _failed(self, error: ClusterError) -> None:
-        if isinstance(error, ExpiredError | NonsenseError):
+    def _failed(self, error: Exception) -> None:
+        known = isinstance(error, ClusterError)
+        if isinstance(error, ExpiredError | NonsenseError) or not known:
             self._version = ""
+        told = str(error) if known else f"watch {self.name}: {type(error).__name__}: {error}; everything is listed anew"
         if not self._stopped.is_set():
             with self._lock:
-                new, self._trouble = str(error) != self._trouble, str(error)
+                new, self._trouble = told != self._trouble, told
             if new:
-                log.warning("%s", error)
+                log.warning("%s", told, exc_info=None if known else error)
 
     def _wait_s(self, failures: int) -> float:
         """Doubled each time, up to the longest, and anything from half of it on: many daemons must not come at once."""

@@ -52,8 +52,10 @@ class Conditions:
     readable    whether engines answered
     stopped     an operator's stop stood
     foreign     somebody else has just set the count; ``owned``: another controller owns the target
+    kept        so many must serve, says a disruption budget
     priced      whether prices were known
     refused     a budget refused growth
+    away        the platform does not answer; ``deaf_to``: of this kind of things it says nothing
     ill         what is wrong with the ledger
     jump_s      by so much the daemon's clock was set just now
     """
@@ -63,9 +65,11 @@ class Conditions:
     stopped: bool = False
     foreign: int | None = None
     owned: bool = False
+    kept: int = 0
     priced: bool = True
     refused: bool = False
     away: bool = False
+    deaf_to: str = ""
     ill: str = ""
     jump_s: float = 0.0
 
@@ -78,7 +82,7 @@ class PassSeen:
     decisions  as they were to be recorded; ``again``: what the same inputs decide once more
     recorded   whether the ledger has the pass's intent
     failed     what ended the pass, where nothing should
-    died       killed, before its end
+    died       killed before its end, or deposed
     """
 
     number: int
@@ -129,6 +133,8 @@ class History:
     be done: its cover was there already, and the platform made it anew, for nobody could lower the count."""
     ended_busy: list[tuple[int, str]] = field(default_factory=list)
     """(pass, replica) that ended by our hand while requests ran on it, before its drain time-out."""
+    after_lead: tuple[str, ...] = ()
+    """What was changed by a daemon that led no longer."""
     unsettled: tuple[str, ...] = ()
     """Decisions whose intent stands in the ledger without an outcome, at the end."""
     unbalanced: tuple[str, ...] = ()

@@ -173,6 +173,19 @@ def stopped(history: History, story: Story) -> Iterator[str]:
             yield f"pass {act.made}: {act.what} {act.by:+} though an operator stopped everything"
 
 
+def kept(history: History, story: Story) -> Iterator[str]:
+    """No more of those that serve are sent away than a disruption budget allows."""
+    for one in history.passes:
+        if one.after.serving < min(one.conditions.kept, one.before.serving):
+            least = one.conditions.kept
+            yield f"pass {one.number}: {one.after.serving} go on serving, a disruption budget says {least}"
+
+
+def led(history: History, story: Story) -> Iterator[str]:
+    """Who lost the lead changes nothing any more, in the midst of an action as well."""
+    yield from (f"{what}, after the lead was lost" for what in history.after_lead)
+
+
 def goes_on(history: History, story: Story) -> Iterator[str]:
     """No fault ends a pass; after it, all comes to where it should be, and nothing is left over."""
     for one in history.passes:
@@ -204,6 +217,8 @@ INVARIANTS: Sequence[Callable[[History, Story], Iterator[str]]] = (
     priced,
     balanced,
     stopped,
+    kept,
+    led,
     goes_on,
 )
 
@@ -236,7 +251,7 @@ def _starting(history: History) -> Iterator[tuple[str, datetime, datetime]]:
     since: dict[str, PassSeen] = {}
     for one in history.passes:
         said = one.conditions
-        free = not (said.stopped or said.away or said.owned or said.ill)
+        free = not (said.stopped or said.away or said.owned or said.ill or said.deaf_to)
         waiting = {
             name
             for name, each in one.after.members.items()

@@ -32,6 +32,9 @@ AWAY_PASSES = 40
 """Ten minutes."""
 
 SICK_PASSES = 4
+DEAF_PASSES = (2, 8)
+"""What was heard half a minute ago still counts, and of two minutes ago does not (``Pace.stale_after_s``): in turns."""
+
 PAIRS = 5
 """One cell in so many is also played with a second fault."""
 
@@ -66,7 +69,8 @@ class Cell:
         if self.strike is not None:
             what = f"{self.strike.number}:{self.strike.label}:{self.strike.fault}"
         elif self.weather is not None:
-            what = f"{self.weather.name}:{self.weather.since}"
+            long = f"-{self.weather.passes}" if self.weather.deaf_to else ""
+            what = f"{self.weather.name}:{self.weather.since}{long}"
         more = f"+{self.then.after}:{self.then.pick}" if self.then is not None else ""
         return f"{self.platform}/{self.story}/{what}{more}"
 
@@ -87,12 +91,18 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """How a platform is made, and where the ledger lies."""
+    """How a platform is made, and where the ledger lies.
+
+    sorts    only these are struck; empty: all. What else goes wrong is played on another platform
+    deaf_to  of each of these alone nothing may be heard for a while
+    """
 
     name: str
     make: Callable[[Tape, Path, pytest.MonkeyPatch], Platform]
     faults: Mapping[Sort, tuple[Fault, ...]]
     books: type[Books] = SqliteBooks
+    sorts: tuple[Sort, ...] = ()
+    deaf_to: tuple[str, ...] = ()
 
 
 def cells_of(maker: Maker, story: Story, log: Sequence[Crossing]) -> Iterator[Cell]:
@@ -107,8 +117,10 @@ def _single_cells(maker: Maker, story: Story, log: Sequence[Crossing]) -> Iterat
     those that follow each other the first is struck; so it is of kills that leave the same behind."""
     busy = {one.made for one in log if one.sort is Sort.WRITE or one.label == "before acting"} | set(story.events)
     alike = {made for made in range(1, story.passes) if made not in busy and made - 1 not in busy}
+    if not maker.sorts and maker.books is SqliteBooks:  # who may act does not hang on where the ledger lies
+        yield from (Cell(maker.name, story.name, strike=strike) for strike in _deposed_at(log))
     for crossing, at in zip(log, _killed_at(log), strict=True):
-        if crossing.made in alike:
+        if crossing.made in alike or (maker.sorts and crossing.sort not in maker.sorts):
             continue
         for fault in _faults(maker, crossing):
             if at.get(fault, True):
@@ -117,6 +129,16 @@ def _single_cells(maker: Maker, story: Story, log: Sequence[Crossing]) -> Iterat
         if since in alike:
             continue
         yield from (Cell(maker.name, story.name, weather=one) for one in _weathers(maker, since))
+
+
+def _deposed_at(log: Sequence[Crossing]) -> Iterator[Strike]:
+    """Wherever the same pass changes something afterwards: at each point, and at the last thing before each change. Who
+    asks between that and the change has asked for all before it."""
+    last = {one.made: one.number for one in log if one.sort is Sort.WRITE}
+    right_before = {one.number - 1 for one in log if one.sort is Sort.WRITE}
+    for one in log:
+        if one.number < last.get(one.made, -1) and (one.sort is Sort.POINT or one.number in right_before):
+            yield Strike(one.number, one.label, Fault.DEPOSED)
 
 
 def _killed_at(log: Sequence[Crossing]) -> Iterator[Mapping[Fault, bool]]:
@@ -141,11 +163,18 @@ def _faults(maker: Maker, crossing: Crossing) -> tuple[Fault, ...]:
         return POINT_FAULTS
     if crossing.sort is Sort.LEDGER:
         return LEDGER_FAULTS if crossing.label.startswith(RECORDS) else (Fault.REFUSED,)
-    return maker.faults.get(crossing.sort, ())
+    found = maker.faults.get(crossing.sort, ())
+    # Every pass asks the same of each kind: each list and watch fails in half of the ways, the next one in the others.
+    return found[crossing.number % 2 :: 2] if crossing.sort is Sort.WATCH else found
 
 
 def _weathers(maker: Maker, since: int) -> Iterator[Weather]:
     yield Weather(name="away", since=since, passes=AWAY_PASSES)
+    for kind in maker.deaf_to:
+        passes = DEAF_PASSES[since % len(DEAF_PASSES)]
+        yield Weather(name=f"deaf to {kind}", since=since, passes=passes, deaf_to=kind)
+    if maker.sorts:
+        return
     for ill in maker.books.ills:
         yield Weather(name=ill, since=since, passes=SICK_PASSES)
     for name, jump_s in JUMPS_S.items():

@@ -55,6 +55,7 @@ class Mutation:
 
 SHELL, GATE, LOOP = "controller.shell:LiveShell", "controller.act.gate:Gate", "controller.loop"
 REPLICAS, MEMORY, KERNEL = "controller.decide.replicas", "controller.decide.memory", "controller.safety.kernel"
+CLUSTER, WATCHED = "controller.kubernetes.cluster:Cluster", "controller.kubernetes.watched:Watched"
 LIFE, COUNT, K8S = "controller.act.life", "controller.act.kubernetes_count:Standing", "controller.act.kubernetes"
 
 MUTATIONS = (
@@ -227,6 +228,33 @@ MUTATIONS = (
         (Change("controller.act.kubernetes_keep:Keeper._finished", "if answers[one.url]", "if True"),),
         "kubernetes",
         "shrink",
+    ),
+    Mutation(
+        "asks no disruption budget",
+        (Change(f"{CLUSTER}.pdbs_over", "if one.selector.matches(pod.labels)", "if False"),),
+        "kubernetes watched",
+        "kept",
+    ),
+    Mutation(
+        "believes a disruption budget that it no longer hears of",
+        (Change(f"{CLUSTER}.pdbs_over", "if trouble := watched.trouble:", "if trouble := '':"),),
+        "kubernetes watched",
+        "kept",
+        "deaf to poddisruptionbudgets",
+    ),
+    Mutation(
+        "does not list anew what was forgotten",
+        (Change(f"{WATCHED}._failed", 'self._version = ""', "pass"),),
+        "kubernetes watched",
+        "there and back",
+        "gone",
+    ),
+    Mutation(
+        "goes on in the midst of an action when another daemon leads",
+        (Change(f"{GATE}.held", "if self._lead() is None:", "if False:"),),
+        "process",
+        "grow",
+        "deposed",
     ),
     Mutation(
         "does not see that somebody lowered a group's capacity",

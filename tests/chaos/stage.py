@@ -19,7 +19,7 @@ from controller.facts.decisions import Decision
 from controller.facts.fleet import Fleet, Mode, Service, Variant
 from controller.facts.missing import Missing
 from controller.facts.slo import Slo
-from controller.leader.leadership import Sole, Tenure
+from controller.leader.leadership import Tenure
 from controller.loop import Plan, Running, one_pass
 from controller.notify.dispatch import Dispatcher
 from controller.observe.interruptions import Interruptions
@@ -30,6 +30,7 @@ from tests.chaos import story as told
 from tests.chaos.accounts import unbalanced
 from tests.chaos.books import Books, rows
 from tests.chaos.history import Census, Conditions, Done, History, PassSeen
+from tests.chaos.leading import Leading
 from tests.chaos.numbered import Actuating, Again, NumberedLedger, NumberedShell
 from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, USD_PER_HOUR, Platform, Provider
 from tests.chaos.story import Event, Story
@@ -50,7 +51,7 @@ QUIET_PASSES = 3
 
 UNSETTLED = "SELECT decision_id FROM action WHERE decision_id NOT IN (SELECT decision_id FROM outcome)"
 
-BY_OTHERS = frozenset({Event.NOTICE, Event.HINT, Event.OPERATOR, Event.OWNED, Event.FREE})
+BY_OTHERS = frozenset({Event.NOTICE, Event.HINT, Event.OPERATOR, Event.OWNED, Event.FREE, Event.KEPT, Event.UNKEPT})
 
 
 def policy() -> ServicePolicy:
@@ -85,12 +86,14 @@ class Weather:
     """What is wrong for a while, from a pass on.
 
     jump_s   the daemon's clock is set by so much, for good
+    deaf_to  of this kind of things nothing is heard
     """
 
     name: str
     since: int
     passes: int = 0
     jump_s: float = 0.0
+    deaf_to: str = ""
 
 
 class Stage:
@@ -138,7 +141,7 @@ class Stage:
         ledger = NumberedLedger(self.url, self.tape, lambda connection: books.sicken(connection, self.conditions.ill))
         try:
             ledger.claim()
-            sole = Sole(ledger.enter_next(f"life-{self.life}", self.now).epoch)
+            leading = Leading(ledger.enter_next(f"life-{self.life}", self.now).epoch)
             self._dispatcher = Dispatcher({})
             live = LiveShell(
                 self.plan.fleet,
@@ -147,7 +150,7 @@ class Stage:
                 actuators={self.variant.actuator: self._actuating()},  # type: ignore[dict-item]
                 ledger=ledger,
                 dispatcher=self._dispatcher,
-                tenure=Tenure(sole.epoch, sole),
+                tenure=Tenure(leading.epoch, leading),
                 guards=self._guards,
             )
             live.watching(ClockWatch(lambda: self.platform.now.timestamp()))
@@ -158,6 +161,7 @@ class Stage:
             ledger.close()
             raise
         self.life += 1
+        self.tape.depose = leading.lose
         self.ledger, self.shell, self.running = ledger, NumberedShell(live, self.tape), running
 
     def _actuating(self) -> Actuating:
@@ -216,7 +220,8 @@ class Stage:
     def _is_over(self, made: int) -> bool:
         """Whether all that was to go wrong did, and nothing of the story is left. A recording is played to its end."""
         weather = self.weather
-        if self.tape.since is None or made < self.story.settles or self.conditions.ill or self.conditions.away:
+        said = self.conditions
+        if self.tape.since is None or made < self.story.settles or said.ill or said.away or said.deaf_to:
             return False
         return self.tape.is_done and (weather is None or made >= weather.since + weather.passes)
 
@@ -233,6 +238,10 @@ class Stage:
         if weather.name == "away" and on is not self.conditions.away:
             self.conditions = replace(self.conditions, away=on)
             self.platform.away(on)
+        deaf_to = weather.deaf_to if on else ""
+        if deaf_to != self.conditions.deaf_to:
+            self.conditions = replace(self.conditions, deaf_to=deaf_to)
+            self.platform.deaf(deaf_to)
         if weather.name in self.books.ills:
             self.conditions = replace(self.conditions, ill=weather.name if on else "")
         if weather.jump_s and made == weather.since:
@@ -247,6 +256,9 @@ class Stage:
         if self.conditions.away:
             self.conditions = replace(self.conditions, away=False)
             self.platform.away(False)
+        if self.conditions.deaf_to:
+            self.conditions = replace(self.conditions, deaf_to="")
+            self.platform.deaf("")
 
     def _happen(self, one: Event) -> None:
         change: dict[str, Any] = {}
@@ -275,6 +287,10 @@ class Stage:
         if one in (Event.OWNED, Event.FREE):
             platform.own_by_other(one is Event.OWNED)
             return {"owned": one is Event.OWNED}
+        if one in (Event.KEPT, Event.UNKEPT):
+            kept = told.KEPT if one is Event.KEPT else 0
+            platform.keep(kept)
+            return {"kept": kept}
         for notice in platform.announce(120.0, hint=one is Event.HINT):
             self.announce(notice)
         return {}
@@ -293,7 +309,8 @@ class Stage:
         noticed = {name for name, one in self.platform.census().members.items() if one.noticed}
         self.platform.step(told.INTERVAL_S)
         before = self.platform.census()
-        if (self.conditions.away or self.conditions.ill) and noticed - set(before.members):
+        said = self.conditions
+        if (said.away or said.ill or said.deaf_to) and noticed - set(before.members):
             self.history.replaced.append(self.number)
         seen: dict[str, Any] = {}
         died, again, failed = False, None, ""
@@ -305,6 +322,9 @@ class Stage:
             running = self.running
             _, self.running = one_pass(self._priced(self.shell), self.plan, running, self.now)
             again = self._again(seen, running) if self._is_new else None
+            if self.tape.deposed is not None:  # who leads now is the next life; what is left of this one is looked at
+                died, self.tape.deposed = True, None
+                self._throw_away()
         except Died:
             died = True
             self._throw_away()
@@ -385,6 +405,9 @@ class Stage:
 
     def _audit(self) -> None:
         self.history.final = self.platform.census()
+        self.history.after_lead = tuple(
+            f"{one.label} of pass {one.made}" for one in self.tape.after if self.platform.acts(one.label)
+        )
         self.history.strays = self.platform.strays()
         self.history.unsettled = tuple(one.decision_id for one in rows(self.url, UNSETTLED))
         self.history.unbalanced = unbalanced(self.url)

@@ -36,11 +36,15 @@ class Event(StrEnum):
     PRICED = "priced"
     BUDGET = "budget"  # a budget refuses all growth
     FUNDED = "funded"
+    KEPT = "kept"  # a disruption budget keeps three that serve
+    UNKEPT = "unkept"  # it is taken away
 
 
 OPERATORS = 3
+KEPT = 3
 
-OF_PROVIDERS = ("kubernetes", "kubernetes behind", "statefulset", "aws_asg")
+OF_KUBERNETES = ("kubernetes", "kubernetes behind", "kubernetes watched", "statefulset")
+OF_PROVIDERS = (*OF_KUBERNETES, "aws_asg")
 """Platforms that take machines away, and on which others have a say."""
 
 
@@ -129,6 +133,15 @@ STORIES = (
         events={2: (Event.OWNED,), 6: (Event.FREE,)},
         ends=(4,),
         only=OF_PROVIDERS,
+    ),
+    Story(
+        name="kept",
+        starts=4,
+        passes=12,
+        load=then(38, (1, 14)),
+        events={0: (Event.KEPT,), 8: (Event.UNKEPT,)},
+        ends=(2,),
+        only=OF_KUBERNETES,
     ),
     Story(
         name="stopped",

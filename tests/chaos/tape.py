@@ -27,6 +27,10 @@ class Fault(StrEnum):
     THROTTLED = "throttled"  # not now: too many calls
     NONSENSE = "nonsense"  # something answered that cannot be understood; nothing was done
     MANGLED = "mangled"  # it worked, and half of its answer came
+    GONE = "gone"  # 410: what to go on from is forgotten
+    UNKNOWN = "unknown"  # 401: who are you
+    FORBIDDEN = "forbidden"  # 403: you may not
+    DEPOSED = "deposed"  # it is done, and from then on another daemon leads
     KILLED_BEFORE = "killed-before"  # SIGKILL right before it
     KILLED_AFTER = "killed-after"  # SIGKILL right after it
 
@@ -40,6 +44,7 @@ class Sort(StrEnum):
     POINT = "point"  # of the action protocol: before the intent, after it, ...
     READ = "read"  # a question to the platform
     WRITE = "write"  # a change of the platform
+    WATCH = "watch"  # a list or a watch, which others than the pass wait for
     PROBE = "probe"  # a question to engines
     LEDGER = "ledger"  # a transaction
 
@@ -82,6 +87,9 @@ class Tape:
 
     faults   of a crossing, among which a second strike chooses
     since    the number at which the first thing went wrong, be it a strike or the weather; None: nothing did yet
+    depose   takes the lead away from whoever has it
+    deposed  the number at which it was, while who had it still runs
+    after    what he changed all the same, after that number
     """
 
     strike: Strike | None = None
@@ -91,6 +99,9 @@ class Tape:
     made: int = 0
     rolling: bool = False
     since: int | None = None
+    depose: Callable[[], None] = lambda: None
+    deposed: int | None = None
+    after: list[Crossing] = field(default_factory=list)
 
     @property
     def is_done(self) -> bool:
@@ -128,7 +139,13 @@ class Tape:
             return None
         crossing = Crossing(len(self.log), sort, label, self.made)
         self.log.append(crossing)
+        if self.deposed is not None and sort is Sort.WRITE:
+            self.after.append(crossing)
         fault = self._first(crossing) or self._second(crossing)
+        if fault is Fault.DEPOSED:
+            self.deposed = crossing.number
+            self.depose()
+            return None
         if fault is Fault.KILLED_BEFORE:
             raise Died
         return fault

@@ -24,7 +24,7 @@ ASKED = os.environ.get("PENNYWEIGHT_CHAOS", "")
 ALL = bool(ASKED)
 
 SHARES = dict.fromkeys(("process", "kubernetes", "systemd"), 150) | dict.fromkeys(
-    ("statefulset", "kubernetes behind", "aws_asg", "on PostgreSQL"), 250
+    ("statefulset", "kubernetes behind", "kubernetes watched", "aws_asg", "on PostgreSQL"), 250
 )
 """One cell in so many is played by default."""
 
@@ -34,6 +34,7 @@ ONE_TOO_MANY = 12
 ONLY = {
     "systemd": ("grow", "shrink", "lost", "never up"),
     "kubernetes behind": ("grow", "shrink", "there and back", "noticed"),
+    "kubernetes watched": ("there and back", "noticed", "second writer", "kept"),
     "statefulset": ("grow", "shrink", "second writer"),
     "on PostgreSQL": ("grow", "shrink", "lost", "never up"),
 }
@@ -41,9 +42,10 @@ ONLY = {
 
 BY_DEFAULT = {
     "systemd": ("grow", "shrink"),
-    "kubernetes": ("grow", "shrink", "lost", "noticed", "never up", "second writer", "owned"),
+    "kubernetes": ("grow", "shrink", "lost", "noticed", "never up", "second writer", "owned", "kept"),
     "statefulset": ("grow",),
     "kubernetes behind": ("grow", "noticed"),
+    "kubernetes watched": ("there and back", "kept"),
     "aws_asg": ("grow", "noticed"),
     "on PostgreSQL": ("grow",),
 }

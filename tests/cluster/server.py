@@ -325,6 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
             begun.set()
+            self.close_connection = True
             server.called(asked, 200)
             server.began(1)
 
@@ -338,10 +339,10 @@ class _Handler(BaseHTTPRequestHandler):
             for event in watch(server.store, asked, server.bookmarks, ended, begin):
                 self._chunk(encoded(event) + b"\n")
             self._chunk(b"")
+            self.close_connection = False  # as a real one leaves it: to close it here would race with its next user
         finally:
             if begun.is_set():
                 server.began(-1)
-                self.close_connection = True
 
     def _chunk(self, content: bytes) -> None:
         self.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n")

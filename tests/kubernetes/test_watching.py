@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socket import socket
+from threading import Event
+from time import monotonic
 
 import pytest
+from lightkube.config.kubeconfig import SingleConfig
+from lightkube.config.models import Cluster as KubeCluster
+from lightkube.config.models import Context
 
 from controller.facts.missing import Missing, known
 from controller.kubernetes.api import Api, Timeouts, config_of
@@ -15,7 +21,7 @@ from controller.kubernetes.objects import Kind, Node, Pod, TargetRef
 from controller.kubernetes.parse import parse_pod
 from controller.kubernetes.resources import LEADER_WORKER_SETS, NODES, PODS
 from controller.kubernetes.selectors import parse_selector
-from controller.kubernetes.watched import Pace, Watched
+from controller.kubernetes.watched import Pace, Patience, Watched
 from tests.cluster.faults import Fault, FaultKind
 from tests.cluster.fixtures import PACE
 from tests.cluster.parts import NodeShape, deployment, hpa, leader_worker_set, pdb, scaled_object, template
@@ -165,6 +171,59 @@ def test_an_api_server_that_never_answers_is_told_at_once(chat: World, api: Api)
     with_none.close()
 
 
+@pytest.fixture
+def deaf() -> Iterator[Api]:
+    """Of an API server that takes connections and never says anything: a black hole."""
+    with socket() as hole:
+        hole.bind(("127.0.0.1", 0))
+        hole.listen(200)
+        config = SingleConfig(
+            context_name="hole",
+            context=Context(cluster="hole", user="hole"),
+            cluster=KubeCluster(server=f"http://127.0.0.1:{hole.getsockname()[1]}"),
+        )
+        made = Api(config, timeouts=Timeouts(connect_s=1.0, read_s=1.0))
+        yield made
+        made.close()
+
+
+def chat_of(namespace: str) -> TargetRef:
+    return TargetRef(kind=Kind.DEPLOYMENT, namespace=namespace, name="chat")
+
+
+def test_first_questions_to_an_api_server_that_is_silent_wait_as_long_together_as_one_of_them(deaf: Api) -> None:
+    cluster = Cluster(deaf, pace=Pace(first_wait_s=0.4, retry_s=(0.01, 0.05)))
+    began = monotonic()
+    for index in range(20):
+        ref = chat_of(f"llm-{index}")
+        assert isinstance(cluster.target(ref), Missing)
+        assert isinstance(cluster.scalers_of(ref), Missing)
+    assert 0.4 <= monotonic() - began < 1.2
+    assert len(cluster.problems()) <= len(cluster._all()) == 60, "all of them have begun"
+    cluster.close()
+
+
+def test_who_is_first_asked_for_much_later_is_waited_for_again() -> None:
+    now = [0.0]
+    patience = Patience(Pace(first_wait_s=5.0, stale_after_s=60.0), clock=lambda: now[0])
+    never = Event()
+    waited = []
+
+    def wait(timeout: float) -> bool:
+        waited.append(timeout)
+        now[0] += timeout
+        return False
+
+    never.wait = wait  # type: ignore[method-assign, assignment]
+    patience.wait(never, 5.0)
+    patience.wait(never, 5.0)
+    now[0] += 12.0
+    patience.wait(never, 5.0)
+    now[0] += 600.0
+    patience.wait(never, 5.0)
+    assert waited == pytest.approx([5.0, 0.0, 1.0, 5.0])
+
+
 def test_who_may_not_look_is_told_which_right_he_lacks(chat: World, cluster: Cluster) -> None:
     chat.server.rules = ()
     found = cluster.nodes()
@@ -250,6 +309,25 @@ def test_a_target_its_pods_its_scalers_and_its_budgets_are_found(chat: World, cl
     assert not isinstance(pdbs, Missing)
     assert [(one.name, one.allowed) for one in pdbs] == [("chat", 1)]
     assert cluster.target(TargetRef(kind=Kind.STATEFUL_SET, namespace="llm", name="chat")) is None
+
+
+def test_a_budget_counts_only_while_its_watch_goes_on(chat: World, cluster: Cluster) -> None:
+    chat.add(pdb("chat", "chat", minAvailable=2))
+    chat.step(1)
+    pod = known([cluster.pods("llm", APP)])[0][0]
+
+    def allowed() -> list[int | None] | Missing:
+        found = cluster.pdbs_over(pod)
+        return found if isinstance(found, Missing) else [one.allowed for one in found]
+
+    assert allowed() == [1]
+    until(lambda: chat.server.watching >= 2, "the watch")
+    chat.server.away()
+    until(lambda: isinstance(allowed(), Missing), "its doubt")
+    assert "what it allowed before may be used up" in str(allowed())
+    assert len(names(cluster.pods("llm", APP))) == 3, "pods were seen last a moment ago"
+    chat.server.back()
+    until(lambda: allowed() == [1], "the budget again")
 
 
 def test_the_pods_of_a_group_are_all_its_targets(world: World, cluster: Cluster) -> None:

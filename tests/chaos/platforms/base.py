@@ -44,6 +44,8 @@ class Platform(ABC):
 
     name: ClassVar[str] = "none"
     faults: ClassVar[Mapping[Sort, tuple[Fault, ...]]] = {}
+    sorts: ClassVar[tuple[Sort, ...]] = ()
+    deaf_to: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def begin(self, replicas: int) -> Variant:
@@ -73,6 +75,14 @@ class Platform(ABC):
     def away(self, away: bool) -> None:
         """It cannot be reached, or can be again."""
 
+    def deaf(self, to: str) -> None:
+        """Nothing is heard of one kind of things, of those in ``deaf_to``; "": of all again."""
+        raise NotImplementedError(to)
+
+    def acts(self, label: str) -> bool:
+        """Whether a write of that name does something to replicas, so that only who leads may do it."""
+        return True
+
     def strays(self) -> tuple[str, ...]:
         """What runs and is known to nobody."""
         return ()
@@ -92,6 +102,10 @@ class Provider(Platform):
     @abstractmethod
     def set_by_operator(self, count: int) -> None:
         """Somebody else sets the count."""
+
+    def keep(self, count: int) -> None:
+        """A disruption budget says that so many must serve; 0: it is taken away."""
+        raise NotImplementedError(count)
 
     @abstractmethod
     def own_by_other(self, owned: bool) -> None:

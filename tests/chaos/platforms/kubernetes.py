@@ -1,10 +1,12 @@
 """The real Kubernetes actuator over HTTP against the test cluster. What it would have from watches is as it was when the
-pass began, or, ``behind``, as it was a pass before; what it asks and writes is numbered.
+pass began, or, ``behind``, as it was a pass before; what it asks and writes is numbered. ``KubernetesWatched`` has the
+real watches as well, and their lists and watches are numbered, too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -19,24 +21,29 @@ from controller.facts.actuators import KubernetesOptions
 from controller.facts.fleet import Variant
 from controller.facts.interruptions import Notice
 from controller.facts.missing import Missing
-from controller.kubernetes.api import Api, Timeouts, config_of
+from controller.kubernetes import watched
+from controller.kubernetes.api import Api, Timeouts, Watch, config_of
 from controller.kubernetes.calls import Calls
+from controller.kubernetes.cluster import Cluster
 from controller.kubernetes.nodes import parse_node
 from controller.kubernetes.objects import Kind, Node, Pdb, Pod, Scaler, Target, TargetRef
-from controller.kubernetes.parse import parse_hpa, parse_pod, parse_target
+from controller.kubernetes.parse import parse_hpa, parse_pdb, parse_pod, parse_target
 from controller.kubernetes.refusals import WRITES, Call
+from controller.kubernetes.resources import Resource
 from tests.chaos.history import Census, Member
 from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, START_TIMEOUT_S, Provider, variant_of
 from tests.chaos.story import FOREIGN_HOLD_S
 from tests.chaos.tape import Fault, Sort, Tape
 from tests.cluster import faults
 from tests.cluster.documents import at
-from tests.cluster.kinds import DEPLOYMENTS, HPAS, NODES, PODS, STATEFUL_SETS
+from tests.cluster.kinds import DEPLOYMENTS, HPAS, NODES, PDBS, PODS, STATEFUL_SETS
 from tests.cluster.kubelet import Behaviour
-from tests.cluster.parts import NodeShape, deployment, hpa, stateful_set, template
+from tests.cluster.parts import NodeShape, deployment, hpa, pdb, stateful_set, template
 from tests.cluster.world import NAMESPACE, World
 
-QUICK = Timeouts(connect_s=5.0, read_s=20.0)
+QUICK = Timeouts(connect_s=5.0, read_s=20.0, watch_s=0.0)
+"""A watch tells all that there is to tell, and ends."""
+
 NEVER_READY_S = 1e6
 PARTS = {"Deployment": deployment, "StatefulSet": stateful_set}
 STARTS_S = 5.0
@@ -48,24 +55,36 @@ FAULTS: Mapping[Fault, faults.Fault] = {
     Fault.THROTTLED: faults.Fault(kind=faults.FaultKind.STATUS, code=429, retry_after_s=1),
     Fault.NONSENSE: faults.Fault(kind=faults.FaultKind.GARBAGE),
     Fault.MANGLED: faults.Fault(kind=faults.FaultKind.TRUNCATED),
+    Fault.GONE: faults.Fault(kind=faults.FaultKind.STATUS, code=410),
+    Fault.UNKNOWN: faults.Fault(kind=faults.FaultKind.STATUS, code=401),
+    Fault.FORBIDDEN: faults.Fault(kind=faults.FaultKind.STATUS, code=403),
 }
 
 
 class NumberedApi(Api):
-    """The real client."""
+    """The real client. ``deaf_to``: of that kind nothing is listed or watched."""
 
     tape: Tape
     world: World
+    deaf_to = ""
+
+    def watch(self, resource: Resource, namespace: str = "", selector: str = "", *, version: str) -> Watch:
+        call = Call("watch", resource, namespace)
+        return self._numbered(Sort.WATCH, call, lambda: Api.watch(self, resource, namespace, selector, version=version))
 
     def _ask(self, method: str, call: Call, **how: Any) -> Any:
-        def do() -> Any:
-            return Api._ask(self, method, call, **how)
+        sort = Sort.WATCH if call.verb == "list" else Sort.WRITE if call.verb in WRITES else Sort.READ
+        return self._numbered(sort, call, lambda: Api._ask(self, method, call, **how))
 
+    def _numbered(self, sort: Sort, call: Call, do: Callable[[], Any]) -> Any:
         def broken(fault: Fault, do: Callable[[], Any]) -> Any:
-            self.world.server.faults.add(FAULTS[fault])
+            if fault is Fault.GONE:
+                self.world.store.compact()
+            self.world.server.faults.add(replace(FAULTS[fault], verb=call.verb))
             return do()
 
-        sort = Sort.WRITE if call.verb in WRITES else Sort.READ
+        if sort is Sort.WATCH and self.deaf_to == call.resource.plural:
+            return broken(Fault.REFUSED, do)
         return self.tape.call(sort, f"{call.verb} {call.where}", do, broken)
 
 
@@ -79,6 +98,7 @@ class Watched:
         self._nodes: dict[str, Node] = {}
         self._targets: tuple[Target, ...] = ()
         self._scalers: tuple[Scaler, ...] = ()
+        self._pdbs: tuple[Pdb, ...] = ()
 
     def refresh(self, world: World) -> None:
         store = world.store
@@ -87,6 +107,7 @@ class Watched:
         kinds = ((Kind.DEPLOYMENT, DEPLOYMENTS), (Kind.STATEFUL_SET, STATEFUL_SETS))
         self._targets = tuple(parse_target(kind, one) for kind, info in kinds for one in store.all(info, NAMESPACE))
         self._scalers = tuple(map(parse_hpa, store.all(HPAS, NAMESPACE)))
+        self._pdbs = tuple(map(parse_pdb, store.all(PDBS, NAMESPACE)))
 
     def pods_of(self, target: Target) -> tuple[Pod, ...] | Missing:
         return self.stale or tuple(one for one in self._pods if one.target == target.ref)
@@ -101,7 +122,7 @@ class Watched:
         return self.stale or tuple(one for one in self._scalers if one.target == ref)
 
     def pdbs_over(self, pod: Pod) -> tuple[Pdb, ...] | Missing:
-        return self.stale or ()
+        return self.stale or tuple(one for one in self._pdbs if one.selector.matches(pod.labels))
 
 
 class Kubernetes(Provider):
@@ -138,7 +159,7 @@ class Kubernetes(Provider):
         self.api = NumberedApi(config_of(kubeconfig=str(config)), timeouts=QUICK)
         self.api.tape, self.api.world = self.tape, self.world
         self.watched = Watched(self.api)
-        self.watched.refresh(self.world)
+        self.look()
         self.patch.setattr(keep, "ask_urls", self._asked)
         self.patch.setattr(others, "OVERRIDE_HOLD", timedelta(seconds=FOREIGN_HOLD_S))
         self.patch.setattr(Calls, "set_scale", self._scaling(Calls.set_scale))
@@ -155,16 +176,21 @@ class Kubernetes(Provider):
     def actuator(self) -> Actuator:
         return KubernetesActuator(lambda _: self.watched)
 
-    def step(self, seconds: float) -> None:
-        if self.behind and not self.watched.stale:
+    def look(self) -> None:
+        """What watches tell is told."""
+        if not self.watched.stale:
             self.watched.refresh(self.world)
+
+    def step(self, seconds: float) -> None:
+        if self.behind:
+            self.look()
         self.world.behave("chat", Behaviour(start_s=STARTS_S if self.comes_up else NEVER_READY_S))
         for _ in range(round(seconds / STARTS_S)):  # nothing in a story takes less
             self.world.store.now += timedelta(seconds=STARTS_S)
             self.world.step(0)
         self.now = self.world.now
-        if not self.behind and not self.watched.stale:
-            self.watched.refresh(self.world)
+        if not self.behind:
+            self.look()
 
     def census(self) -> Census:
         self.world.step(0)  # controllers see at once what was written
@@ -202,6 +228,12 @@ class Kubernetes(Provider):
 
     def set_by_operator(self, count: int) -> None:
         self.world.scale(self.kind, "chat", count)
+
+    def keep(self, count: int) -> None:
+        if count:
+            self.world.add(pdb("chat", "chat", minAvailable=count))
+        else:
+            self.world.remove("PodDisruptionBudget", "chat")
 
     def own_by_other(self, owned: bool) -> None:
         if owned:
@@ -264,6 +296,56 @@ class KubernetesBehind(Kubernetes):
 
     name = "kubernetes behind"
     behind = True
+
+
+class KubernetesWatched(Kubernetes):
+    """With the real watches: of each a round before every pass, and no thread."""
+
+    name = "kubernetes watched"
+    sorts: ClassVar = (Sort.WATCH,)
+    deaf_to: ClassVar = ("pods", "deployments", "nodes", "horizontalpodautoscalers", "poddisruptionbudgets")
+    faults: ClassVar = {
+        Sort.WATCH: (
+            Fault.REFUSED,
+            Fault.TIMEOUT,
+            Fault.NONSENSE,
+            Fault.GONE,
+            Fault.UNKNOWN,
+            Fault.FORBIDDEN,
+        )
+    }
+
+    def begin(self, replicas: int) -> Variant:
+        self.patch.setattr(watched, "Thread", Still)
+        self.cluster: Cluster | None = None
+        return super().begin(replicas)
+
+    def actuator(self) -> Actuator:
+        self.cluster = cluster = Cluster(self.api, clock=lambda: self.now.timestamp())
+        return KubernetesActuator(lambda _: cluster)
+
+    def look(self) -> None:
+        for one in self.cluster._all() if self.cluster is not None else ():
+            one.round(0)
+
+    def deaf(self, to: str) -> None:
+        self.api.deaf_to = to
+
+    def away(self, away: bool) -> None:
+        if away:
+            self.world.server.away()
+        else:
+            self.world.server.back()
+
+
+class Still:
+    """In the place of a watch's thread: its first round is over when it has begun."""
+
+    def __init__(self, *, target: Callable[[], None], **_: object) -> None:
+        self._watched: watched.Watched[Any] = target.__self__  # type: ignore[attr-defined]
+
+    def start(self) -> None:
+        self._watched.round(0)
 
 
 def _url(pod: Mapping[str, Any]) -> str:

@@ -72,6 +72,10 @@ class OnThisHost(Platform):
         """The disk of the state files."""
         self._broken = away
 
+    def acts(self, label: str) -> bool:
+        """A file tells what was seen, or done already; but one that sends somebody away."""
+        return label == "write draining" or not label.startswith(("write ", "remove "))
+
     def strays(self) -> tuple[str, ...]:
         return tuple(self._alive() - {told["replica"] for told in self._files()})
 
