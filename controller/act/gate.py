@@ -150,12 +150,12 @@ class Gate:
 
     def held(self, service: str, now: datetime) -> str:
         """Why nothing of ``service`` may be touched now, read anew; "" when it may."""
-        if self._lead() is None:
-            return "this daemon does not lead any more; whoever does decides again"
         try:
             stops = (*self._ledger(), *self._found())
         except LedgerError as error:
             return f"whether somebody stopped it cannot be read: {error}"
+        if self._lead() is None:  # asked last: reading the stops may have taken the rest of the time that we led
+            return "this daemon does not lead any more; whoever does decides again"
         stop = stop_of(stops, service, now)
         return f"{stop}; lifted by: {stop.lift}" if stop is not None else ""
 

@@ -22,7 +22,7 @@ from controller.act.probe import ask_all, healthy, idle
 from controller.act.records import ALIVE, PHASES, Record, Stage
 from controller.act.runner import Run, Runner
 from controller.act.targets import publish
-from controller.errors import ActError, StaleActError
+from controller.errors import ActError, HeldError, StaleActError
 from controller.facts.decisions import Decision, Outcome, OutcomeKind
 from controller.facts.fleet import Variant
 from controller.facts.interruptions import LOCAL, Notice
@@ -54,7 +54,7 @@ class LivingActuator:
         self._lock = Lock()
 
     def heed(self, acts: Acts) -> None:
-        """Ask before ``replicas`` sends away or ends anybody."""
+        """Ask before anybody is started, sent away or ended, each time anew."""
         self._acts = acts
 
     def carry(self, carried: Carried) -> None:
@@ -74,9 +74,8 @@ class LivingActuator:
                 return found
             records, runs = dict(found[0]), found[1]
             told = {slot for slot, record in records.items() if record.stage is Stage.FAILED}
-            if self._notice is not None and self._notice.ends and self._acts(variant.service):
-                records = _leaving_with(self._notice, runner, records, now)
             touch = _Touch(runner, lambda: self._acts(variant.service))
+            records = _leaving_with(self._notice, touch, records, now)
             moved = _moved(touch, records, runs, now, _end(self._notice))
             publish(runner.targets_file, moved.values())
             return tuple(_state(record, now, self._notice) for slot, record in moved.items() if slot not in told)
@@ -99,12 +98,17 @@ class LivingActuator:
             if len(counted) != decision.current:
                 where = f"{decision.service}/{decision.variant}"
                 raise StaleActError(where=where, expected=decision.current, found=len(counted))
-            if decision.desired > decision.current:
-                _refuse_ending(self._notice, decision)
-                said = _grow(runner, variant, records, decision, now)
-            else:
-                said = _shrink(runner, counted, decision, now)
-            publish(runner.targets_file, runner.records.read().values())
+            touch = _Touch(runner, lambda: self._acts(variant.service))
+            try:
+                if decision.desired > decision.current:
+                    _refuse_ending(self._notice, decision)
+                    said = _grow(touch, variant, records, decision, now)
+                else:
+                    said = _shrink(touch, counted, decision, now)
+            except HeldError as error:
+                return _held(touch, decision, error, now)
+            finally:
+                publish(runner.targets_file, runner.records.read().values())
             return Outcome.of(decision, OutcomeKind.DONE, said, now)
 
     def close(self) -> None:
@@ -182,12 +186,23 @@ def _unused_until(record: Record, now: datetime) -> datetime | None:
 # --- one step -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Touch:
-    """What ends replicas, while it may: that is asked at the moment of it, and where it may not nothing is ended."""
+    """What starts and ends replicas, while it may: that is asked at the moment of it, and where it may not nothing is.
+
+    begun   so many were started or sent away
+    """
 
     runner: Runner
     acts: Callable[[], bool]
+    begun: int = 0
+
+    def next(self) -> Runner:
+        """For one more to start or send away. Raises HeldError."""
+        if not self.acts():
+            raise HeldError
+        self.begun += 1
+        return self.runner
 
     def stop(self, record: Record) -> bool:
         """Whether it was asked to end."""
@@ -310,16 +325,16 @@ def _end(notice: Notice | None) -> datetime | None:
 
 
 def _leaving_with(
-    notice: Notice | None, runner: Runner, records: Mapping[int, Record], now: datetime
+    notice: Notice | None, touch: _Touch, records: Mapping[int, Record], now: datetime
 ) -> dict[int, Record]:
     """``records``, those that serve or start on a machine that ends on their way out: each already written."""
-    if notice is None or not notice.ends:
-        return dict(records)
-    end = f" at {notice.deadline:%H:%M:%S} UTC" if notice.deadline is not None else ""
     left = dict(records)
+    if notice is None or not notice.ends:
+        return left
+    end = f" at {notice.deadline:%H:%M:%S} UTC" if notice.deadline is not None else ""
     for slot, record in records.items():
-        if record.stage in ALIVE:
-            left[slot] = _sent_away(runner, record, now, f"{notice.kind}: the machine ends{end}")
+        if record.stage in ALIVE and touch.acts():
+            left[slot] = _sent_away(touch.runner, record, now, f"{notice.kind}: the machine ends{end}")
     return left
 
 
@@ -332,8 +347,19 @@ def _refuse_ending(notice: Notice | None, decision: Decision) -> None:
 # --- growing and shrinking ------------------------------------------------------------------------------------------
 
 
-def _grow(runner: Runner, variant: Variant, records: Mapping[int, Record], decision: Decision, now: datetime) -> str:
+def _held(touch: _Touch, decision: Decision, why: HeldError, now: datetime) -> Outcome:
+    """What was begun goes on. REFUSED only where nothing was: the count is as it was decided on."""
+    if not touch.begun:
+        return Outcome.of(decision, OutcomeKind.REFUSED, f"nothing was touched: {why}", now)
+    wanted = abs(decision.desired - decision.current)
+    what = "started" if decision.desired > decision.current else "sent away"
+    where = f"{decision.service}/{decision.variant}"
+    raise ActError(f"{where}: {what} {touch.begun} of {wanted}, no more: {why}")
+
+
+def _grow(touch: _Touch, variant: Variant, records: Mapping[int, Record], decision: Decision, now: datetime) -> str:
     """Start in the lowest free slots; what is started stays started when a later one cannot be."""
+    runner = touch.runner
     wanted, started, passed_over = decision.desired - decision.current, list[str](), list[str]()
     for slot in runner.slots():
         if len(started) == wanted:
@@ -345,7 +371,7 @@ def _grow(runner: Runner, variant: Variant, records: Mapping[int, Record], decis
             passed_over.append(holder)
             continue
         name = f"{variant.name}-{slot}-{secrets.token_hex(3)}"
-        started.append(_start(runner, variant, slot, name, now))
+        started.append(_start(touch.next(), variant, slot, name, now))
     note = "".join(f"; {said}" for said in passed_over)
     if len(started) < wanted:
         slots = runner.slots()
@@ -369,10 +395,10 @@ def _start(runner: Runner, variant: Variant, slot: int, name: str, now: datetime
     return name
 
 
-def _shrink(runner: Runner, counted: Sequence[Record], decision: Decision, now: datetime) -> str:
+def _shrink(touch: _Touch, counted: Sequence[Record], decision: Decision, now: datetime) -> str:
     leaving = _leaving(counted, decision.victims)[: decision.current - decision.desired]
     for record in leaving:
-        _sent_away(runner, record, now)
+        _sent_away(touch.next(), record, now)
     return "removing " + ", ".join(record.replica for record in leaving)
 
 

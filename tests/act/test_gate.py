@@ -79,6 +79,17 @@ def test_one_target_is_touched_once_in_a_pass(actuator):
     assert "acted on it already" in outcomes[1].detail
 
 
+def test_a_lead_that_is_lost_while_the_stops_are_read_counts_as_lost(actuator):
+    leads = [7]
+
+    def stops():
+        leads[0] = None
+        return ()
+
+    (outcome,) = tried(Gate(ledger=stops, lead=lambda: leads[0]), actuator, decision())
+    assert (outcome.kind, actuator.applied) == (OutcomeKind.REFUSED, [])
+
+
 def test_who_does_not_lead_any_more_does_nothing(actuator):
     epochs = iter([7, None])
     outcomes = tried(Gate(lead=lambda: next(epochs)), actuator, decision(), decision(service="code"))

@@ -282,21 +282,55 @@ def test_a_damaged_state_file_stops_acting_and_says_which(engines):
 
 def test_while_nothing_may_be_touched_nobody_is_ended_and_what_starts_comes_up(engines):
     engines.grown(2)
-    asked = []
-    engines.actuator.heed(lambda service: asked.append(service) or False)
+    asked, may = [], [False]
+    engines.actuator.heed(lambda service: asked.append(service) or may[0])
     engines.look()
     assert asked == [], "nobody is asked while there is nothing to end"
+    may[0] = True
     engines.scale(2, 1)
+    may[0] = False
     engines.phases(Phase.DRAINING, Phase.READY)
     for _ in range(3):
         engines.look(after_s=3600)
     engines.phases(Phase.DRAINING, Phase.READY)
     assert len(engines.leaders()) == 2
     assert set(asked) == {engines.variant.service}
+    may[0] = True
     engines.scale(1, 2)
+    may[0] = False
     engines.phases(Phase.DRAINING, Phase.READY, Phase.READY)
-    engines.actuator.heed(lambda service: True)
+    may[0] = True
     engines.phases(Phase.READY, Phase.READY)
+
+
+def allowed(times):
+    """So often yes, then no."""
+    answers = iter([True] * times)
+    return lambda service: next(answers, False)
+
+
+@pytest.mark.parametrize(("current", "desired"), [(0, 2), (2, 0)])
+def test_before_anybody_is_begun_a_stop_refuses_and_touches_nothing(engines, current, desired):
+    engines.grown(current)
+    before = engines.leaders()
+    engines.actuator.heed(allowed(0))
+    outcome = engines.scale(current, desired)
+    assert outcome.kind is OutcomeKind.REFUSED
+    assert "nothing was touched" in outcome.detail
+    assert engines.leaders() == before
+    assert {one.phase for one in engines.look()} <= {Phase.READY}
+
+
+@pytest.mark.parametrize(
+    ("current", "desired", "told"), [(0, 3, "started 1 of 3, no more"), (3, 0, "sent away 1 of 3, no more")]
+)
+def test_a_lead_lost_in_the_midst_begins_nobody_more_and_says_how_many(engines, current, desired, told):
+    engines.grown(current)
+    engines.actuator.heed(allowed(1))
+    with pytest.raises(ActError, match=told):
+        engines.scale(current, desired)
+    going = [one for one in engines.look() if one.phase is Phase.DRAINING]
+    assert (len(engines.leaders()), len(going)) == ((1, 0) if desired else (3, 1))
 
 
 def test_a_process_that_ends_by_itself_is_told_even_where_nothing_may_be_touched(engines):
