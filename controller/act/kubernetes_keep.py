@@ -19,6 +19,7 @@ from controller.act.kubernetes_pods import (
     DRAINED,
     DRAINED_COST,
     DRAINING_COST,
+    PHASE_BEFORE,
     Replica,
 )
 from controller.act.probe import ask_urls, idle
@@ -60,6 +61,9 @@ class Keeper:
     def mark(self, replica: Replica, now: datetime) -> Replica:
         """Take it from the routers, and make it the first that its controller would give up."""
         notes = {DRAINING_SINCE: now.isoformat(), DELETION_COST: DRAINING_COST}
+        before = replica.pod.labels.get(PHASE_LABEL, "draining")
+        if before != "draining":  # a mark that is written twice forgets nothing
+            notes[PHASE_BEFORE] = before
         pod = self.cluster.calls.note_pod(replica.pod, labels={PHASE_LABEL: "draining"}, annotations=notes)
         log.info("%s/%s is draining", pod.namespace, pod.name)
         return _noted(replica, self.written.pod(pod), now)
@@ -126,8 +130,9 @@ class Keeper:
         return _noted(one, self.written.pod(pod), now)
 
     def _unmark(self, one: Replica, now: datetime) -> Replica:
-        notes = dict.fromkeys((DRAINING_SINCE, DRAINED, DELETION_COST))
-        pod = self.cluster.calls.note_pod(one.pod, labels={PHASE_LABEL: None}, annotations=notes)
+        notes = dict.fromkeys((DRAINING_SINCE, DRAINED, DELETION_COST, PHASE_BEFORE))
+        before = one.pod.annotations.get(PHASE_BEFORE)
+        pod = self.cluster.calls.note_pod(one.pod, labels={PHASE_LABEL: before}, annotations=notes)
         log.info("%s/%s serves again", pod.namespace, pod.name)
         return _noted(one, self.written.pod(pod), now)
 
