@@ -16,7 +16,15 @@ from controller.act.kubernetes_budgets import Budgets
 from controller.act.kubernetes_count import Standing, lowering
 from controller.act.kubernetes_look import ClusterView, Written
 from controller.act.kubernetes_others import NOTE, Note, Override, writer_of
-from controller.act.kubernetes_pods import DRAINED, DRAINED_COST, DRAINING_COST, Replica, priced, unpriced
+from controller.act.kubernetes_pods import (
+    DRAINED,
+    DRAINED_COST,
+    DRAINING_COST,
+    PHASE_BEFORE,
+    Replica,
+    priced,
+    unpriced,
+)
 from controller.act.probe import ask_urls, idle
 from controller.errors import ClusterError, ConflictError
 from controller.facts.actuators import KubernetesOptions
@@ -77,6 +85,9 @@ class Keeper:
     def mark(self, replica: Replica, now: datetime) -> Replica:
         """Take it from the routers, and make it the first that its controller would give up."""
         notes = {DRAINING_SINCE: now.isoformat(), **priced(replica.pod, DRAINING_COST)}
+        before = replica.pod.labels.get(PHASE_LABEL, "draining")
+        if before != "draining":  # a mark that is written twice forgets nothing
+            notes[PHASE_BEFORE] = before
         marked = self._note(replica, now, "is draining", notes, {PHASE_LABEL: "draining"})
         self.budgets.marking.take(self.cluster, [replica])
         return marked
@@ -165,8 +176,9 @@ class Keeper:
         return self._note(one, now, "is drained", notes)
 
     def _unmark(self, one: Replica, now: datetime) -> Replica:
-        notes = {DRAINING_SINCE: None, DRAINED: None, **unpriced(one.pod)}
-        return self._note(one, now, "serves again", notes, {PHASE_LABEL: None})
+        notes = {DRAINING_SINCE: None, DRAINED: None, PHASE_BEFORE: None, **unpriced(one.pod)}
+        labels = {PHASE_LABEL: one.pod.annotations.get(PHASE_BEFORE)}
+        return self._note(one, now, "serves again", notes, labels)
 
     def _note(self, one: Replica, now: datetime, said: str, notes: Notes, labels: Notes | None = None) -> Replica:
         """Write on its pod, if that is still as it was read."""

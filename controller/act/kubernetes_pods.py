@@ -21,6 +21,9 @@ from controller.kubernetes.objects import Condition, Container, Kind, Node, Pod,
 from controller.kubernetes.resources import DRAINING_SINCE, PREFIX
 
 DRAINED = f"{PREFIX}drained"
+PHASE_BEFORE = f"{PREFIX}phase-before"
+"""What the label had been that says "draining" now. A Service may select by it: docs/kubernetes.md."""
+
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 
 KEPT_COST = f"{PREFIX}pod-deletion-cost"
