@@ -19,7 +19,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 SHARED = {
     "prices": {"source", "resolve", "aws", "listed", "pricing", "quotes"},
     "act": {
-        *("actuator", "gate", "life", "probe", "records", "runner", "targets"),
+        *("actuator", "gate", "life", "life_steps", "probe", "records", "runner", "targets"),
         *(f"aws_asg_{part}" for part in ("life", "roll", "told")),
         *(
             f"kubernetes_{part}"

@@ -13,12 +13,12 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from threading import Lock
 
 from controller.act.actuator import Acts, Carried, always, as_it_is
-from controller.act.probe import ask_all, healthy, idle
+from controller.act.life_steps import Touch, moved
 from controller.act.records import ALIVE, PHASES, Record, Stage
 from controller.act.runner import Run, Runner
 from controller.act.targets import publish
@@ -30,15 +30,6 @@ from controller.facts.missing import Missing
 from controller.facts.readings import ReplicaState
 
 log = logging.getLogger(__name__)
-
-UNSEEN_S = 30.0
-"""An intended start that is not found may still appear: a daemon that is killed while it starts a process leaves a
-child that does not carry its name yet. Until then it counts as starting. A guess: on a busy host it took under 1 s."""
-
-
-LAST_STEPS = timedelta(seconds=30)
-"""Before the machine ends, whoever drains is stopped in good order, whatever still runs on it: its last counters are
-read, and its engine ends before the machine does. A guess: two passes at the usual interval."""
 
 
 class LivingActuator:
@@ -74,11 +65,11 @@ class LivingActuator:
                 return found
             records, runs = dict(found[0]), found[1]
             told = {slot for slot, record in records.items() if record.stage is Stage.FAILED}
-            touch = _Touch(runner, lambda: self._acts(variant.service))
+            touch = Touch(runner, lambda: self._acts(variant.service))
             records = _leaving_with(self._notice, touch, records, now)
-            moved = _moved(touch, records, runs, now, _end(self._notice))
-            publish(runner.targets_file, moved.values())
-            return tuple(_state(record, now, self._notice) for slot, record in moved.items() if slot not in told)
+            left = moved(touch, records, runs, now, _end(self._notice))
+            publish(runner.targets_file, left.values())
+            return tuple(_state(record, now, self._notice) for slot, record in left.items() if slot not in told)
 
     def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
         """Start or drain as many as the decision says."""
@@ -98,7 +89,7 @@ class LivingActuator:
             if len(counted) != decision.current:
                 where = f"{decision.service}/{decision.variant}"
                 raise StaleActError(where=where, expected=decision.current, found=len(counted))
-            touch = _Touch(runner, lambda: self._acts(variant.service))
+            touch = Touch(runner, lambda: self._acts(variant.service))
             try:
                 if decision.desired > decision.current:
                     _refuse_ending(self._notice, decision)
@@ -183,140 +174,6 @@ def _unused_until(record: Record, now: datetime) -> datetime | None:
     return {Stage.STARTING: now, Stage.READY: record.since}.get(record.stage)
 
 
-# --- one step -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Touch:
-    """What starts and ends replicas, while it may: that is asked at the moment of it, and where it may not nothing is.
-
-    begun   so many were started or sent away
-    """
-
-    runner: Runner
-    acts: Callable[[], bool]
-    begun: int = 0
-
-    def next(self) -> Runner:
-        """For one more to start or send away. Raises HeldError."""
-        if not self.acts():
-            raise HeldError
-        self.begun += 1
-        return self.runner
-
-    def stop(self, record: Record) -> bool:
-        """Whether it was asked to end."""
-        may = self.acts()
-        if may:
-            self.runner.stop(record)
-        return may
-
-    def kill(self, record: Record) -> bool:
-        """Whether nothing is left of it."""
-        may = self.acts()
-        if may:
-            self.runner.kill(record)
-        return may
-
-
-def _moved(
-    touch: _Touch, records: Mapping[int, Record], runs: Mapping[int, Run], now: datetime, end: datetime | None
-) -> dict[int, Record]:
-    """The records that are left after one step, each already written. ``end``: of this machine."""
-    runner = touch.runner
-    asked = [record for slot, record in records.items() if slot in runs and runs[slot].alive]
-    starting = [record for record in asked if record.stage is Stage.STARTING]
-    draining = [record for record in asked if record.stage is Stage.DRAINING]
-    answers = ask_all(starting, lambda record: healthy(runner.health_url(record)))
-    answers |= ask_all(draining, lambda record: idle(record.url))
-    left = {}
-    for slot, record in records.items():
-        over = record.stage is Stage.DRAINING and end is not None and now >= end - LAST_STEPS
-        after = _step(touch, record, runs.get(slot), answers.get(slot, False) or over, now)
-        if after is None:
-            runner.records.remove(record)
-            continue
-        if after is not record:
-            log.info("%s/%s: %s is %s %s", record.service, record.variant, after.replica, after.stage, after.detail)
-            runner.records.write(after)
-        left[slot] = after
-    return left
-
-
-def _step(touch: _Touch, record: Record, run: Run | None, answer: bool, now: datetime) -> Record | None:
-    """``record`` one step on; None when nothing is left of it. ``answer``: healthy, or idle, by stage."""
-    if run is None and not record.run and _waited_s(record, now) < UNSEEN_S:
-        return record
-    if run is None:
-        return None  # it was intended, and never started; or somebody else ended it and wants it so
-    if run.gone and record.stage not in ALIVE:
-        return None
-    return STEPS[record.stage](touch, record, run, answer, now)
-
-
-def _starting(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record | None:
-    if not run.alive:
-        return _ended(touch, record, run, now)
-    if answer:
-        return record.to(Stage.READY, now)
-    start_s = touch.runner.timeouts.start_s
-    if _waited_s(record, now) > start_s and touch.kill(record):
-        why = f"not healthy within {start_s:g} s"
-        return record.to(Stage.FAILED, now, "; ".join(part for part in (why, run.said) if part))
-    return record
-
-
-def _ready(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record | None:
-    del answer
-    return record if run.alive else _ended(touch, record, run, now)
-
-
-def _ended(touch: _Touch, record: Record, run: Run, now: datetime) -> Record | None:
-    touch.kill(record)  # whatever it left behind; what may not be ended now goes when it is found failed
-    return record.to(Stage.FAILED, now, run.said) if run.failed else None
-
-
-def _draining(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record:
-    if answer or not run.alive:
-        return record.to(Stage.DRAINED, now)
-    drain_s = touch.runner.timeouts.drain_s
-    if _waited_s(record, now) > drain_s:
-        return record.to(Stage.DRAINED, now, f"requests still ran after {drain_s:g} s")
-    return record
-
-
-def _drained(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record:
-    del run, answer
-    return record.to(Stage.STOPPING, now) if touch.stop(record) else record
-
-
-def _stopping(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record:
-    del run, answer
-    if _waited_s(record, now) > touch.runner.timeouts.stop_s:
-        touch.kill(record)
-    return record
-
-
-def _failed(touch: _Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record:
-    del run, answer, now
-    touch.kill(record)
-    return record
-
-
-STEPS: Mapping[Stage, Callable[[_Touch, Record, Run, bool, datetime], Record | None]] = {
-    Stage.STARTING: _starting,
-    Stage.READY: _ready,
-    Stage.DRAINING: _draining,
-    Stage.DRAINED: _drained,
-    Stage.STOPPING: _stopping,
-    Stage.FAILED: _failed,
-}
-
-
-def _waited_s(record: Record, now: datetime) -> float:
-    return (now - record.since).total_seconds()
-
-
 # --- when the machine ends ------------------------------------------------------------------------------------------
 
 
@@ -325,7 +182,7 @@ def _end(notice: Notice | None) -> datetime | None:
 
 
 def _leaving_with(
-    notice: Notice | None, touch: _Touch, records: Mapping[int, Record], now: datetime
+    notice: Notice | None, touch: Touch, records: Mapping[int, Record], now: datetime
 ) -> dict[int, Record]:
     """``records``, those that serve or start on a machine that ends on their way out: each already written."""
     left = dict(records)
@@ -347,7 +204,7 @@ def _refuse_ending(notice: Notice | None, decision: Decision) -> None:
 # --- growing and shrinking ------------------------------------------------------------------------------------------
 
 
-def _held(touch: _Touch, decision: Decision, why: HeldError, now: datetime) -> Outcome:
+def _held(touch: Touch, decision: Decision, why: HeldError, now: datetime) -> Outcome:
     """What was begun goes on. REFUSED only where nothing was: the count is as it was decided on."""
     if not touch.begun:
         return Outcome.of(decision, OutcomeKind.REFUSED, f"nothing was touched: {why}", now)
@@ -357,7 +214,7 @@ def _held(touch: _Touch, decision: Decision, why: HeldError, now: datetime) -> O
     raise ActError(f"{where}: {what} {touch.begun} of {wanted}, no more: {why}")
 
 
-def _grow(touch: _Touch, variant: Variant, records: Mapping[int, Record], decision: Decision, now: datetime) -> str:
+def _grow(touch: Touch, variant: Variant, records: Mapping[int, Record], decision: Decision, now: datetime) -> str:
     """Start in the lowest free slots; what is started stays started when a later one cannot be."""
     runner = touch.runner
     wanted, started, passed_over = decision.desired - decision.current, list[str](), list[str]()
@@ -371,7 +228,7 @@ def _grow(touch: _Touch, variant: Variant, records: Mapping[int, Record], decisi
             passed_over.append(holder)
             continue
         name = f"{variant.name}-{slot}-{secrets.token_hex(3)}"
-        started.append(_start(touch.next(), variant, slot, name, now))
+        started.append(_start(touch, variant, slot, name, now))
     note = "".join(f"; {said}" for said in passed_over)
     if len(started) < wanted:
         slots = runner.slots()
@@ -382,20 +239,22 @@ def _grow(touch: _Touch, variant: Variant, records: Mapping[int, Record], decisi
     return f"starting {', '.join(started)}{note}"
 
 
-def _start(runner: Runner, variant: Variant, slot: int, name: str, now: datetime) -> str:
+def _start(touch: Touch, variant: Variant, slot: int, name: str, now: datetime) -> str:
     """The intent is on disk before anything runs, so that a daemon that dies in between leaves no stranger."""
+    runner = touch.runner
     record = _new(runner, variant, slot, Run(replica=name, run="", alive=False), now)
     runner.records.write(record)
     try:
-        record = runner.start(record)
-    except ActError:
+        runner.clear(record)
+        record = touch.next().start(record)
+    except (ActError, HeldError):
         runner.records.remove(record)
         raise
     runner.records.write(record)
     return name
 
 
-def _shrink(touch: _Touch, counted: Sequence[Record], decision: Decision, now: datetime) -> str:
+def _shrink(touch: Touch, counted: Sequence[Record], decision: Decision, now: datetime) -> str:
     leaving = _leaving(counted, decision.victims)[: decision.current - decision.desired]
     for record in leaving:
         _sent_away(touch.next(), record, now)

@@ -102,6 +102,9 @@ class ProcessRunner:
                 runs[slot] = Run(replica=replica, run=_identity(pid), alive=True)
         return runs
 
+    def clear(self, record: Record) -> None:
+        """A port that was free has nothing against it."""
+
     def start(self, record: Record) -> Record:
         """Spawn it in a new session, its output in its log."""
         command = [

@@ -65,6 +65,9 @@ class Runner(Protocol):
     def look(self, records: Mapping[int, Record], *, search: bool) -> dict[int, Run] | Missing:
         """What runs, by slot. ``search``: also look for replicas without a state file, or with an unfinished one."""
 
+    def clear(self, record: Record) -> None:
+        """Forget what would speak against its start; nothing that runs changes."""
+
     def start(self, record: Record) -> Record:
         """Start it, and say what now runs. ActError when it cannot."""
 

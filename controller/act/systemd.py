@@ -92,9 +92,12 @@ class SystemdRunner:
                 runs[slot] = run
         return runs
 
-    def start(self, record: Record) -> Record:
-        """Ask systemd to start it, after forgetting an old failure, which would count against the start limit."""
+    def clear(self, record: Record) -> None:
+        """An old failure would count against the start limit."""
         self._forget(record.slot)
+
+    def start(self, record: Record) -> Record:
+        """Ask systemd to start it."""
         self._systemctl("start", "--no-block", self._unit(record.slot))
         return replace(record, run="asked")
 

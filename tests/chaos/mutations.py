@@ -136,7 +136,13 @@ MUTATIONS = (
     ),
     Mutation(
         "stops engines that still work",
-        (Change(f"{LIFE}:_moved", "ask_all(draining, lambda record: idle(record.url))", "dict.fromkeys(runs, True)"),),
+        (
+            Change(
+                f"{LIFE}_steps:_answers",
+                "ask_all(draining, lambda record: idle(record.url))",
+                "dict.fromkeys(runs, True)",
+            ),
+        ),
         "process",
         "shrink",
     ),

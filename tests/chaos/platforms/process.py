@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 import psutil
 
-import controller.act.life as life
+import controller.act.life_steps as life_steps
 import controller.act.process as process
 import controller.act.records as records
 import controller.act.targets as targets
@@ -93,7 +93,7 @@ class OnThisHost(Platform):
         self.patch.setattr(targets, "write_atomically", writing)
         self.patch.setattr(Records, "remove", self._removing(Records.remove))
         self.patch.setattr(Records, "read", self._reading(Records.read))
-        self.patch.setattr(life, "ask_all", self._asked)
+        self.patch.setattr(life_steps, "ask_all", self._asked)
 
     def _writing(self, real: Callable[[Path, str], None]) -> Callable[[Path, str], None]:
         def written(path: Path, text: str) -> None:
