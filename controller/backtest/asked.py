@@ -124,7 +124,7 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
             notice_s=mistakes.read("--spot-notice", arguments.spot_notice, _notice),
         ),
         bracket=mistakes.tried(lambda: _bracket(arguments.bracket)) or False,
-        gate=mistakes.tried(lambda: parse(arguments.fail_if)) if arguments.fail_if is not None else None,
+        gate=mistakes.tried(lambda: parse(*arguments.fail_if)) if arguments.fail_if is not None else None,
         report=arguments.report,
         json=arguments.json,
     )

@@ -4,8 +4,9 @@
     all         := one ("and" one)*
     one         := "(" condition ")" | name comparator number | number comparator name
 
-``||`` and ``&&`` are understood too. What is not known cannot be fine: it fails the gate with its reason, unless the
-rest of the condition already says that the gate holds (``a and b`` needs both).
+Given several times, any of them fails the gate. ``||`` and ``&&`` are understood too. What is not known cannot be fine:
+it fails the gate with its reason, unless the rest of the condition already says that the gate holds (``a and b`` needs
+both).
 """
 
 from __future__ import annotations
@@ -147,13 +148,17 @@ class _Token:
     end: int
 
 
-def parse(text: str) -> Gate:
-    """``text`` as a gate. Raises ConfigError with every mistake and its column."""
-    reader = _Reader(text)
-    condition = reader.read()
-    if reader.problems or condition is None:
-        raise ConfigError(reader.problems)
-    return Gate(text=text, condition=condition)
+def parse(*texts: str) -> Gate:
+    """``texts`` as a gate that any of them fails. Raises ConfigError with every mistake, the text's number as its line,
+    and its column."""
+    readers = [_Reader(text, number) for number, text in enumerate(texts, start=1)]
+    parts = [reader.read() for reader in readers]
+    conditions = tuple(part for part in parts if part is not None)
+    problems = [problem for reader in readers for problem in reader.problems]
+    if problems or len(conditions) < len(parts):
+        raise ConfigError(problems)
+    condition = conditions[0] if len(conditions) == 1 else Either(parts=conditions)
+    return Gate(text=" or ".join(texts), condition=condition)
 
 
 def _tokens(text: str) -> list[_Token]:
@@ -176,9 +181,9 @@ class _StopError(Exception):
 class _Reader:
     """Recursive descent. Wrong names and units are collected; a wrong shape ends the reading."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, line: int) -> None:
         self.problems: list[Problem] = []
-        self._text = text
+        self._text, self._line = text, line
         self._tokens = _tokens(text)
         self._next = 0
 
@@ -279,7 +284,7 @@ class _Reader:
             self._add(number, f"'{name.text}' is a share: write {value:g}% or {value / 100:g}")
 
     def _add(self, token: _Token, message: str) -> None:
-        self.problems.append(Problem(WHERE, 1, token.start + 1, "", message))
+        self.problems.append(Problem(WHERE, self._line, token.start + 1, "", message))
 
     def _wrong(self, message: str, token: _Token | None = None) -> _StopError:
         self._add(token or self._here, message)
