@@ -14,6 +14,8 @@ from controller.simulate.score import Number, RunScore
 _NO_LOWER = Missing("lower bound", "the lower bound was not asked for; --bracket asks for it")
 _NO_UPPER = Missing("clairvoyant schedule", "the clairvoyant schedule was not asked for; --bracket asks for it")
 
+NOT_COMPARED = Missing("regret", "the SLO was not kept, as the schedule kept it: two bills for different things")
+
 HOURS_PER_DAY = 24.0
 DAYS_PER_YEAR = 365.0
 ROUNDING = 1e-9
@@ -65,6 +67,11 @@ class Backtest:
     @property
     def hours(self) -> float:
         return self.runs[0].hours
+
+    @property
+    def upper_to_lower(self) -> Number:
+        """How many times the bound the clairvoyant schedule costs: the best possible is between the two."""
+        return ratio("upper_to_lower", self.upper_usd, self.lower_usd)
 
     @property
     def slo_text(self) -> str:
@@ -166,7 +173,12 @@ class Standing:
     runs: tuple[RunScore, ...]
 
     def value(self, quantity: str) -> Spread | Missing:
-        return spread([QUANTITIES[quantity](run, self.backtest) for run in self.runs])
+        return spread([self.of(run, quantity) for run in self.runs])
+
+    def of(self, run: RunScore, quantity: str) -> Number:
+        """Of one of its runs. Whoever missed the SLO has no regret: it would read as better than knowing the future."""
+        found = QUANTITIES[quantity](run, self.backtest)
+        return NOT_COMPARED if quantity == "regret" and not isinstance(found, Missing) and not self.met else found
 
     @property
     def usd(self) -> float:

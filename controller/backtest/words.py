@@ -6,7 +6,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import floor
 
-from controller.backtest.results import DAYS_PER_YEAR, HOURS_PER_DAY, Backtest, Spread, Standing, latency, standings
+from controller.backtest.results import (
+    DAYS_PER_YEAR,
+    HOURS_PER_DAY,
+    NOT_COMPARED,
+    Backtest,
+    Spread,
+    Standing,
+    latency,
+    standings,
+)
 from controller.facts.missing import Missing, mapped
 from controller.simulate.score import Number
 
@@ -86,14 +95,19 @@ FORMS: Mapping[str, Callable[[float], str]] = {
 """How a quantity is written; those not here are counts."""
 
 
+def mark(why: Missing) -> str:
+    """What stands where there is no number: nobody knows it, or there is none."""
+    return DASH if why == NOT_COMPARED else UNKNOWN
+
+
 def shown(quantity: str, value: Number) -> str:
-    return UNKNOWN if isinstance(value, Missing) else FORMS.get(quantity, count)(value)
+    return mark(value) if isinstance(value, Missing) else FORMS.get(quantity, count)(value)
 
 
 def shown_spread(quantity: str, found: Spread | Missing) -> tuple[str, str]:
     """The mean, and the range over the seeds or nothing where all are equal."""
     if isinstance(found, Missing):
-        return UNKNOWN, ""
+        return mark(found), ""
     form = FORMS.get(quantity, count)
     if form is usd and found.low >= 100:
         form = "${:,.0f}".format  # cents beside hundreds say nothing about a range
@@ -198,10 +212,12 @@ def _bracket(backtest: Backtest, winner: Standing | None) -> str:
     told = " and ".join(part for part in (known_lower, known_upper) if part)
     if not told:
         return ""
+    times = backtest.upper_to_lower
+    told += "" if isinstance(times, Missing) else f", {times:.4g} times as much"
     against = ""
     if winner is not None and not isinstance(upper, Missing) and upper > 0:
         over = winner.usd / upper - 1
-        against = f"; {winner.name} is {percent(abs(over))} {'above' if over >= 0 else 'below'} that"
+        against = f"; {winner.name} is {percent(abs(over))} {'above' if over >= 0 else 'below'} the schedule"
     return f"{told[0].upper()}{told[1:]}{against}."
 
 
@@ -237,12 +253,13 @@ def _why_missed(first: Standing) -> str:
 
 
 def _missed_at_limit(one: Standing) -> float:
-    """The share of the requests that missed the SLO which arrived when every allowed replica was there or starting."""
+    """The share of the requests that missed the SLO which arrived when every allowed replica was ready: where some
+    were still starting, more of them would not have been there sooner."""
     missed = at_limit = 0
     for run in one.runs:
         late = run.series.judged - run.series.within_slo
         missed += int(late.sum())
-        at_limit += int(late[run.series.current >= one.backtest.most_replicas].sum())
+        at_limit += int(late[run.series.ready >= one.backtest.most_replicas].sum())
     return at_limit / missed if missed and one.backtest.most_replicas else 0.0
 
 

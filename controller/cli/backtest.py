@@ -127,7 +127,14 @@ def _bracket(ready: Prepared) -> Bracket:
         def told() -> None:
             progress.update(task, description=f"clairvoyant schedule, replay {next(replays)} of some 50")
 
-        return bracket_of(ready.stage, played.workloads, played.per_minute, ready.slo.attainment_ratio, told)
+        return bracket_of(
+            ready.stage,
+            played.workloads,
+            played.per_minute,
+            ready.slo.attainment_ratio,
+            told,
+            least=min(one.policy.replicas.min_replicas for one in ready.entrants if one.policy is not None),
+        )
 
 
 def _progress(*columns: ProgressColumn) -> Progress:

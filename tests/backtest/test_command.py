@@ -185,6 +185,17 @@ def test_the_best_possible_is_told_when_asked_for(backtest):
     found = json.loads(backtest("--against", "none", "--bracket", "--json", "-").out)
     assert 0 < found["lower_usd"] <= found["upper_usd"]
     assert found["controllers"][0]["cost"]["mean"] >= found["lower_usd"]
+    assert found["upper_to_lower"] == found["upper_usd"] / found["lower_usd"]
+
+
+@pytest.mark.parametrize(("others", "kept"), [((), 4), (("--policy", "two.yaml"), 2), (("--failures", "30d"), 0)])
+def test_nobody_undercuts_the_replicas_that_every_policy_keeps(backtest, folder, others, kept):
+    for name, least in (("two", 2), ("four", 4)):
+        (folder / f"{name}.yaml").write_text(POLICY.replace("min_replicas: 1", f"min_replicas: {least}"))
+    typed = ("--policy", "four.yaml", *others, "--usd-per-gpu-hour", "30", "--to", "5m", "--against", "none")
+    found = json.loads(backtest(*typed, "--bracket", "--json", "-").out)
+    whole_minutes = 4  # the last one may be cut short
+    assert kept * whole_minutes * 0.999 <= found["lower_usd"] < (kept + 2) * whole_minutes
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def _figures(backtest: Backtest, found: Verdict) -> Iterator[str]:
         for row in table.rows:
             yield _row(row, judged=table.judged, won=found.winner is not None and found.winner.name == row.name)
         yield "</tbody></table></div>"
-    yield from (f'<p class="small">? {escape(sentence(reason))}</p>' for reason in unknowns(backtest))
+    yield from (f'<p class="small">{escape(sentence(reason))}</p>' for reason in unknowns(backtest))
 
 
 def _row(row: Row, *, judged: bool, won: bool) -> str:
