@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import inf, isfinite
@@ -100,7 +101,7 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
         against=mistakes.read("--against", arguments.against, _against) or (),
         trace=arguments.trace,
         lengths=arguments.lengths,
-        ledger_s=mistakes.read("--from-ledger", arguments.from_ledger, _more_than_no_time),
+        ledger_s=mistakes.read("--from-ledger", arguments.from_ledger, _lately),
         ledger=mistakes.read("--ledger", arguments.ledger, ledger_url),
         from_s=mistakes.read("--from", arguments.from_, duration_s) or 0.0,
         to_s=mistakes.read("--to", arguments.to, _more_than_no_time),
@@ -175,17 +176,28 @@ def _fleet(arguments: argparse.Namespace, described: Described, default: Path, m
 
 
 def _against(text: str) -> tuple[str, ...]:
-    """Names, "all" or "none". The beginning of some names up to a dash means all of them: hpa."""
-    if text == NONE:
+    """Names, families, "all" or "none"."""
+    names = [part.strip() for part in text.split(",")]
+    if names == [NONE]:
         return ()
-    chosen: dict[str, None] = {}
-    for name in (part.strip() for part in text.split(",")):
-        found = [one for one in OPPONENTS if name in (ALL, one) or one.startswith(f"{name}-")]
-        if not found:
-            close = nearest(name, OPPONENTS) or "."
-            raise ValueError(f"there is no '{name}'{close} There are {', '.join(OPPONENTS)}, all and none")
-        chosen |= dict.fromkeys(found)
-    return tuple(chosen)
+    if NONE in names:
+        raise ValueError(f"none stands alone: leave it out of '{text}', or the others")
+    if "" in names:
+        found = f"'{text}'" if text else "nothing"
+        raise ValueError(f"expected names with commas between, all or none, found {found}")
+    return tuple(dict.fromkeys(one for name in names for one in _named(name)))
+
+
+def _named(name: str) -> Sequence[str]:
+    """One; or all that begin so: hpa, or dynamo-all where the beginning is a name itself."""
+    if name in OPPONENTS:
+        return (name,)
+    family = name.removesuffix(f"-{ALL}")
+    found = [one for one in OPPONENTS if name == ALL or one == family or one.startswith(f"{family}-")]
+    if not found:
+        close = nearest(name, OPPONENTS) or "."
+        raise ValueError(f"there is no '{name}'{close} There are {', '.join(OPPONENTS)}, all and none")
+    return found
 
 
 def _start_up(text: str) -> StartUp:
@@ -251,6 +263,12 @@ def _more_than_no_time(text: str) -> float:
     if not found > 0:
         raise ValueError(f"expected more than no time, found '{text}'")
     return found
+
+
+def _lately(text: str) -> float:
+    if text.startswith("-"):
+        raise ValueError(f"expected how far back, such as 7d, found '{text}'; did you mean {text.lstrip('-')}?")
+    return _more_than_no_time(text)
 
 
 def _amount(text: str) -> float:

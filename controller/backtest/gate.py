@@ -16,14 +16,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from controller.backtest.results import QUANTITIES, Standing
-from controller.backtest.words import FORMS, change, percent, share, shown, shown_spread, usd
+from controller.backtest.results import QUANTITIES, Standing, latency
+from controller.backtest.words import FORMS, change, milliseconds, percent, share, shown, shown_spread, usd
 from controller.documents import nearest
 from controller.errors import ConfigError, Problem
 from controller.facts.missing import Missing, mapped
+from controller.quantities import duration_s
 from controller.simulate.score import Number
 
 WHERE = "--fail-if"
+TIMES = frozenset(name for name, form in FORMS.items() if form in (latency, milliseconds))
 MONEY = frozenset(name for name, form in FORMS.items() if form is usd)
 SHARES = frozenset(name for name, form in FORMS.items() if form in (share, percent))
 RATIOS = SHARES | frozenset(name for name, form in FORMS.items() if form is change)
@@ -132,7 +134,8 @@ def _found(clause: Clause, one: Standing) -> str:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 _TOKENS = re.compile(
-    r"(?P<number>(?P<dollar>\$\s*)?[+-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?P<percent>\s*%)?)"
+    r"(?P<duration>(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+(?!\w)|\d+(?:\.\d+)?\s+(?:ms|[smhdw])(?!\w))"
+    r"|(?P<number>(?P<dollar>\$\s*)?[+-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?P<percent>\s*%)?)"
     r"|(?P<name>[A-Za-z_]\w*)|(?P<comparator><=|>=|==|!=|<|>)|(?P<bracket>[()])|(?P<sign>&&|\|\|)|(?P<space>\s+)"
     r"|(?P<strange>.)",
     re.DOTALL,
@@ -165,7 +168,7 @@ def _tokens(text: str) -> list[_Token]:
     found = []
     for match in _TOKENS.finditer(text):
         kind, word = str(match.lastgroup), match.group()
-        if match["number"]:
+        if match["number"] or match["duration"]:
             kind = "number"
         if word.lower() in _WORDS:
             kind, word = "word", _WORDS[word.lower()]
@@ -264,6 +267,8 @@ class _Reader:
 
     def _number(self, name: _Token, number: _Token) -> float:
         """The bound in the quantity's own unit; says so when it is in another's."""
+        if number.text[-1].isalpha():
+            return self._seconds(name, number)
         is_money, is_percent = number.text.startswith("$"), number.text.endswith("%")
         try:
             value = float(number.text.strip("$% ").replace(",", ""))
@@ -274,6 +279,11 @@ class _Reader:
         if name.text in QUANTITIES:
             self._check_unit(name, number, value, is_money=is_money, is_percent=is_percent)
         return value
+
+    def _seconds(self, name: _Token, number: _Token) -> float:
+        if name.text in QUANTITIES and name.text not in TIMES:
+            self._add(number, f"'{name.text}' is not a time in seconds: write a number without a unit")
+        return duration_s("".join(number.text.split()))
 
     def _check_unit(self, name: _Token, number: _Token, value: float, *, is_money: bool, is_percent: bool) -> None:
         if is_percent and name.text not in RATIOS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import floor, log10
 
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing, mapped, ratio
@@ -37,6 +38,7 @@ class Backtest:
     notes                    known limits and whatever else a reader must know
     perils                   what might go wrong in it, in words; "": nothing
     safety                   the kernel's rules in front of our policy, in words; "": not told
+    short                    that less was replayed than was asked for, in words; "": all of it was
     """
 
     trace: str
@@ -55,6 +57,7 @@ class Backtest:
     notes: tuple[str, ...] = ()
     perils: str = ""
     safety: str = ""
+    short: str = ""
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -90,7 +93,16 @@ def _target(what: str, target: LatencyTarget | None) -> str:
 
 def latency(seconds: float) -> str:
     """5 s, 250 ms."""
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+    return f"{plain(seconds)} s" if seconds >= 1 else f"{plain(seconds * 1000)} ms"
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """1,230 of 1234.5, 0.0123 of 0.01234: to so many digits, as people write it."""
+    if not value:
+        return "0"
+    rounded = float(f"{value:.{digits}g}")
+    text = f"{rounded:,.{max(0, digits - 1 - floor(log10(abs(rounded))))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,10 @@ from controller.backtest.results import (
     Spread,
     Standing,
     latency,
+    plain,
     standings,
 )
+from controller.documents import sentence
 from controller.facts.missing import Missing, mapped
 from controller.simulate.score import Number
 
@@ -62,14 +64,14 @@ def many(value: float, one: str, more: str = "") -> str:
 
 def milliseconds(value_s: float) -> str:
     """1.2 ms of 0.0012."""
-    return f"{value_s * 1000:,.3g} ms" if value_s < 1 else f"{value_s * 1000:,.0f} ms"
+    return f"{plain(value_s * 1000)} ms" if value_s < 1 else f"{value_s * 1000:,.0f} ms"
 
 
 def span(hours: float) -> str:
     """7 days, 24 h, 40 min."""
     if hours >= 48:
-        return f"{hours / HOURS_PER_DAY:.3g} days"
-    return f"{hours:.3g} h" if hours >= 1 else f"{hours * 60:.3g} min"
+        return f"{plain(hours / HOURS_PER_DAY)} days"
+    return f"{plain(hours)} h" if hours >= 1 else f"{plain(hours * 60)} min"
 
 
 FORMS: Mapping[str, Callable[[float], str]] = {
@@ -129,6 +131,11 @@ MOST_OF_THEM = 0.5
 """From this share of the missed requests on, the policy's limit is worth telling. A guess: more than anything else."""
 
 
+SHORTEST_FOR_A_YEAR_HOURS = 10 / 60
+"""Less is not extrapolated. A guess: a start takes some four minutes, so the bill is mostly that of the replicas that
+were there at the start."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """``winner``: the cheapest that kept the SLO, or None. ``warnings`` mean that something is wrong with the run."""
@@ -147,10 +154,10 @@ def verdict(backtest: Backtest) -> Verdict:
     first, about = all_of_them[0], winner or all_of_them[0]
     told = [_bracket(backtest, winner), _first(first, winner), _cheaper(all_of_them, winner), _why_missed(first)]
     told += [_still(first), _lost(all_of_them), _befell(all_of_them)]
-    told += [_spent(about), _seeds(about), _year(backtest, about)]
+    told += [_spent(about), _seeds(about), sentence(backtest.short) if backtest.short else "", _year(backtest, about)]
     return Verdict(
         headline=_headline(backtest, all_of_them, kept),
-        details=tuple(sentence for sentence in told if sentence),
+        details=tuple(one for one in told if one),
         warnings=tuple(_below(one) for one in all_of_them if one.below_bound),
         winner=winner,
     )
@@ -346,12 +353,17 @@ def _seeds(one: Standing) -> str:
 
 
 def _year(backtest: Backtest, one: Standing) -> str:
-    if backtest.hours <= 0:
-        return ""
+    if not lasts_for_a_year(backtest):
+        return f"Only {span(backtest.hours)} were replayed: too little to say what a year would cost."
     caution = " Less than a day was replayed: nights and weekends are not in it." if backtest.hours < 23.5 else ""
     return (
         f"Extrapolated, not measured: at this rate a year would cost {a_year(backtest, one)} with {one.name}.{caution}"
     )
+
+
+def lasts_for_a_year(backtest: Backtest) -> bool:
+    """Whether its bill says anything about a year's."""
+    return backtest.hours >= SHORTEST_FOR_A_YEAR_HOURS
 
 
 def a_year(backtest: Backtest, one: Standing) -> str:

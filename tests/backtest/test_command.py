@@ -101,6 +101,31 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(backtest):
     assert other["controllers"] != first["controllers"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "played"),
+    [
+        ("dynamo", ["dynamo"]),
+        ("dynamo-all", ["dynamo-throughput", "dynamo-load", "dynamo"]),
+        ("keda", ["keda-queue", "keda-load"]),
+        ("keda-all,kpa,keda-load", ["keda-queue", "keda-load", "kpa"]),
+    ],
+)
+def test_a_name_plays_one_and_a_family_all_of_it(backtest, typed, played):
+    said = backtest("--against", typed, "--to", "1m", "--json", "-")
+    assert [one["name"] for one in json.loads(said.out)["controllers"]] == ["pennyweight", *played]
+
+
+def test_one_request_is_told_as_one_and_a_minute_says_nothing_about_a_year(backtest, folder):
+    (folder / "one.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,100,10\n")
+    said = backtest("--trace", "one.csv", "--against", "none")
+    assert "1 request, " in said.words
+    assert "too little to say what a year would cost" in said.words
+
+
+def test_a_log_sees_that_the_bracket_goes_on(backtest):
+    assert "bracket: lower bound, then a clairvoyant schedule" in backtest("--against", "none", "--bracket").err
+
+
 def test_two_processes_find_what_one_finds(backtest):
     typed = ("--against", "static,hpa-load", "--seeds", "2", "--json", "-")
     here, elsewhere = (numbers(backtest(*typed, "--jobs", jobs)) for jobs in ("1", "2"))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from controller.backtest.comparison import Comparison
-from controller.backtest.results import WHERE_ANY, Backtest, standings, worth_showing
+from controller.backtest.results import WHERE_ANY, Backtest, plain, standings, worth_showing
 from controller.backtest.words import DASH, change, many, share, shown_spread, usd, verdict
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
@@ -141,6 +141,27 @@ def test_a_policy_that_had_nothing_to_do_is_not_praised_for_it(make_run: Make, m
 def test_a_year_is_told_to_three_digits(bill: float, told: str, make_run: Make, make_backtest: Make) -> None:
     found = verdict(make_backtest(make_run("ours", intervals=8, hours=1.0, usd=bill, **KEPT)))
     assert f"at this rate a year would cost {told} with ours." in found.details[-1]
+
+
+def test_minutes_are_not_made_into_a_year(make_run: Make, make_backtest: Make) -> None:
+    found = verdict(make_backtest(make_run("ours", intervals=8, hours=0.1, usd=1.0, **KEPT)))
+    assert found.details[-1] == "Only 6 min were replayed: too little to say what a year would cost."
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.0000123, "0.0000123"),
+        (0.5, "0.5"),
+        (12.345, "12.3"),
+        (99.96, "100"),
+        (583.3, "583"),
+        (12345, "12,300"),
+    ],
+)
+def test_numbers_are_written_as_people_do(value: float, text: str) -> None:
+    assert plain(value) == text
 
 
 def test_no_requests_is_not_a_kept_slo(make_run: Make, make_backtest: Make) -> None:
