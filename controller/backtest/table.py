@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from controller.documents import FileKind, misplaced
 from controller.errors import ConfigError, Problem
 
 MOST_SHOWN = 20
@@ -123,6 +124,9 @@ def read_header(path: Path, shown_as: str | None = None) -> tuple[str, bytes, tu
     data = _unpacked(file, path).removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         _refuse(file, 0, "is empty; expected a header line and rows")
+    instead = misplaced(data, FileKind.TABLE)
+    if instead:
+        _refuse(file, 0, instead)
     first = data.split(b"\n", 1)[0].rstrip(b"\r")
     try:
         text = first.decode("utf-8")

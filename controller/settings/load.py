@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.catalog.load import find_gpu, find_model
-from controller.documents import Document, load_yaml, validate
+from controller.documents import Document, FileKind, load_yaml, validate
 from controller.errors import ConfigError
 from controller.facts.actuators import DryRunOptions, ProcessOptions, SystemdOptions
 from controller.facts.commitments import Commitment
@@ -136,7 +136,7 @@ def load_settings(
     measured   a variant needs `scrape` or an actuator that tells where its engines are; a rehearsal needs neither
     works      the secrets that the file names must be in `environ`, and its certificates there
     """
-    document = load_yaml(path)
+    document = load_yaml(path, wanted=FileKind.FLEET)
     here = path.resolve().parent
     around = Around(folder=here, environ=environ, offers=offers, measured=measured, works=works and measured)
     shape, problems = validate(FleetShape, document)
@@ -152,7 +152,7 @@ def load_settings(
 def seen_at(path: Path) -> Seen | None:
     """What the fleet file names, whatever is wrong with it; None where it cannot be read at all."""
     try:
-        document = load_yaml(path)
+        document = load_yaml(path, wanted=FileKind.FLEET)
     except ConfigError:
         return None
     return Seen(services=services_in(document), policy_files=policy_files(document, path.resolve().parent))

@@ -112,6 +112,33 @@ def test_a_fleet_without_a_price_says_how_to_give_one(backtest, folder):
     assert "Give --usd-per-gpu-hour USD" in said.err
 
 
+def test_a_file_in_anothers_place_is_told_as_what_it_is(backtest, folder):
+    (folder / "fleet.yaml").write_text(FLEET % ", usd_per_gpu_hour: 3")
+    (folder / "packed").write_bytes(gzip.compress((folder / "trace.csv").read_bytes()))
+    said = backtest("--trace", "chat.yaml", "--policy", "trace.csv", "--policy", "packed", "--policy", "fleet.yaml")
+    is_policy = "backtest takes it as --policy, a fleet file names it under 'policies'"
+    assert said.err.splitlines() == [
+        f"chat.yaml: this is a policy, not a CSV table; {is_policy}",
+        "fleet.yaml: this is a fleet file, not a policy; give it as --fleet",
+        "packed: this is a CSV table, not a policy; backtest takes it as --trace",
+        "trace.csv: this is a CSV table, not a policy; backtest takes it as --trace",
+        "4 problems; nothing was started or changed",
+    ]
+    said = backtest("--fleet", "chat.yaml")
+    assert said.err.splitlines()[0] == f"chat.yaml: this is a policy, not a fleet file; {is_policy}"
+    assert said.err.splitlines()[1] == "1 problem; nothing was started or changed"
+
+
+@pytest.mark.parametrize(
+    "wrong", ["services: chat\nscaling: {}\n", "service:\n  chat: {}\nmode: act\n", "service: chat\n"]
+)
+def test_a_file_that_does_not_plainly_tell_what_it_is_is_read_as_it_was_given(backtest, folder, wrong):
+    (folder / "odd.yaml").write_text(wrong)
+    said = backtest("--policy", "odd.yaml", "--fleet", "odd.yaml")
+    assert said.code == 2
+    assert "this is" not in said.err
+
+
 def test_policies_of_two_services_are_not_compared(backtest, folder):
     (folder / "other.yaml").write_text(POLICY.replace("service: chat", "service: other"))
     said = backtest("--policy", "chat.yaml", "--policy", "other.yaml")
