@@ -232,8 +232,8 @@ def _nothing(args: argparse.Namespace, store: Store) -> str:
     """Why, and what fills the store."""
     stale = f" ({store.stale} made by other code, which --any-code uses)" if store.stale else ""
     return (
-        f"{args.store} holds no run of these days, hours and settings{stale}: {args.out} and {report.BENCHMARKS} stay as"
-        " they are. `python -m benchmarks.contest play` with the same options makes some"
+        f"{args.store} holds no run of these days, hours and settings{stale}: {args.out} and {report.BENCHMARKS} stay"
+        " as they are. `python -m benchmarks.contest play` with the same options makes some"
     )
 
 

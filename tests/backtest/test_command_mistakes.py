@@ -112,6 +112,18 @@ def test_a_fleet_without_a_price_says_how_to_give_one(backtest, folder):
     assert "Give --usd-per-gpu-hour USD" in said.err
 
 
+def test_mistakes_that_are_only_counted_are_counted_at_the_end_too(backtest, folder):
+    (folder / "bad.csv").write_text("arrival_s,prompt_tokens,output_tokens\n" + "0,x,1\n" * 97)
+    lines = backtest("--trace", "bad.csv", "--seed", "x").err.splitlines()
+    assert lines[1] == "bad.csv: 97 mistakes; the first 20 by line:"
+    assert lines[-1] == "98 problems; nothing was started or changed"
+
+
+def test_a_row_that_reaches_what_is_wanted_may_be_short(backtest, folder):
+    (folder / "short.csv").write_text("arrival_s,prompt_tokens,output_tokens,note\n0,100,10\n1,100,10,x\n")
+    assert backtest("--trace", "short.csv", "--against", "none").code == 0
+
+
 def test_a_file_in_anothers_place_is_told_as_what_it_is(backtest, folder):
     (folder / "fleet.yaml").write_text(FLEET % ", usd_per_gpu_hour: 3")
     (folder / "packed").write_bytes(gzip.compress((folder / "trace.csv").read_bytes()))
