@@ -12,6 +12,7 @@ from pathlib import Path
 from controller.backtest.gate import Gate, parse
 from controller.backtest.ground import Described, Priced
 from controller.backtest.mistakes import Mistakes
+from controller.backtest.shapes import PREFIX, Invented, invented
 from controller.documents import nearest
 from controller.errors import ConfigError, Problem
 from controller.quantities import duration_s, ratio_value
@@ -46,7 +47,8 @@ class SpotAsked:
 class Asked:
     """A backtest as asked for.
 
-    trace, lengths      files; or ``ledger_s`` of the ledger at ``ledger`` (None: the fleet file's)
+    trace, lengths      files; or an invented ``shape``; or ``ledger_s`` of the ledger at ``ledger`` (None: the
+                        fleet file's)
     from_s, to_s        since the start of the trace; None: to its end
     warm_up_s           of the trace before ``from_s`` is shown to the forecaster; infinite: all there is
     fleet               the fleet file; None: options, or the sample fleet
@@ -57,6 +59,7 @@ class Asked:
     policies: tuple[Path, ...]
     against: tuple[str, ...]
     trace: Path | None
+    shape: Invented | None
     lengths: Path | None
     ledger_s: float | None
     ledger: str | None
@@ -84,7 +87,7 @@ class Asked:
     @property
     def sourced(self) -> bool:
         """Whether there is anything to replay."""
-        return self.trace is not None or self.ledger_s is not None
+        return self.trace is not None or self.shape is not None or self.ledger_s is not None
 
 
 def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path) -> Asked:
@@ -99,7 +102,8 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
     return Asked(
         policies=tuple(arguments.policy),
         against=mistakes.read("--against", arguments.against, _against) or (),
-        trace=arguments.trace,
+        trace=None if _is_shape(arguments) else arguments.trace,
+        shape=mistakes.read("--trace", str(arguments.trace), invented) if _is_shape(arguments) else None,
         lengths=arguments.lengths,
         ledger_s=mistakes.read("--from-ledger", arguments.from_ledger, _lately),
         ledger=mistakes.read("--ledger", arguments.ledger, ledger_url),
@@ -129,6 +133,10 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
         report=arguments.report,
         json=arguments.json,
     )
+
+
+def _is_shape(arguments: argparse.Namespace) -> bool:
+    return arguments.trace is not None and str(arguments.trace).startswith(PREFIX)
 
 
 def _needed(arguments: argparse.Namespace, mistakes: Mistakes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import floor, isfinite
@@ -14,6 +14,7 @@ from controller.backtest.asked import Asked
 from controller.backtest.ledger_trace import recorded
 from controller.backtest.mistakes import Mistakes
 from controller.backtest.results import plain
+from controller.backtest.shapes import Invented
 from controller.backtest.tracefile import read_lengths, read_trace, workload_of
 from controller.backtest.words import count, many, span
 from controller.clock import utc_now
@@ -103,6 +104,8 @@ def whole_of(asked: Asked, service: str | None, ledger: str | None) -> Whole:
     lengths = mistakes.tried(lambda: read_lengths(file)) if file else None
     if asked.ledger_s is not None:
         found = mistakes.tried(lambda: _from_ledger(asked, service, ledger, lengths))
+    elif asked.shape is not None:
+        found = _of_shape(asked.shape, lengths or Lengths.log_normal(), asked.seeds)
     else:
         found = mistakes.tried(lambda: _from_file(asked, lengths))
     mistakes.finish()
@@ -127,6 +130,11 @@ def _from_file(asked: Asked, lengths: Lengths | ClientLengths | None) -> Whole:
         name=path.name,
         workloads={seed: workload_of(trace, known, seed=seed) if seeded else first for seed in asked.seeds},
     )
+
+
+def _of_shape(shape: Invented, lengths: Lengths | ClientLengths, seeds: Sequence[int]) -> Whole:
+    workloads = {seed: workload_of(shape.trace(seed), lengths, seed=seed) for seed in seeds}
+    return Whole(name=shape.name, workloads=workloads, notes=(shape.note,))
 
 
 def _from_ledger(

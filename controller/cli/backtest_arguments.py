@@ -105,7 +105,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         type=Path,
         action=Once,
         metavar="FILE",
-        help="CSV of requests or rates, gzip or not; this or --from-ledger",
+        help="CSV of requests or rates, gzip or not, or an invented one: shape:spike; this or --from-ledger",
     )
     parser.add_argument(
         "--from-ledger", action=Once, metavar="DURATION", help="what the ledger recorded lately, such as 7d"
