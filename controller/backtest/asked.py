@@ -142,7 +142,8 @@ def _is_shape(arguments: argparse.Namespace) -> bool:
 def _needed(arguments: argparse.Namespace, mistakes: Mistakes) -> None:
     if not arguments.policy:
         mistakes.wrong("--policy", "is missing: which policy is rehearsed? Such as --policy policies/chat.yaml")
-    if arguments.trace is None and arguments.from_ledger is None:
+    told = {problem.file for problem in mistakes.problems}
+    if arguments.trace is None and arguments.from_ledger is None and not told & {"--trace", "--from-ledger"}:
         mistakes.wrong("--trace", "is missing: give --trace FILE, or --from-ledger 7d for what the ledger recorded")
     if arguments.trace is not None and arguments.from_ledger is not None:
         mistakes.wrong("--from-ledger", "cannot stand beside --trace; choose one of them")

@@ -18,8 +18,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from controller.backtest.words import many
-from controller.documents import FileKind, misplaced
 from controller.errors import ConfigError, Problem
+from controller.file_kinds import FileKind, misplaced
 
 MOST_SHOWN = 20
 """Mistakes that are told one by one; the others are counted. A guess: a screenful."""

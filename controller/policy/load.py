@@ -20,10 +20,11 @@ from controller.decide.rules import (
     Targets,
     VariantRule,
 )
-from controller.documents import Document, FileKind, Place, load_yaml, nearest, validate
+from controller.documents import Document, Place, load_yaml, nearest, validate
 from controller.errors import ConfigError, Problem
 from controller.facts.account_reader import Dimension
 from controller.facts.slo import LatencyTarget, Slo
+from controller.file_kinds import FileKind
 from controller.policy.shape import (
     QUANTILES,
     AlertShape,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.catalog.load import find_gpu, find_model
-from controller.documents import Document, FileKind, load_yaml, validate
+from controller.documents import Document, load_yaml, validate
 from controller.errors import ConfigError
 from controller.facts.actuators import DryRunOptions, ProcessOptions, SystemdOptions
 from controller.facts.commitments import Commitment
@@ -34,6 +34,7 @@ from controller.facts.fleet import (
 )
 from controller.facts.interruptions import NOBODY, Announcers
 from controller.facts.leadership import Electing
+from controller.file_kinds import FileKind
 from controller.quantities import EditorSchema
 from controller.safety.rules import SafetyRules
 from controller.settings.account import Account, FinanceNames, account_of, amortised_usd_per_gpu_hour, finance_of

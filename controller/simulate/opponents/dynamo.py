@@ -218,7 +218,7 @@ class Dynamo:
         if self.settings.load and sight.ready and sight.ready == sight.current:
             step = self._step(sight)
             self._target = max(self._floor, sight.ready + step)
-            self._load_told = f"load asks for {step:+d} on {sight.ready} engines" if step else "as many as before"
+            self._load_told = f"load asks for {step:+d} beside {sight.ready}" if step else "load asks for no change"
         return clipped(self._target, max(1, self.settings.min_replicas), max(1, self.settings.max_replicas))
 
     def wish(self) -> Wish | None:
