@@ -86,7 +86,7 @@ OPTIONS: Mapping[str, tuple[Option, ...]] = {
         ("jobs", positive, "N", 1, "processes that play at once (default 1)"),
     ),
     "what comes of it": (
-        ("fail-if", str, "CONDITION", None, 'exit code 1 if it, or another one, holds: "cost > 1200"; repeatable'),
+        ("fail-if", str, "CONDITION", None, 'exit code 1 if it holds: "cost > 1200 or attainment < 99%%"; repeatable'),
         ("report", Path, "FILE", None, "write a report: .html or .md"),
         ("json", str, "FILE", None, "write the numbers; - prints only them"),
     ),

@@ -218,7 +218,9 @@ def test_nobody_undercuts_the_replicas_that_every_policy_keeps(backtest, folder,
     for name, least in (("two", 2), ("four", 4)):
         (folder / f"{name}.yaml").write_text(POLICY.replace("min_replicas: 1", f"min_replicas: {least}"))
     typed = ("--policy", "four.yaml", *others, "--usd-per-gpu-hour", "30", "--to", "5m", "--against", "none")
-    found = json.loads(backtest(*typed, "--bracket", "--json", "-").out)
+    said = backtest(*typed, "--bracket", "--json", "-")
+    assert said.code == 0, "nobody is below the bound"
+    found = json.loads(said.out)
     whole_minutes = 4  # the last one may be cut short
     assert kept * whole_minutes * 0.999 <= found["lower_usd"] < (kept + 2) * whole_minutes
 
