@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         for problem in error.problems:
             print(problem, file=sys.stderr)
-        count = len(error.problems)
+        count = sum(problem.mistakes for problem in error.problems)
         print(f"{counted(count, 'problem')}; nothing was started or changed", file=sys.stderr)
         return 2
     except PennyweightError as error:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from controller.errors import ConfigError, Problem
+from controller.file_kinds import FileKind, misplaced
 
 Place = tuple[str | int, ...]
 """The way to a value: keys and list indices from the top."""
@@ -90,11 +91,16 @@ def sentence(text: str) -> str:
     return text if text.endswith((".", "?", "!")) else f"{text}."
 
 
-def load_yaml(path: Path, shown_as: str | None = None) -> Document:
-    """Read one file. Raises ConfigError when nothing of it can be read; lesser mistakes are the document's problems."""
+def load_yaml(path: Path, shown_as: str | None = None, *, wanted: FileKind | None = None) -> Document:
+    """Read one file. Raises ConfigError when nothing of it can be read, or when it plainly is not what is ``wanted``;
+    lesser mistakes are the document's problems."""
     file = shown_as or str(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        instead = misplaced(data, wanted) if wanted else ""
+        if instead:
+            raise ConfigError([Problem(file, 0, 0, "", instead)])
+        text = data.decode("utf-8")
     except OSError as error:
         raise ConfigError([Problem(file, 0, 0, "", f"cannot be read: {error.strerror}")]) from error
     except UnicodeDecodeError as error:

@@ -37,13 +37,15 @@ class PennyweightError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in one file. ``line`` and ``column`` count from 1; 0 = the whole file."""
+    """One mistake in one file. ``line`` and ``column`` count from 1; 0 = the whole file. ``mistakes``: so many, where
+    it stands for those that are not told one by one."""
 
     file: str
     line: int
     column: int
     key: str
     message: str
+    mistakes: int = 1
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file

@@ -40,6 +40,10 @@ ACTIONS = ("tune", "play", "stress", "bracket", "report")
 STORE = Path(__file__).parent / "runs.jsonl"
 
 
+class NothingPlayedError(Exception):
+    """There is no run to report on, and an earlier report shall not be lost for that."""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     actions = args.actions or ["play", "report"]
@@ -53,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for action in (one for one in ACTIONS if one in actions):
             _DO[action](args, store)
+    except NothingPlayedError as error:
+        print(error, file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"stopped; {len(store.results)} runs are kept in {args.store}, the same command goes on from there")
         return 130
@@ -221,14 +228,27 @@ def _judged(args: argparse.Namespace, tuned: Frozen, task: Task) -> bool:
     return task.entrant == player.entrant(task.share, tuned.settings.get(player.name, {}))
 
 
+def _nothing(args: argparse.Namespace, store: Store) -> str:
+    """Why, and what fills the store."""
+    stale = f" ({store.stale} made by other code, which --any-code uses)" if store.stale else ""
+    return (
+        f"{args.store} holds no run of these days, hours and settings{stale}: {args.out} and {report.BENCHMARKS} stay"
+        " as they are. `python -m benchmarks.contest play` with the same options makes some"
+    )
+
+
 def _report(args: argparse.Namespace, store: Store) -> None:
     tuned = frozen(args.frozen)
     known = BoundsFile(args.bounds).known
     results = [one for one in store.results if one.task.stress or _judged(args, tuned, one.task)]
+    if not results:
+        raise NothingPlayedError(_nothing(args, store))
     command = f"python -m benchmarks.contest {shlex.join(sys.argv[1:])}".strip()
     args.out.write_text(report.results_text(results, known, command), encoding="utf-8")
     print(args.out)
-    if not args.no_section:
+    if all(one.task.stress for one in results):
+        print(f"{report.BENCHMARKS} stays as it is: only stress cases were played")
+    elif not args.no_section:
         text = report.BENCHMARKS.read_text(encoding="utf-8")
         section = report.section_text(results, known, command)
         report.BENCHMARKS.write_text(report.with_section(text, section), encoding="utf-8")

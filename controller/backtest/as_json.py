@@ -39,6 +39,7 @@ def backtest_json(backtest: Backtest, gate: Gate | None, failed: Sequence[Failed
         "seeds": backtest.seeds,
         "lower_usd": _number(backtest.lower_usd),
         "upper_usd": _number(backtest.upper_usd),
+        "upper_to_lower": _number(backtest.upper_to_lower),
         "verdict": found.headline,
         "details": found.details,
         "warnings": found.warnings,
@@ -69,7 +70,7 @@ def _standing(one: Standing) -> dict[str, Any]:
         "runs": [
             {
                 "seed": run.seed,
-                **{name: _number(value(run, one.backtest)) for name, value in QUANTITIES.items()},
+                **{name: _number(one.of(run, name)) for name in QUANTITIES},
                 "paid": [asdict(paid) for paid in run.paid],
             }
             for run in one.runs

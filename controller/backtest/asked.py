@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from math import inf, isfinite
@@ -11,6 +12,7 @@ from pathlib import Path
 from controller.backtest.gate import Gate, parse
 from controller.backtest.ground import Described, Priced
 from controller.backtest.mistakes import Mistakes
+from controller.backtest.shapes import PREFIX, Invented, invented
 from controller.documents import nearest
 from controller.errors import ConfigError, Problem
 from controller.quantities import duration_s, ratio_value
@@ -45,7 +47,8 @@ class SpotAsked:
 class Asked:
     """A backtest as asked for.
 
-    trace, lengths      files; or ``ledger_s`` of the ledger at ``ledger`` (None: the fleet file's)
+    trace, lengths      files; or an invented ``shape``; or ``ledger_s`` of the ledger at ``ledger`` (None: the
+                        fleet file's)
     from_s, to_s        since the start of the trace; None: to its end
     warm_up_s           of the trace before ``from_s`` is shown to the forecaster; infinite: all there is
     fleet               the fleet file; None: options, or the sample fleet
@@ -56,6 +59,7 @@ class Asked:
     policies: tuple[Path, ...]
     against: tuple[str, ...]
     trace: Path | None
+    shape: Invented | None
     lengths: Path | None
     ledger_s: float | None
     ledger: str | None
@@ -83,7 +87,7 @@ class Asked:
     @property
     def sourced(self) -> bool:
         """Whether there is anything to replay."""
-        return self.trace is not None or self.ledger_s is not None
+        return self.trace is not None or self.shape is not None or self.ledger_s is not None
 
 
 def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path) -> Asked:
@@ -98,9 +102,10 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
     return Asked(
         policies=tuple(arguments.policy),
         against=mistakes.read("--against", arguments.against, _against) or (),
-        trace=arguments.trace,
+        trace=None if _is_shape(arguments) else arguments.trace,
+        shape=mistakes.read("--trace", str(arguments.trace), invented) if _is_shape(arguments) else None,
         lengths=arguments.lengths,
-        ledger_s=mistakes.read("--from-ledger", arguments.from_ledger, _more_than_no_time),
+        ledger_s=mistakes.read("--from-ledger", arguments.from_ledger, _lately),
         ledger=mistakes.read("--ledger", arguments.ledger, ledger_url),
         from_s=mistakes.read("--from", arguments.from_, duration_s) or 0.0,
         to_s=mistakes.read("--to", arguments.to, _more_than_no_time),
@@ -124,16 +129,21 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
             notice_s=mistakes.read("--spot-notice", arguments.spot_notice, _notice),
         ),
         bracket=mistakes.tried(lambda: _bracket(arguments.bracket)) or False,
-        gate=mistakes.tried(lambda: parse(arguments.fail_if)) if arguments.fail_if is not None else None,
+        gate=mistakes.tried(lambda: parse(*arguments.fail_if)) if arguments.fail_if is not None else None,
         report=arguments.report,
         json=arguments.json,
     )
 
 
+def _is_shape(arguments: argparse.Namespace) -> bool:
+    return arguments.trace is not None and str(arguments.trace).startswith(PREFIX)
+
+
 def _needed(arguments: argparse.Namespace, mistakes: Mistakes) -> None:
     if not arguments.policy:
         mistakes.wrong("--policy", "is missing: which policy is rehearsed? Such as --policy policies/chat.yaml")
-    if arguments.trace is None and arguments.from_ledger is None:
+    told = {problem.file for problem in mistakes.problems}
+    if arguments.trace is None and arguments.from_ledger is None and not told & {"--trace", "--from-ledger"}:
         mistakes.wrong("--trace", "is missing: give --trace FILE, or --from-ledger 7d for what the ledger recorded")
     if arguments.trace is not None and arguments.from_ledger is not None:
         mistakes.wrong("--from-ledger", "cannot stand beside --trace; choose one of them")
@@ -175,17 +185,28 @@ def _fleet(arguments: argparse.Namespace, described: Described, default: Path, m
 
 
 def _against(text: str) -> tuple[str, ...]:
-    """Names, "all" or "none". The beginning of some names up to a dash means all of them: hpa."""
-    if text == NONE:
+    """Names, families, "all" or "none"."""
+    names = [part.strip() for part in text.split(",")]
+    if names == [NONE]:
         return ()
-    chosen: dict[str, None] = {}
-    for name in (part.strip() for part in text.split(",")):
-        found = [one for one in OPPONENTS if name in (ALL, one) or one.startswith(f"{name}-")]
-        if not found:
-            close = nearest(name, OPPONENTS) or "."
-            raise ValueError(f"there is no '{name}'{close} There are {', '.join(OPPONENTS)}, all and none")
-        chosen |= dict.fromkeys(found)
-    return tuple(chosen)
+    if NONE in names:
+        raise ValueError(f"none stands alone: leave it out of '{text}', or the others")
+    if "" in names:
+        found = f"'{text}'" if text else "nothing"
+        raise ValueError(f"expected names with commas between, all or none, found {found}")
+    return tuple(dict.fromkeys(one for name in names for one in _named(name)))
+
+
+def _named(name: str) -> Sequence[str]:
+    """One; or all that begin so: hpa, or dynamo-all where the beginning is a name itself."""
+    if name in OPPONENTS:
+        return (name,)
+    family = name.removesuffix(f"-{ALL}")
+    found = [one for one in OPPONENTS if name == ALL or one == family or one.startswith(f"{family}-")]
+    if not found:
+        close = nearest(name, OPPONENTS) or "."
+        raise ValueError(f"there is no '{name}'{close} There are {', '.join(OPPONENTS)}, all and none")
+    return found
 
 
 def _start_up(text: str) -> StartUp:
@@ -251,6 +272,12 @@ def _more_than_no_time(text: str) -> float:
     if not found > 0:
         raise ValueError(f"expected more than no time, found '{text}'")
     return found
+
+
+def _lately(text: str) -> float:
+    if text.startswith("-"):
+        raise ValueError(f"expected how far back, such as 7d, found '{text}'; did you mean {text.lstrip('-')}?")
+    return _more_than_no_time(text)
 
 
 def _amount(text: str) -> float:

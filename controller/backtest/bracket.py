@@ -28,18 +28,26 @@ class Bracket:
 
 
 def bracket_of(
-    stage: Stage, workloads: Mapping[int, BlockWorkload], per_minute: Floats, alpha: float, told: Callable[[], None]
+    stage: Stage,
+    workloads: Mapping[int, BlockWorkload],
+    per_minute: Floats,
+    alpha: float,
+    told: Callable[[], None],
+    *,
+    least: int,
 ) -> Bracket:
-    """``alpha``: the attainment that both keep; ``told`` is called before each replay."""
+    """``alpha``: the attainment that both keep; ``told`` is called before each replay; ``least``: replicas that no
+    controller goes below. (Where replicas fail it does, for a while: then the bound knows of none.)"""
     first = min(workloads)
     different = {id(workload): workload for workload in workloads.values()}
+    kept = least if stage.case.failures.none else 0
     return Bracket(
-        lower_usd=min(lower_usd(stage, workload, alpha) for workload in different.values()),
-        upper_usd=upper_usd(stage, workloads[first], first, per_minute, alpha, told),
+        lower_usd=min(lower_usd(stage, workload, alpha, least=kept) for workload in different.values()),
+        upper_usd=upper_usd(stage, workloads[first], first, per_minute, alpha, told, least=least),
     )
 
 
-def lower_usd(stage: Stage, workload: BlockWorkload, alpha: float) -> float:
+def lower_usd(stage: Stage, workload: BlockWorkload, alpha: float, *, least: int = 0) -> float:
     """The largest of the bounds."""
     case, span = stage.case, (workload.start_s, workload.end_s)
     return tightest(
@@ -48,6 +56,7 @@ def lower_usd(stage: Stage, workload: BlockWorkload, alpha: float) -> float:
             start_up_min_s=case.start_up.min_s,
             usd_per_replica_hour=case.usd_per_replica_hour,
             initial_replicas=case.initial_replicas,
+            min_replicas=least,
             shared_by=shared_by,
         )
         for shared_by in SHARES
@@ -62,10 +71,12 @@ def upper_usd(
     alpha: float,
     told: Callable[[], None],
     *,
+    least: int | None = None,
     rounds: int = ROUNDS,
 ) -> Number:
     """The best schedule that the search finds in ``rounds`` of at most five replays, after some ten; Missing
-    when none reaches ``alpha``."""
+    when none reaches ``alpha``. ``least``: replicas that it keeps; None: the stage's policy's."""
+    kept = stage.policy.replicas.min_replicas if least is None else least
 
     def replay(wanted: Counts) -> RunScore:
         told()
@@ -80,7 +91,7 @@ def upper_usd(
             replay,
             alpha=alpha,
             capacity_per_s=stage.profile.requests_per_s,
-            least=max(1, stage.policy.replicas.min_replicas),
+            least=max(1, kept),
             rounds=rounds,
             lead_s=stage.case.start_up.max_s,
         )

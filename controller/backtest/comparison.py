@@ -10,12 +10,13 @@ from rich.table import Table
 from rich.text import Text
 
 from controller.backtest.results import Backtest, Standing, standings, worth_showing
-from controller.backtest.words import UNKNOWN, Verdict, change, shown_spread, span, verdict
+from controller.backtest.words import DASH, UNKNOWN, Verdict, change, mark, shown_spread, span, verdict
 from controller.documents import sentence
 from controller.facts.missing import Missing
 
 GAP = 2
 """Blanks between columns."""
+NO_NUMBER = (UNKNOWN, DASH)
 NARROWEST_NAME = 16
 """A controller's name folds down to this before a column is left out."""
 
@@ -120,13 +121,13 @@ class Comparison:
         return [column.cell(one, self._standings[0]) for one in self._standings]
 
     def _fitting(self, width: int) -> list[Column]:
-        """The most important columns that fit, in their own order; columns of nothing but "?" only say so once."""
+        """The most important columns that fit, in their own order; columns without any number only say so once."""
         longest = max(len(one.name) for one in self._standings) + GAP
         left = width - min(longest, NARROWEST_NAME + GAP)
         kept: list[Column] = []
         for column in sorted(self._columns, key=lambda column: column.rank):
             cells = self._cells(column)
-            if column.rank > 2 and all(mean == UNKNOWN for mean, _ in cells):
+            if column.rank > 2 and all(mean in NO_NUMBER for mean, _ in cells):
                 continue
             if column.width(cells) <= left:
                 left -= column.width(cells)
@@ -149,7 +150,7 @@ class Comparison:
         return [f"Not shown at this width: {', '.join(names)}."] if names else []
 
     def _all_unknown(self, column: Column) -> bool:
-        return all(mean == UNKNOWN for mean, _ in self._cells(column))
+        return all(mean in NO_NUMBER for mean, _ in self._cells(column))
 
     def _unknown(self, kept: Sequence[Column]) -> list[str]:
         """Why something is unknown, once a reason."""
@@ -161,7 +162,7 @@ class Comparison:
                 reason = _reason(column, one)
                 if reason and one.name not in told.setdefault(reason, []):
                     told[reason].append(one.name)
-        return [sentence(f"? {reason}{_whose(names, len(self._standings))}") for reason, names in told.items()]
+        return [sentence(f"{reason}{_whose(names, len(self._standings))}") for reason, names in told.items()]
 
 
 def _text(cell: Cell, *, missed: bool) -> Text:
@@ -191,7 +192,7 @@ _BY_HEADING = {
 def _reason(column: Column, one: Standing) -> str:
     quantity = _BY_HEADING.get(column.heading)
     found = one.value(quantity) if quantity else None
-    return f"{_named(column)}: {found.why}" if isinstance(found, Missing) else ""
+    return f"{mark(found)} {_named(column)}: {found.why}" if isinstance(found, Missing) else ""
 
 
 def _whose(names: Sequence[str], everybody: int) -> str:

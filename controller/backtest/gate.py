@@ -4,8 +4,9 @@
     all         := one ("and" one)*
     one         := "(" condition ")" | name comparator number | number comparator name
 
-``||`` and ``&&`` are understood too. What is not known cannot be fine: it fails the gate with its reason, unless the
-rest of the condition already says that the gate holds (``a and b`` needs both).
+Given several times, any of them fails the gate. ``||`` and ``&&`` are understood too. What is not known cannot be fine:
+it fails the gate with its reason, unless the rest of the condition already says that the gate holds (``a and b`` needs
+both).
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from controller.backtest.results import QUANTITIES, Standing
-from controller.backtest.words import FORMS, change, percent, share, shown, shown_spread, usd
+from controller.backtest.results import QUANTITIES, Standing, latency
+from controller.backtest.words import FORMS, change, milliseconds, percent, share, shown, shown_spread, usd
 from controller.documents import nearest
 from controller.errors import ConfigError, Problem
 from controller.facts.missing import Missing, mapped
+from controller.quantities import duration_s
 from controller.simulate.score import Number
 
 WHERE = "--fail-if"
+TIMES = frozenset(name for name, form in FORMS.items() if form in (latency, milliseconds))
 MONEY = frozenset(name for name, form in FORMS.items() if form is usd)
 SHARES = frozenset(name for name, form in FORMS.items() if form in (share, percent))
 RATIOS = SHARES | frozenset(name for name, form in FORMS.items() if form is change)
@@ -131,7 +134,8 @@ def _found(clause: Clause, one: Standing) -> str:
 # --- reading ---------------------------------------------------------------------------------------------------------
 
 _TOKENS = re.compile(
-    r"(?P<number>(?P<dollar>\$\s*)?[+-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?P<percent>\s*%)?)"
+    r"(?P<duration>(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+(?!\w)|\d+(?:\.\d+)?\s+(?:ms|[smhdw])(?!\w))"
+    r"|(?P<number>(?P<dollar>\$\s*)?[+-]?(?:\d[\d,]*\.?\d*|\.\d+)(?:[eE][+-]?\d+)?(?P<percent>\s*%)?)"
     r"|(?P<name>[A-Za-z_]\w*)|(?P<comparator><=|>=|==|!=|<|>)|(?P<bracket>[()])|(?P<sign>&&|\|\|)|(?P<space>\s+)"
     r"|(?P<strange>.)",
     re.DOTALL,
@@ -147,20 +151,24 @@ class _Token:
     end: int
 
 
-def parse(text: str) -> Gate:
-    """``text`` as a gate. Raises ConfigError with every mistake and its column."""
-    reader = _Reader(text)
-    condition = reader.read()
-    if reader.problems or condition is None:
-        raise ConfigError(reader.problems)
-    return Gate(text=text, condition=condition)
+def parse(*texts: str) -> Gate:
+    """``texts`` as a gate that any of them fails. Raises ConfigError with every mistake, the text's number as its line,
+    and its column."""
+    readers = [_Reader(text, number) for number, text in enumerate(texts, start=1)]
+    parts = [reader.read() for reader in readers]
+    conditions = tuple(part for part in parts if part is not None)
+    problems = [problem for reader in readers for problem in reader.problems]
+    if problems or len(conditions) < len(parts):
+        raise ConfigError(problems)
+    condition = conditions[0] if len(conditions) == 1 else Either(parts=conditions)
+    return Gate(text=" or ".join(texts), condition=condition)
 
 
 def _tokens(text: str) -> list[_Token]:
     found = []
     for match in _TOKENS.finditer(text):
         kind, word = str(match.lastgroup), match.group()
-        if match["number"]:
+        if match["number"] or match["duration"]:
             kind = "number"
         if word.lower() in _WORDS:
             kind, word = "word", _WORDS[word.lower()]
@@ -176,9 +184,9 @@ class _StopError(Exception):
 class _Reader:
     """Recursive descent. Wrong names and units are collected; a wrong shape ends the reading."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, line: int) -> None:
         self.problems: list[Problem] = []
-        self._text = text
+        self._text, self._line = text, line
         self._tokens = _tokens(text)
         self._next = 0
 
@@ -259,6 +267,8 @@ class _Reader:
 
     def _number(self, name: _Token, number: _Token) -> float:
         """The bound in the quantity's own unit; says so when it is in another's."""
+        if number.text[-1].isalpha():
+            return self._seconds(name, number)
         is_money, is_percent = number.text.startswith("$"), number.text.endswith("%")
         try:
             value = float(number.text.strip("$% ").replace(",", ""))
@@ -270,6 +280,11 @@ class _Reader:
             self._check_unit(name, number, value, is_money=is_money, is_percent=is_percent)
         return value
 
+    def _seconds(self, name: _Token, number: _Token) -> float:
+        if name.text in QUANTITIES and name.text not in TIMES:
+            self._add(number, f"'{name.text}' is not a time in seconds: write a number without a unit")
+        return duration_s("".join(number.text.split()))
+
     def _check_unit(self, name: _Token, number: _Token, value: float, *, is_money: bool, is_percent: bool) -> None:
         if is_percent and name.text not in RATIOS:
             self._add(number, f"'{name.text}' is not a share: write a number without %")
@@ -279,7 +294,7 @@ class _Reader:
             self._add(number, f"'{name.text}' is a share: write {value:g}% or {value / 100:g}")
 
     def _add(self, token: _Token, message: str) -> None:
-        self.problems.append(Problem(WHERE, 1, token.start + 1, "", message))
+        self.problems.append(Problem(WHERE, self._line, token.start + 1, "", message))
 
     def _wrong(self, message: str, token: _Token | None = None) -> _StopError:
         self._add(token or self._here, message)

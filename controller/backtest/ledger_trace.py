@@ -27,6 +27,10 @@ MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86_400.0
 MOST_UNKNOWN = 0.5
 """A history of which more is unknown is not replayed. A guess: most of the trace would be made up."""
 
+EDGE_S, EDGE_RATIO = 300.0, 0.01
+"""A history that is shorter by no more than this is what was asked for. A guess: the minute that runs, a daemon that
+was started again."""
+
 REASONS_TOLD = 3
 
 
@@ -37,6 +41,7 @@ class Recorded:
     unknown        by minute: nobody saw what arrived, and the trace has an estimate there
     cached_ratio   share of the prompt tokens that prefix caches served
     notes          what a reader of the results must know
+    short          that it is less than was asked for; "": it is all of it
     """
 
     name: str
@@ -45,6 +50,7 @@ class Recorded:
     unknown: NDArray[np.bool_]
     cached_ratio: float
     notes: tuple[str, ...]
+    short: str = ""
 
 
 def recorded(url: str, service: str, start: datetime, end: datetime) -> Recorded:
@@ -75,7 +81,15 @@ def recorded(url: str, service: str, start: datetime, end: datetime) -> Recorded
         unknown=unknown,
         cached_ratio=cached_ratio,
         notes=tuple(_notes(minutes, unknown)),
+        short=_short((end - start).total_seconds(), (last - first).total_seconds()),
     )
+
+
+def _short(asked_s: float, there_s: float) -> str:
+    """That much of what was asked for is not there, in words."""
+    if asked_s - there_s <= max(EDGE_S, EDGE_RATIO * asked_s):
+        return ""
+    return f"{span(asked_s / HOUR_S)} were asked for, {span(there_s / HOUR_S)} of them are in the ledger"
 
 
 def _ended(reader: LedgerReader, service: str) -> datetime | None:

@@ -138,7 +138,9 @@ def prepared(asked: Asked, mistakes: Mistakes, now: datetime) -> Prepared:
     policies = _policies(asked, settings, mistakes)
     service = policies[0].service if policies else None
     ledger = asked.ledger or (settings.ledger_url if settings else None)
-    played = mistakes.tried(lambda: played_of(whole_of(asked, service, ledger), asked)) if asked.sourced else None
+    # What is wrong with a policy, a fleet file or a URL is told: that it names no service or ledger follows from it.
+    sourced = asked.sourced and (asked.ledger_s is None or (service is not None and (ledger or not mistakes.problems)))
+    played = mistakes.tried(lambda: played_of(whole_of(asked, service, ledger), asked)) if sourced else None
     ground = mistakes.tried(lambda: _ground(asked, settings, policies)) if settings or not file else None
     price = mistakes.tried(lambda: price_of(ground, asked.priced, now)) if ground else None
     slo = _slo(policies)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from controller.backtest.results import plain
 from controller.backtest.trace import MINUTE_S, Played
 from controller.estimate.performance.capacity import capacity
 from controller.facts.missing import Missing
@@ -22,7 +23,7 @@ class Reach:
 
     @property
     def told(self) -> str:
-        return f"a replica carries some {self.requests_per_s:.2g} requests/s inside the SLO"
+        return f"a replica carries some {plain(self.requests_per_s, 2)} requests/s inside the SLO"
 
 
 def reach_of(spec: EngineSpec, played: Played, slo: Slo) -> Reach | Missing:

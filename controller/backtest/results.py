@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from math import floor, log10
 
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing, mapped, ratio
@@ -13,6 +14,8 @@ from controller.simulate.score import Number, RunScore
 
 _NO_LOWER = Missing("lower bound", "the lower bound was not asked for; --bracket asks for it")
 _NO_UPPER = Missing("clairvoyant schedule", "the clairvoyant schedule was not asked for; --bracket asks for it")
+
+NOT_COMPARED = Missing("regret", "the SLO was not kept, as the schedule kept it: two bills for different things")
 
 HOURS_PER_DAY = 24.0
 DAYS_PER_YEAR = 365.0
@@ -35,6 +38,7 @@ class Backtest:
     notes                    known limits and whatever else a reader must know
     perils                   what might go wrong in it, in words; "": nothing
     safety                   the kernel's rules in front of our policy, in words; "": not told
+    short                    that less was replayed than was asked for, in words; "": all of it was
     """
 
     trace: str
@@ -53,6 +57,7 @@ class Backtest:
     notes: tuple[str, ...] = ()
     perils: str = ""
     safety: str = ""
+    short: str = ""
 
     def __post_init__(self) -> None:
         if not self.runs:
@@ -65,6 +70,11 @@ class Backtest:
     @property
     def hours(self) -> float:
         return self.runs[0].hours
+
+    @property
+    def upper_to_lower(self) -> Number:
+        """How many times the bound the clairvoyant schedule costs: the best possible is between the two."""
+        return ratio("upper_to_lower", self.upper_usd, self.lower_usd)
 
     @property
     def slo_text(self) -> str:
@@ -83,7 +93,16 @@ def _target(what: str, target: LatencyTarget | None) -> str:
 
 def latency(seconds: float) -> str:
     """5 s, 250 ms."""
-    return f"{seconds:.3g} s" if seconds >= 1 else f"{seconds * 1000:.3g} ms"
+    return f"{plain(seconds)} s" if seconds >= 1 else f"{plain(seconds * 1000)} ms"
+
+
+def plain(value: float, digits: int = 3) -> str:
+    """1,230 of 1234.5, 0.0123 of 0.01234: to so many digits, as people write it."""
+    if not value:
+        return "0"
+    rounded = float(f"{value:.{digits}g}")
+    text = f"{rounded:,.{max(0, digits - 1 - floor(log10(abs(rounded))))}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,7 +185,12 @@ class Standing:
     runs: tuple[RunScore, ...]
 
     def value(self, quantity: str) -> Spread | Missing:
-        return spread([QUANTITIES[quantity](run, self.backtest) for run in self.runs])
+        return spread([self.of(run, quantity) for run in self.runs])
+
+    def of(self, run: RunScore, quantity: str) -> Number:
+        """Of one of its runs. Whoever missed the SLO has no regret: it would read as better than knowing the future."""
+        found = QUANTITIES[quantity](run, self.backtest)
+        return NOT_COMPARED if quantity == "regret" and not isinstance(found, Missing) and not self.met else found
 
     @property
     def usd(self) -> float:

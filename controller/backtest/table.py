@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import difflib
+import re
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from io import BytesIO
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import NoReturn
 
@@ -16,7 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from controller.backtest.words import many
 from controller.errors import ConfigError, Problem
+from controller.file_kinds import FileKind, misplaced
 
 MOST_SHOWN = 20
 """Mistakes that are told one by one; the others are counted. A guess: a screenful."""
@@ -61,6 +64,7 @@ class Table:
 
     called           what the file calls each of them
     lines            in which line of the file each row stands, from 1
+    misfits          rows with too many or too few fields: which of them is which nobody knows
     numbers, texts   by the column's own name, whatever the file calls it
     """
 
@@ -69,6 +73,7 @@ class Table:
     header: tuple[str, ...]
     called: Mapping[str, str]
     lines: NDArray[np.int64]
+    misfits: NDArray[np.bool_]
     numbers: dict[str, Floats] = field(default_factory=dict)
     texts: dict[str, NDArray[np.str_]] = field(default_factory=dict)
     _mistakes: list[_Mistake] = field(default_factory=list)
@@ -77,11 +82,12 @@ class Table:
         return len(self.lines)
 
     def wrong(self, column: str, which: NDArray[np.bool_], message: str | Callable[[int], str]) -> None:
-        """Note a mistake in ``column`` of every row of ``which``.
+        """Note a mistake in ``column`` of every row of ``which``, but for misfits; ``column`` "": in the whole row.
 
-        ``{found}`` in the message becomes what stands there; a message that differs by row is asked for those shown.
+        ``{found}`` in the message becomes what stands there, ``{at 7}`` what stands in that line; a message that
+        differs by row is asked for those shown.
         """
-        rows = np.flatnonzero(which)
+        rows = np.flatnonzero(which & ~self.misfits if column else which)
         if len(rows):
             texts = [message if isinstance(message, str) else message(int(row)) for row in rows[:MOST_SHOWN]]
             shown = tuple(zip(self.lines[rows[:MOST_SHOWN]].tolist(), texts, strict=True))
@@ -94,16 +100,32 @@ class Table:
         total = sum(mistake.count for mistake in self._mistakes)
         told = sorted((line, mistake.column, text) for mistake in self._mistakes for line, text in mistake.shown)
         told = told[:MOST_SHOWN]
-        lines = _lines(self.data, [line for line, _, _ in told])
-        problems = [self._problem(line, lines[line], column, message) for line, column, message in told]
+        named = [int(line) for _, _, text in told for line in _AT.findall(text)]
+        lines = _lines(self.data, [*(line for line, _, _ in told), *named])
+        problems = [self._problem(line, column, message, lines) for line, column, message in told]
         raise ConfigError([*_heading(self.file, total), *problems])
 
-    def _problem(self, line: int, text: str, column: str, message: str) -> Problem:
-        fields = text.split(",")
+    def _problem(self, line: int, column: str, message: str, lines: Mapping[int, str]) -> Problem:
+        if not column:
+            return Problem(self.file, line, 1, "", message)
         place = self.header.index(self.called[column])
-        begins = 1 + sum(len(one) + 1 for one in fields[:place])
-        found = fields[place].strip() if place < len(fields) else ""
-        return Problem(self.file, line, begins, column, message.replace("{found}", found))
+        begins = 1 + sum(len(one) + 1 for one in _fields(lines[line])[:place])
+        message = message.replace("{found}", _found(lines[line], place))
+        message = _AT.sub(lambda other: _found(lines[int(other[1])], place), message)
+        return Problem(self.file, line, begins, column, message)
+
+
+_AT = re.compile(r"\{at (\d+)\}")
+
+
+def _fields(line: str) -> list[str]:
+    """As they stand there, quotes and blanks included."""
+    return re.findall(r'(?:^|,)((?:\s*"[^"]*"|[^,"])*)', line)
+
+
+def _found(line: str, place: int) -> str:
+    fields = _fields(line)
+    return fields[place].strip(' "') if place < len(fields) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +145,9 @@ def read_header(path: Path, shown_as: str | None = None) -> tuple[str, bytes, tu
     data = _unpacked(file, path).removeprefix(b"\xef\xbb\xbf")
     if not data.strip():
         _refuse(file, 0, "is empty; expected a header line and rows")
+    instead = misplaced(data, FileKind.TABLE)
+    if instead:
+        _refuse(file, 0, instead)
     first = data.split(b"\n", 1)[0].rstrip(b"\r")
     try:
         text = first.decode("utf-8")
@@ -142,15 +167,24 @@ def read_header(path: Path, shown_as: str | None = None) -> tuple[str, bytes, tu
 def read_columns(file: str, data: bytes, header: tuple[str, ...], wanted: Sequence[Column]) -> Table:
     """The wanted columns. Wrong values are noted in the table, to be told with whatever else is wrong with it.
 
-    Raises ConfigError at once where rows cannot be told apart: columns missing or named twice, lines too long.
+    Raises ConfigError at once where columns cannot be told apart: missing or named twice.
     """
     called = _called(file, header, wanted)
-    frame = _frame(file, data, header, [header.index(name) for name in called.values()])
+    places = [header.index(name) for name in called.values()]
+    try:
+        counts = _counted(data)
+        frame = _frame(_cut(data, counts, len(header)), header, places)
+    except (pd.errors.ParserError, csv.Error):
+        _refuse(file, 0, "is not CSV: a quote is opened and never closed")
     blank = frame.isna().all(axis=1).to_numpy()
     frame = frame[~blank]
     if not len(frame):
         _refuse(file, 0, "has a header line but no rows")
-    table = Table(file=file, data=data, header=header, called=called, lines=np.flatnonzero(~blank).astype(np.int64) + 2)
+    lines = np.flatnonzero(~blank).astype(np.int64) + 2
+    fields = counts[np.minimum(lines, len(counts)) - 1]
+    misfits = (fields > len(header)) | (fields <= max(places))
+    table = Table(file=file, data=data, header=header, called=called, lines=lines, misfits=misfits)
+    table.wrong("", misfits, lambda row: f"has {many(int(fields[row]), 'field')}, the header {len(header)}")
     for column in wanted:
         if column.name in called:
             values = frame[header.index(called[column.name])]
@@ -213,10 +247,11 @@ def _lines(data: bytes, numbers: Sequence[int]) -> dict[int, str]:
 
 
 def _heading(file: str, total: int) -> list[Problem]:
-    """What stands above the mistakes when there are more than are shown. (A problem of the whole file comes first.)"""
+    """What stands above the mistakes when there are more than are shown, for the others. (A problem of the whole file
+    comes first.)"""
     if total <= MOST_SHOWN:
         return []
-    return [Problem(file, 0, 0, "", f"{total} mistakes; the first {MOST_SHOWN} by line:")]
+    return [Problem(file, 0, 0, "", f"{total} mistakes; the first {MOST_SHOWN} by line:", total - MOST_SHOWN)]
 
 
 def _refuse(file: str, line: int, message: str) -> NoReturn:
@@ -260,38 +295,46 @@ def _missing(file: str, header: Sequence[str], column: Column, wanted: Sequence[
     return Problem(file, 1, 1, column.name, f"the column is missing{hint}")
 
 
-def _frame(file: str, data: bytes, header: Sequence[str], kept: Sequence[int]) -> pd.DataFrame:
+def _frame(data: bytes, header: Sequence[str], kept: Sequence[int]) -> pd.DataFrame:
     """All rows, columns by place; numbers where one of the kept holds nothing else, text where it does."""
-    try:
-        frame = pd.read_csv(
-            BytesIO(data),
-            names=range(len(header)),
-            header=0,
-            dtype={place: "category" for place in range(len(header)) if place not in kept},
-            keep_default_na=False,
-            na_values=[""],
-            skip_blank_lines=False,
-            skipinitialspace=True,
-            low_memory=False,
-            index_col=False,
-            encoding="utf-8",
-            encoding_errors="replace",
-        )
-    except pd.errors.ParserError:
-        raise _ragged(file, data, header) from None
-    return frame
+    return pd.read_csv(
+        BytesIO(data),
+        names=range(len(header)),
+        header=0,
+        dtype={place: "category" for place in range(len(header)) if place not in kept},
+        keep_default_na=False,
+        na_values=[""],
+        skip_blank_lines=False,
+        skipinitialspace=True,
+        low_memory=False,
+        index_col=False,
+        encoding="utf-8",
+        encoding_errors="replace",
+    )
 
 
-def _ragged(file: str, data: bytes, header: Sequence[str]) -> ConfigError:
-    """Which lines have more fields than the header."""
-    rows = csv.reader(data.decode("utf-8", errors="replace").splitlines())
-    long = [(number, len(row)) for number, row in enumerate(rows, start=1) if len(row) > len(header)]
-    if not long:
-        return ConfigError([Problem(file, 0, 0, "", "is not CSV: a quote is opened and never closed")])
-    problems = [
-        Problem(file, line, 1, "", f"has {count} fields, the header {len(header)}") for line, count in long[:MOST_SHOWN]
-    ]
-    return ConfigError([*_heading(file, len(long)), *problems])
+def _counted(data: bytes) -> NDArray[np.int64]:
+    """How many fields each line has."""
+    if b'"' in data:
+        return np.array([len(record) for record in _records(data)], np.int64)
+    letters = np.frombuffer(data, np.uint8)
+    ends = np.append(np.flatnonzero(letters == ord("\n")), len(letters))
+    commas = np.searchsorted(np.flatnonzero(letters == ord(",")), ends)
+    return np.diff(commas, prepend=0) + 1
+
+
+def _cut(data: bytes, counts: NDArray[np.int64], most: int) -> bytes:
+    """Without the fields beyond the header's: such rows are told, and the others are looked at all the same."""
+    long = np.flatnonzero(counts > most)
+    if not len(long):
+        return data
+    cut = StringIO()
+    csv.writer(cut, lineterminator="\n").writerows(record[:most] for record in _records(data))
+    return cut.getvalue().encode()
+
+
+def _records(data: bytes) -> Iterator[list[str]]:
+    return csv.reader(StringIO(data.decode("utf-8", errors="replace"), newline=""), skipinitialspace=True)
 
 
 # --- values ----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import floor, isfinite
@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from controller.backtest.asked import Asked
 from controller.backtest.ledger_trace import recorded
 from controller.backtest.mistakes import Mistakes
+from controller.backtest.results import plain
+from controller.backtest.shapes import Invented
 from controller.backtest.tracefile import read_lengths, read_trace, workload_of
-from controller.backtest.words import count, span
+from controller.backtest.words import count, many, span
 from controller.clock import utc_now
-from controller.errors import ConfigError, Problem
+from controller.errors import ConfigError, LedgerError, Problem
 from controller.facts.missing import Missing
 from controller.facts.performance import RequestShape
 from controller.quantities import duration_text
@@ -37,12 +39,14 @@ FIRST_MINUTES = 10
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Whole:
-    """A trace before any part is chosen, by seed. ``unknown``: minutes since its start that nobody saw."""
+    """A trace before any part is chosen, by seed. ``unknown``: minutes since its start that nobody saw; ``short``: that
+    there is less of it than was asked for."""
 
     name: str
     workloads: Mapping[int, BlockWorkload]
     unknown: NDArray[np.bool_] | None = None
     notes: tuple[str, ...] = ()
+    short: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,7 @@ class Played:
     per_minute    requests in each minute
     longest       prompt and output tokens of the longest request, with the first seed
     earlier       the same of the time before, as far as the forecaster is shown it; nan: nobody saw
+    short         that it is less than was asked for, in words
     """
 
     name: str
@@ -63,6 +68,7 @@ class Played:
     longest: int
     earlier: Floats | None
     notes: tuple[str, ...]
+    short: str = ""
 
     @property
     def first_per_s(self) -> float:
@@ -78,9 +84,10 @@ class Played:
     def told(self) -> str:
         """What is in it, in words."""
         found = self.description
-        busiest = f"{found.mean_per_s:.3g} a second, {found.peak_minute_per_s:.3g} in the busiest minute"
+        busiest = f"{plain(found.mean_per_s)} a second, {plain(found.peak_minute_per_s)} in the busiest minute"
         tokens = f"{count(round(self.shape.prompt_tokens))} prompt and {count(round(self.shape.output_tokens))} output"
-        return f"{count(found.requests)} requests, {busiest}; {tokens} tokens each on average"
+        told = f"{many(found.requests, 'request')}, {busiest}; {tokens} tokens each on average"
+        return f"{told}; {self.short}" if self.short else told
 
     @property
     def warm_up_told(self) -> str:
@@ -97,6 +104,8 @@ def whole_of(asked: Asked, service: str | None, ledger: str | None) -> Whole:
     lengths = mistakes.tried(lambda: read_lengths(file)) if file else None
     if asked.ledger_s is not None:
         found = mistakes.tried(lambda: _from_ledger(asked, service, ledger, lengths))
+    elif asked.shape is not None:
+        found = _of_shape(asked.shape, lengths or Lengths.log_normal(), asked.seeds)
     else:
         found = mistakes.tried(lambda: _from_file(asked, lengths))
     mistakes.finish()
@@ -123,19 +132,29 @@ def _from_file(asked: Asked, lengths: Lengths | ClientLengths | None) -> Whole:
     )
 
 
+def _of_shape(shape: Invented, lengths: Lengths | ClientLengths, seeds: Sequence[int]) -> Whole:
+    workloads = {seed: workload_of(shape.trace(seed), lengths, seed=seed) for seed in seeds}
+    return Whole(name=shape.name, workloads=workloads, notes=(shape.note,))
+
+
 def _from_ledger(
     asked: Asked, service: str | None, ledger: str | None, lengths: Lengths | ClientLengths | None
 ) -> Whole:
-    if ledger is None or service is None or asked.ledger_s is None:
+    assert service is not None, "there is a policy"
+    assert asked.ledger_s is not None
+    if ledger is None:
         message = "which ledger? Give --ledger URL, such as sqlite:///pennyweight.db, or --fleet FILE"
         raise ConfigError([Problem("--from-ledger", 0, 0, "", message)])
     now = utc_now().replace(second=0, microsecond=0)
-    found = recorded(ledger, service, now - timedelta(seconds=asked.ledger_s), now)
+    try:
+        found = recorded(ledger, service, now - timedelta(seconds=asked.ledger_s), now)
+    except LedgerError as error:  # nothing ran: no gate has judged anything
+        raise ConfigError([Problem("--from-ledger", 0, 0, "", str(error))]) from error
     workloads = {
         seed: with_cached(workload_of(found.trace, lengths or found.lengths, seed=seed), found.cached_ratio, seed)
         for seed in asked.seeds
     }
-    return Whole(name=found.name, workloads=workloads, unknown=found.unknown, notes=found.notes)
+    return Whole(name=found.name, workloads=workloads, unknown=found.unknown, notes=found.notes, short=found.short)
 
 
 def played_of(whole: Whole, asked: Asked) -> Played:
@@ -165,6 +184,7 @@ def played_of(whole: Whole, asked: Asked) -> Played:
         longest=longest,
         earlier=_earlier(whole, first, asked),
         notes=notes,
+        short=whole.short,
     )
 
 

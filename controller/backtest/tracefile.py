@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from controller.backtest.table import Column, Floats, Kind, Table, missing_columns, read_columns, read_header
 from controller.simulate.arrivals import Requests
@@ -247,15 +248,26 @@ def _ascending(table: Table, column: str, *, ties: bool) -> None:
     steps = np.diff(values[known])
     wrong = np.zeros(len(values), bool)
     wrong[known[1:]] = steps < 0 if ties else steps <= 0
-    before = np.full(len(values), np.nan)
-    before[known[1:]] = values[known[:-1]]
     must = "must not go back" if ties else "must go up"
-    table.wrong(column, wrong, lambda row: f"{must}: found {{found}} after {before[row]:.12g}")
+    table.wrong(column, wrong, _after(table, known, must))
+
+
+def _after(table: Table, known: NDArray[np.int64], what: str) -> Callable[[int], str]:
+    """What is wrong with a row that comes after the known one before it; both as they stand in the file."""
+    before = np.zeros(len(table), np.int64)
+    before[known[1:]] = table.lines[known[:-1]]
+    return lambda row: f"{what}: found {{found}} after {{at {before[row]}}}"
 
 
 def _even_steps(table: Table, column: str, time_s: Floats) -> float:
-    """The width of the bins: the most usual step. Every other step is noted."""
-    steps = np.diff(time_s)
+    """The width of the bins: the most usual step, once they are in order. Every other step is noted, and every row that
+    is out of order. Beside a time that is none, bins may be missing."""
+    known = np.flatnonzero(~np.isnan(time_s))
+    back = np.zeros(len(time_s), bool)
+    back[known[1:]] = np.diff(time_s[known]) < 0
+    table.wrong(column, back, _after(table, known, "is out of order"))
+    order = known[np.argsort(time_s[known], kind="stable")]
+    steps = np.diff(time_s[order])
     forward = np.round(steps[steps > 0], 6)
     if not len(forward):
         which = np.arange(len(time_s)) == len(time_s) - 1
@@ -263,14 +275,12 @@ def _even_steps(table: Table, column: str, time_s: Floats) -> float:
         return float("nan")
     widths, counts = np.unique(forward, return_counts=True)
     bin_s = float(widths[np.argmax(counts)])
-    wrong = np.concatenate([[False], np.abs(steps - bin_s) > bin_s * BIN_TOLERANCE_RATIO])
-    table.wrong(
-        column,
-        wrong,
-        lambda row: (
-            f"bins must follow each other every {bin_s:g} s, found {{found}}, {steps[row - 1]:g} s after the row before"
-        ),
-    )
+    fit = np.maximum(np.rint(steps / bin_s), 1.0) if len(known) < len(time_s) else np.ones(len(steps))
+    step_s, wrong = np.zeros(len(time_s)), np.zeros(len(time_s), bool)
+    step_s[order[1:]] = steps
+    wrong[order[1:]] = np.abs(steps - fit * bin_s) > bin_s * BIN_TOLERANCE_RATIO
+    must = f"bins must follow each other every {bin_s:g} s"
+    table.wrong(column, wrong, lambda row: f"{must}, found {{found}}, {step_s[row]:g} s after the one before")
     return bin_s
 
 

@@ -6,7 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import floor
 
-from controller.backtest.results import DAYS_PER_YEAR, HOURS_PER_DAY, Backtest, Spread, Standing, latency, standings
+from controller.backtest.results import (
+    DAYS_PER_YEAR,
+    HOURS_PER_DAY,
+    NOT_COMPARED,
+    Backtest,
+    Spread,
+    Standing,
+    latency,
+    plain,
+    standings,
+)
+from controller.documents import sentence
 from controller.facts.missing import Missing, mapped
 from controller.simulate.score import Number
 
@@ -53,14 +64,14 @@ def many(value: float, one: str, more: str = "") -> str:
 
 def milliseconds(value_s: float) -> str:
     """1.2 ms of 0.0012."""
-    return f"{value_s * 1000:,.3g} ms" if value_s < 1 else f"{value_s * 1000:,.0f} ms"
+    return f"{plain(value_s * 1000)} ms" if value_s < 1 else f"{value_s * 1000:,.0f} ms"
 
 
 def span(hours: float) -> str:
     """7 days, 24 h, 40 min."""
     if hours >= 48:
-        return f"{hours / HOURS_PER_DAY:.3g} days"
-    return f"{hours:.3g} h" if hours >= 1 else f"{hours * 60:.3g} min"
+        return f"{plain(hours / HOURS_PER_DAY)} days"
+    return f"{plain(hours)} h" if hours >= 1 else f"{plain(hours * 60)} min"
 
 
 FORMS: Mapping[str, Callable[[float], str]] = {
@@ -86,14 +97,19 @@ FORMS: Mapping[str, Callable[[float], str]] = {
 """How a quantity is written; those not here are counts."""
 
 
+def mark(why: Missing) -> str:
+    """What stands where there is no number: nobody knows it, or there is none."""
+    return DASH if why == NOT_COMPARED else UNKNOWN
+
+
 def shown(quantity: str, value: Number) -> str:
-    return UNKNOWN if isinstance(value, Missing) else FORMS.get(quantity, count)(value)
+    return mark(value) if isinstance(value, Missing) else FORMS.get(quantity, count)(value)
 
 
 def shown_spread(quantity: str, found: Spread | Missing) -> tuple[str, str]:
     """The mean, and the range over the seeds or nothing where all are equal."""
     if isinstance(found, Missing):
-        return UNKNOWN, ""
+        return mark(found), ""
     form = FORMS.get(quantity, count)
     if form is usd and found.low >= 100:
         form = "${:,.0f}".format  # cents beside hundreds say nothing about a range
@@ -115,6 +131,11 @@ MOST_OF_THEM = 0.5
 """From this share of the missed requests on, the policy's limit is worth telling. A guess: more than anything else."""
 
 
+SHORTEST_FOR_A_YEAR_HOURS = 10 / 60
+"""Less is not extrapolated. A guess: a start takes some four minutes, so the bill is mostly that of the replicas that
+were there at the start."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """``winner``: the cheapest that kept the SLO, or None. ``warnings`` mean that something is wrong with the run."""
@@ -133,10 +154,10 @@ def verdict(backtest: Backtest) -> Verdict:
     first, about = all_of_them[0], winner or all_of_them[0]
     told = [_bracket(backtest, winner), _first(first, winner), _cheaper(all_of_them, winner), _why_missed(first)]
     told += [_still(first), _lost(all_of_them), _befell(all_of_them)]
-    told += [_spent(about), _seeds(about), _year(backtest, about)]
+    told += [_spent(about), _seeds(about), sentence(backtest.short) if backtest.short else "", _year(backtest, about)]
     return Verdict(
         headline=_headline(backtest, all_of_them, kept),
-        details=tuple(sentence for sentence in told if sentence),
+        details=tuple(one for one in told if one),
         warnings=tuple(_below(one) for one in all_of_them if one.below_bound),
         winner=winner,
     )
@@ -198,10 +219,12 @@ def _bracket(backtest: Backtest, winner: Standing | None) -> str:
     told = " and ".join(part for part in (known_lower, known_upper) if part)
     if not told:
         return ""
+    times = backtest.upper_to_lower
+    told += "" if isinstance(times, Missing) else f", {times:.4g} times as much"
     against = ""
     if winner is not None and not isinstance(upper, Missing) and upper > 0:
         over = winner.usd / upper - 1
-        against = f"; {winner.name} is {percent(abs(over))} {'above' if over >= 0 else 'below'} that"
+        against = f"; {winner.name} is {percent(abs(over))} {'above' if over >= 0 else 'below'} the schedule"
     return f"{told[0].upper()}{told[1:]}{against}."
 
 
@@ -237,12 +260,13 @@ def _why_missed(first: Standing) -> str:
 
 
 def _missed_at_limit(one: Standing) -> float:
-    """The share of the requests that missed the SLO which arrived when every allowed replica was there or starting."""
+    """The share of the requests that missed the SLO which arrived when every allowed replica was ready: where some
+    were still starting, more of them would not have been there sooner."""
     missed = at_limit = 0
     for run in one.runs:
         late = run.series.judged - run.series.within_slo
         missed += int(late.sum())
-        at_limit += int(late[run.series.current >= one.backtest.most_replicas].sum())
+        at_limit += int(late[run.series.ready >= one.backtest.most_replicas].sum())
     return at_limit / missed if missed and one.backtest.most_replicas else 0.0
 
 
@@ -329,12 +353,17 @@ def _seeds(one: Standing) -> str:
 
 
 def _year(backtest: Backtest, one: Standing) -> str:
-    if backtest.hours <= 0:
-        return ""
+    if not lasts_for_a_year(backtest):
+        return f"Only {span(backtest.hours)} were replayed: too little to say what a year would cost."
     caution = " Less than a day was replayed: nights and weekends are not in it." if backtest.hours < 23.5 else ""
     return (
         f"Extrapolated, not measured: at this rate a year would cost {a_year(backtest, one)} with {one.name}.{caution}"
     )
+
+
+def lasts_for_a_year(backtest: Backtest) -> bool:
+    """Whether its bill says anything about a year's."""
+    return backtest.hours >= SHORTEST_FOR_A_YEAR_HOURS
 
 
 def a_year(backtest: Backtest, one: Standing) -> str:

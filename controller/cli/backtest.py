@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
     from controller.backtest.bracket import Bracket
 
 GATE_FAILED = 1
+LINE_EVERY_S = 10.0
+"""Of what has no line a run. A guess: a log that stands still for longer looks stuck."""
 DEFAULT_FLEET = Path("fleet.yaml")
 
 
@@ -124,10 +127,34 @@ def _bracket(ready: Prepared) -> Bracket:
         task = progress.add_task("lower bound", total=None)
         replays = count(1)
 
-        def told() -> None:
-            progress.update(task, description=f"clairvoyant schedule, replay {next(replays)} of some 50")
+        line = _Now(progress)
+        line.say("bracket: lower bound, then a clairvoyant schedule in some 50 replays")
 
-        return bracket_of(ready.stage, played.workloads, played.per_minute, ready.slo.attainment_ratio, told)
+        def told() -> None:
+            said = f"clairvoyant schedule, replay {next(replays)} of some 50"
+            progress.update(task, description=said)
+            line.say(f"bracket: {said}")
+
+        return bracket_of(
+            ready.stage,
+            played.workloads,
+            played.per_minute,
+            ready.slo.attainment_ratio,
+            told,
+            least=min(one.policy.replicas.min_replicas for one in ready.entrants if one.policy is not None),
+        )
+
+
+class _Now:
+    """A line now and then where nobody sees a bar: a log shows that it goes on."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._next_s = progress, 0.0
+
+    def say(self, line: str) -> None:
+        if self._progress.disable and monotonic() >= self._next_s:
+            self._progress.console.print(line, soft_wrap=True)
+            self._next_s = monotonic() + LINE_EVERY_S
 
 
 def _progress(*columns: ProgressColumn) -> Progress:
@@ -163,6 +190,7 @@ def _found(ready: Prepared, runs: tuple[RunScore, ...], typed: list[str]) -> Bac
         reach=ready.reach_told,
         most_replicas=ready.stage.policy.replicas.max_replicas,
         perils="; ".join(ready.perils_told.values()),
+        short=ready.played.short,
         safety=ready.safety_told,
     )
 

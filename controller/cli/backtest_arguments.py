@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
-from controller.cli.numbers import positive, whole
+from controller.cli.numbers import Wrong, positive, whole
 
 Option = tuple[str, Callable[[str], object], str, object, str]
 """Name, type, placeholder, default, help."""
@@ -20,6 +21,23 @@ BRACKET = "also what the best possible controller would have paid: a bound and a
 
 DESTINATIONS = {"from": "from_"}
 """Where a name is a word of the language."""
+
+REPEATABLE = ("fail-if",)
+
+
+class Once(argparse.Action):
+    """A value that there can be one of: whoever gives two different ones is told so, not served by the last."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, value: Any, *_: Any) -> None:
+        given = vars(namespace).setdefault("given", set())
+        before = getattr(namespace, self.dest)
+        if self.dest in given and before != value and not isinstance(before, Wrong):
+            value = value if isinstance(value, Wrong) else Wrong(f"given twice, as {before} and {value}; give one")
+        elif self.dest in given:
+            return
+        given.add(self.dest)
+        setattr(namespace, self.dest, value)
+
 
 OPTIONS: Mapping[str, tuple[Option, ...]] = {
     "what is replayed": (
@@ -68,7 +86,7 @@ OPTIONS: Mapping[str, tuple[Option, ...]] = {
         ("jobs", positive, "N", 1, "processes that play at once (default 1)"),
     ),
     "what comes of it": (
-        ("fail-if", str, "CONDITION", None, 'exit code 1 if it holds: "cost > 1200 or attainment < 99%%"'),
+        ("fail-if", str, "CONDITION", None, 'exit code 1 if it holds: "cost > 1200 or attainment < 99%%"; repeatable'),
         ("report", Path, "FILE", None, "write a report: .html or .md"),
         ("json", str, "FILE", None, "write the numbers; - prints only them"),
     ),
@@ -83,12 +101,21 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--policy", type=Path, action="append", default=[], metavar="FILE", help="may be given several times; required"
     )
     parser.add_argument(
-        "--trace", type=Path, metavar="FILE", help="CSV of requests or rates, gzip or not; this or --from-ledger"
+        "--trace",
+        type=Path,
+        action=Once,
+        metavar="FILE",
+        help="CSV of requests or rates, gzip or not, or an invented one: shape:spike; this or --from-ledger",
     )
-    parser.add_argument("--from-ledger", metavar="DURATION", help="what the ledger recorded lately, such as 7d")
+    parser.add_argument(
+        "--from-ledger", action=Once, metavar="DURATION", help="what the ledger recorded lately, such as 7d"
+    )
     for title, options in OPTIONS.items():
         group = parser.add_argument_group(title)
         for name, kind, metavar, default, text in options:
             where = DESTINATIONS.get(name, name.replace("-", "_"))
-            group.add_argument(f"--{name}", dest=where, type=kind, metavar=metavar, default=default, help=text)
+            action = "append" if name in REPEATABLE else Once
+            group.add_argument(
+                f"--{name}", dest=where, type=kind, action=action, metavar=metavar, default=default, help=text
+            )
     parser.add_argument("--bracket", action="store_true", help=BRACKET)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from controller.cli.numbers import Wrong
 from controller.errors import ConfigError, Problem
@@ -14,7 +16,12 @@ READS_ON = "reads_on"
 
 
 class Parser(argparse.ArgumentParser):
-    """Its commands' and options' choices are told as other mistakes are: what is there, and what was probably meant."""
+    """Its commands' and options' choices are told as other mistakes are: what is there, and what was probably meant.
+    What begins like a negative number is an option's value, whatever follows: -7d is told as a wrong duration."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is None or value in action.choices:

@@ -24,6 +24,7 @@ from controller.documents import Document, Place, load_yaml, nearest, validate
 from controller.errors import ConfigError, Problem
 from controller.facts.account_reader import Dimension
 from controller.facts.slo import LatencyTarget, Slo
+from controller.file_kinds import FileKind
 from controller.policy.shape import (
     QUANTILES,
     AlertShape,
@@ -70,7 +71,7 @@ def read_policies(
     problems: list[Problem] = []
     for path in dict.fromkeys(path for path in paths if not path.name.endswith(TEST_SUFFIX)):
         try:
-            documents[path] = load_yaml(path)
+            documents[path] = load_yaml(path, wanted=FileKind.POLICY)
         except ConfigError as error:
             problems += error.problems
     read = [_read(path, document, services, channels) for path, document in documents.items()]

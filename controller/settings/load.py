@@ -34,6 +34,7 @@ from controller.facts.fleet import (
 )
 from controller.facts.interruptions import NOBODY, Announcers
 from controller.facts.leadership import Electing
+from controller.file_kinds import FileKind
 from controller.quantities import EditorSchema
 from controller.safety.rules import SafetyRules
 from controller.settings.account import Account, FinanceNames, account_of, amortised_usd_per_gpu_hour, finance_of
@@ -136,7 +137,7 @@ def load_settings(
     measured   a variant needs `scrape` or an actuator that tells where its engines are; a rehearsal needs neither
     works      the secrets that the file names must be in `environ`, and its certificates there
     """
-    document = load_yaml(path)
+    document = load_yaml(path, wanted=FileKind.FLEET)
     here = path.resolve().parent
     around = Around(folder=here, environ=environ, offers=offers, measured=measured, works=works and measured)
     shape, problems = validate(FleetShape, document)
@@ -152,7 +153,7 @@ def load_settings(
 def seen_at(path: Path) -> Seen | None:
     """What the fleet file names, whatever is wrong with it; None where it cannot be read at all."""
     try:
-        document = load_yaml(path)
+        document = load_yaml(path, wanted=FileKind.FLEET)
     except ConfigError:
         return None
     return Seen(services=services_in(document), policy_files=policy_files(document, path.resolve().parent))

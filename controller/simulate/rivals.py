@@ -7,21 +7,27 @@ from dataclasses import dataclass
 from controller.facts.readings import Phase
 from controller.simulate.compiled.layout import Count, Hist
 from controller.simulate.fleet import Level
-from controller.simulate.sight import Opponent, ReplicaSight, Sight
+from controller.simulate.sight import Explaining, Opponent, ReplicaSight, Sight
 from controller.simulate.world import World
 
 
 def rehearse(world: World, opponent: Opponent, reason: str) -> None:
-    """The whole workload under ``opponent``; the world is closed at the end."""
+    """The whole workload under ``opponent``; the world is closed at the end. ``reason``: of moves that it does not
+    explain."""
     eyes = _Eyes(world)
     while world.now_s < world.end_s:
         began_s = world.now_s
         # An assumption, the same for all: who sees no metrics keeps what there is.
         desired = len(world.alive) if world.blind else opponent.desired(eyes.look())
         world.advance(min(began_s + min(world.case.staleness_s, opponent.sync_s), world.end_s))
-        world.scale_to(desired, reason)
+        world.scale_to(desired, reason if desired == world.current else _why(opponent, desired, reason))
         world.advance(min(began_s + opponent.sync_s, world.end_s))
     world.close()
+
+
+def _why(opponent: Opponent, desired: int, reason: str) -> str:
+    wish = opponent.wish() if isinstance(opponent, Explaining) else None
+    return reason if wish is None else wish.told(desired)
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,32 @@ class Sight:
     def waiting(self) -> int:
         """In the engines' queues and at the router."""
         return self.waiting_at_router + sum(replica.waiting for replica in self.replicas)
+
+
+class Wish(NamedTuple):
+    """What an autoscaler's arithmetic came to: "3.10 requests/s at 1.20 a replica", and the replicas that it asks for,
+    before its own limits and waits."""
+
+    words: str
+    replicas: int
+
+    def told(self, desired: int) -> str:
+        limited = "" if desired == self.replicas else f", its limits and waits make that {desired}"
+        return f"{self.words}: wants {self.replicas}{limited}"
+
+
+def few(value: float) -> str:
+    """To three digits or so: reasons are counted by their words."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+@runtime_checkable
+class Explaining(Protocol):
+    """An autoscaler that can say why. It is asked only when its answer changes something."""
+
+    def wish(self) -> Wish | None:
+        """Of its last answer; None where no arithmetic led to it."""
+        ...
 
 
 class Opponent(Protocol):

@@ -1,17 +1,21 @@
-"""Runs of a realistic shape without a simulator: a service with a daily wave, and fleets that follow it."""
+"""Runs of a realistic shape without a simulator, a service with a daily wave and fleets that follow it; and the command
+as a user types it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from controller.__main__ import main
 from controller.backtest.results import Backtest
 from controller.facts.missing import Missing
 from controller.facts.slo import LatencyTarget, Slo
 from controller.simulate.score import Move, RunScore, Series
+from tests.backtest.command import POLICY, ROWS, Said, Typed
 
 USD_PER_REPLICA_HOUR = 8.8
 INTERVAL_S = 15.0
@@ -85,3 +89,38 @@ def make_run() -> Callable[..., RunScore]:
 @pytest.fixture(scope="session")
 def make_backtest() -> Callable[..., Backtest]:
     return _backtest
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Ten minutes of a service whose load triples half-way, and one policy."""
+    random = np.random.default_rng(4)
+    at = np.sort(np.concatenate([random.uniform(0, 600, 900), random.uniform(300, 600, 898), [0.2, 599.9]]))
+    lengths = zip(random.integers(50, 2500, len(at)), random.integers(5, 300, len(at)), strict=True)
+    rows = [f"{time:.3f},{prompt},{output}" for time, (prompt, output) in zip(at, lengths, strict=True)]
+    (tmp_path / "trace.csv").write_text("\n".join([*ROWS, *rows]) + "\n")
+    (tmp_path / "chat.yaml").write_text(POLICY)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("PENNYWEIGHT_LEDGER", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def backtest(folder: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
+    """Types the command in that folder: --trace and --policy are there unless others are given."""
+
+    def typed(*more: str) -> Said:
+        given = list(more)
+        if "--trace" not in given and "--from-ledger" not in given:
+            given += ["--trace", "trace.csv"]
+        if "--policy" not in given:
+            given += ["--policy", "chat.yaml"]
+        try:
+            code = main(["backtest", *given])
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        said = capsys.readouterr()
+        return Said(code, said.out, said.err)
+
+    return typed

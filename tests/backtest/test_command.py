@@ -2,94 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from controller.__main__ import main
 from controller.backtest.results import QUANTITIES
 from controller.cli.backtest_arguments import OPTIONS
 from controller.simulate.opponents.catalogue import OPPONENTS
-
-POLICY = """\
-service: chat
-slo: {ttft_p95: 2s, tpot_p95: 50ms, attainment: 90%}
-scaling:
-  min_replicas: 1
-  max_replicas: 6
-  targets: {queue_depth: 10, kv_cache: 80%}
-  scale_up:   {stabilization: 0s}
-  scale_down: {stabilization: 60s}
-"""
-FLEET = """\
-services:
-  chat:
-    model: llama-3.1-70b
-    variants:
-      h100-fp8:
-        gpu: H100-80GB-SXM
-        gpus_per_replica: 2
-        quantization: fp8
-        kv_cache_dtype: fp8
-        scrape: {static: ["http://127.0.0.1:1"]}
-        capacity: [{type: on_demand%s}]
-"""
-ROWS = ["arrival_s,prompt_tokens,output_tokens"]
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def words(self) -> str:
-        return " ".join(self.out.split())
-
-
-Typed = Callable[..., Said]
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Ten minutes of a service whose load triples half-way, and one policy."""
-    random = np.random.default_rng(4)
-    at = np.sort(np.concatenate([random.uniform(0, 600, 900), random.uniform(300, 600, 898), [0.2, 599.9]]))
-    lengths = zip(random.integers(50, 2500, len(at)), random.integers(5, 300, len(at)), strict=True)
-    rows = [f"{time:.3f},{prompt},{output}" for time, (prompt, output) in zip(at, lengths, strict=True)]
-    (tmp_path / "trace.csv").write_text("\n".join([*ROWS, *rows]) + "\n")
-    (tmp_path / "chat.yaml").write_text(POLICY)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.delenv("PENNYWEIGHT_LEDGER", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def backtest(folder: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
-    """Types the command in that folder: --trace and --policy are there unless others are given."""
-
-    def typed(*more: str) -> Said:
-        given = list(more)
-        if "--trace" not in given and "--from-ledger" not in given:
-            given += ["--trace", "trace.csv"]
-        if "--policy" not in given:
-            given += ["--policy", "chat.yaml"]
-        try:
-            code = main(["backtest", *given])
-        except SystemExit as ended:
-            code = int(ended.code or 0)
-        said = capsys.readouterr()
-        return Said(code, said.out, said.err)
-
-    return typed
+from tests.backtest.command import FLEET, POLICY, Said
 
 
 def numbers(said: Said) -> dict[str, Any]:
@@ -151,6 +72,13 @@ def test_the_gate_sets_the_exit_code_and_tells_each_clause_that_failed(backtest,
     assert told in said.words
 
 
+@pytest.mark.parametrize("conditions", [("cost > 0.01", "attainment < 1%"), ("attainment < 1%", "cost > 0.01")])
+def test_any_of_several_conditions_fails_the_gate(backtest, conditions):
+    said = backtest("--against", "none", "--to", "2m", *(word for one in conditions for word in ("--fail-if", one)))
+    assert said.code == 1
+    assert "gate FAILED for pennyweight: cost > 0.01: cost is $" in said.words
+
+
 def test_the_gate_judges_the_first_policy_and_not_the_others(backtest, folder):
     (folder / "tiny.yaml").write_text(POLICY.replace("max_replicas: 6", "max_replicas: 1"))
     typed = ("--against", "none", "--fail-if", "replica_hours > 0.2")
@@ -171,6 +99,31 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(backtest):
     other = numbers(backtest("--against", "hpa-load", "--json", "-", "--seed", "2"))
     assert first == again
     assert other["controllers"] != first["controllers"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "played"),
+    [
+        ("dynamo", ["dynamo"]),
+        ("dynamo-all", ["dynamo-throughput", "dynamo-load", "dynamo"]),
+        ("keda", ["keda-queue", "keda-load"]),
+        ("keda-all,kpa,keda-load", ["keda-queue", "keda-load", "kpa"]),
+    ],
+)
+def test_a_name_plays_one_and_a_family_all_of_it(backtest, typed, played):
+    said = backtest("--against", typed, "--to", "1m", "--json", "-")
+    assert [one["name"] for one in json.loads(said.out)["controllers"]] == ["pennyweight", *played]
+
+
+def test_one_request_is_told_as_one_and_a_minute_says_nothing_about_a_year(backtest, folder):
+    (folder / "one.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,100,10\n")
+    said = backtest("--trace", "one.csv", "--against", "none")
+    assert "1 request, " in said.words
+    assert "too little to say what a year would cost" in said.words
+
+
+def test_a_log_sees_that_the_bracket_goes_on(backtest):
+    assert "bracket: lower bound, then a clairvoyant schedule" in backtest("--against", "none", "--bracket").err
 
 
 def test_two_processes_find_what_one_finds(backtest):
@@ -257,6 +210,19 @@ def test_the_best_possible_is_told_when_asked_for(backtest):
     found = json.loads(backtest("--against", "none", "--bracket", "--json", "-").out)
     assert 0 < found["lower_usd"] <= found["upper_usd"]
     assert found["controllers"][0]["cost"]["mean"] >= found["lower_usd"]
+    assert found["upper_to_lower"] == found["upper_usd"] / found["lower_usd"]
+
+
+@pytest.mark.parametrize(("others", "kept"), [((), 4), (("--policy", "two.yaml"), 2), (("--failures", "30d"), 0)])
+def test_nobody_undercuts_the_replicas_that_every_policy_keeps(backtest, folder, others, kept):
+    for name, least in (("two", 2), ("four", 4)):
+        (folder / f"{name}.yaml").write_text(POLICY.replace("min_replicas: 1", f"min_replicas: {least}"))
+    typed = ("--policy", "four.yaml", *others, "--usd-per-gpu-hour", "30", "--to", "5m", "--against", "none")
+    said = backtest(*typed, "--bracket", "--json", "-")
+    assert said.code == 0, "nobody is below the bound"
+    found = json.loads(said.out)
+    whole_minutes = 4  # the last one may be cut short
+    assert kept * whole_minutes * 0.999 <= found["lower_usd"] < (kept + 2) * whole_minutes
 
 
 @pytest.mark.parametrize(
@@ -265,131 +231,3 @@ def test_the_best_possible_is_told_when_asked_for(backtest):
 def test_the_docs_name_every_opponent_quantity_and_option(repository, told):
     page = (repository / "docs" / "backtest.md").read_text(encoding="utf-8")
     assert f"`{told}" in page or f"{told}`" in page or f" {told} " in page
-
-
-# --- wrong input -----------------------------------------------------------------------------------------------------
-
-
-def test_every_mistake_is_told_at_once_before_anything_runs(backtest, folder):
-    (folder / "bad.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,10,5\n-1,20,5\n2,x,5\n")
-    (folder / "bad.yaml").write_text(POLICY.replace("max_replicas", "max_replica"))
-    said = backtest(
-        *("--trace", "bad.csv", "--policy", "bad.yaml", "--policy", "none.yaml", "--start-up", "slow", "--from", "3"),
-        *("--against", "hpaa", "--fail-if", "cots > 5", "--report", "x.pdf", "--usd-per-gpu-hour", "0"),
-        *("--json", "nowhere/x.json", "--warm-up", "some", "--interval", "0s", "--seeds", "x", "--jobs", "0"),
-        *("--polcy", "chat.yaml", "--gpu", "H1000", "--model", "lama", "--quantization", "fp7"),
-    )
-    assert said.code == 2
-    assert said.out == ""
-    for told in (
-        "bad.csv:3:1: arrival_s: must be at least 0, found -1",
-        "bad.csv:4:3: prompt_tokens: expected a number, found 'x'",
-        "did you mean 'max_replicas'?",
-        "none.yaml: cannot be read",
-        "--start-up: expected warm_node, cold_pod, cold_node, seconds",
-        "--from: expected a duration with its unit",
-        "--against: there is no 'hpaa'; did you mean 'hpa-load'?",
-        "--fail-if:1:1: unknown name 'cots'; did you mean 'cost'?",
-        "x.pdf: a report's name ends in .html or .md",
-        "--usd-per-gpu-hour: expected US dollars above 0",
-        "--json: nowhere/x.json cannot be written",
-        "--warm-up: expected auto, none or a duration",
-        "--interval: expected more than no time",
-        "--seeds: expected a whole number of 1 or more, found 'x'",
-        "--jobs: expected a whole number of 1 or more, found '0'",
-        "--polcy: there is no such option; did you mean --policy?",
-        "--gpu: 'H1000' is not one row of the GPU table; did you mean",
-        "--model: 'lama' is not in the model table; did you mean",
-        "--quantization: 'fp7' is not known; did you mean fp8",
-        "problems; nothing was started or changed",
-    ):
-        assert told in said.err
-
-
-@pytest.mark.parametrize(
-    ("typed", "told"),
-    [
-        (["--from", "2h"], "--from: nothing is left from 2h on: the trace lasts 10 min"),
-        (["--from", "5m", "--to", "4m"], "--from: nothing is left from 5m to 4m"),
-        (["--gpu", "L40S"], "L40S has no price. Give --usd-per-gpu-hour USD, or --offer"),
-        (["--gpu", "H100"], "--gpu: 'H100' is not one row of the GPU table; it may be"),
-        (["--model", "lama-3.1-70b"], "--model: 'lama-3.1-70b' is not in the model table; did you mean llama-3.1-70b"),
-        (["--quantization", "fp7"], "--quantization: 'fp7' is not known"),
-        (["--model", "llama-3.1-8b", "--fleet", "fleet.yaml"], "--fleet: a fleet file and --model"),
-        (["--variant", "h100"], "--variant: chooses one of a fleet file's variants"),
-        (["--max-sequences", "9000"], "--max-sequences: 9000 sequences leave no room for prompts"),
-        (["--lengths", "trace.csv"], "--lengths: trace.csv tells the lengths of every request itself"),
-        (["--profile", "chat.yaml"], "chat.yaml: cannot be used as a profile"),
-        (["--offer", "aws/us-east-1/p5.48xlarg", "--gpu", "H100-SXM"], "did you mean aws/us-east-1/p5.48xlarge"),
-        (["--from-ledger", "7d"], "--from-ledger: which ledger? Give --ledger URL"),
-        (["--from-ledger", "7d", "--ledger", "mysql://x"], "--ledger: expected sqlite:///FILE"),
-        (["--seed", "-1"], "--seed: expected a whole number of 0 or more, found '-1'"),
-        (["--jobs", "0"], "--jobs: expected a whole number of 1 or more, found '0'"),
-    ],
-)
-def test_a_wrong_argument_says_what_is_expected(backtest, typed, told):
-    said = backtest(*typed)
-    assert said.code == 2
-    assert told in said.err
-
-
-def test_a_policy_and_something_to_replay_are_needed_and_said_beside_all_else(folder, capsys):
-    assert main(["backtest", "--seed", "x"]) == 2
-    told = capsys.readouterr().err
-    for option in (
-        "--policy: is missing",
-        "--trace: is missing: give --trace FILE, or --from-ledger",
-        "--seed: expected",
-    ):
-        assert option in told
-    assert main(["backtest", "--policy", "chat.yaml", "--trace", "trace.csv", "--from-ledger", "1d"]) == 2
-    assert "--from-ledger: cannot stand beside --trace" in capsys.readouterr().err
-
-
-def test_a_fleet_file_for_rehearsals_needs_no_way_to_the_metrics(backtest, folder):
-    text = (FLEET % ", usd_per_gpu_hour: 3").replace('        scrape: {static: ["http://127.0.0.1:1"]}\n', "")
-    (folder / "fleet.yaml").write_text(text)
-    assert backtest("--against", "none").code == 0
-
-
-def test_a_wrong_fleet_file_hides_no_mistake_of_the_policy(backtest, folder):
-    (folder / "fleet.yaml").write_text((FLEET % ", offer: aws/us-east-1/p5.48xlrge").replace("chat:", "chatt:"))
-    said = backtest()
-    assert said.code == 2
-    assert "did you mean 'aws/us-east-1/p5.48xlarge'?" in said.err
-    assert "the fleet has no service 'chat'; did you mean 'chatt'?" in said.err
-
-
-def test_a_fleet_without_a_price_says_how_to_give_one(backtest, folder):
-    (folder / "fleet.yaml").write_text(FLEET % "")
-    said = backtest()
-    assert said.code == 2
-    assert "usd_per_gpu_hour" in said.err
-    assert "Give --usd-per-gpu-hour USD" in said.err
-
-
-def test_policies_of_two_services_are_not_compared(backtest, folder):
-    (folder / "other.yaml").write_text(POLICY.replace("service: chat", "service: other"))
-    said = backtest("--policy", "chat.yaml", "--policy", "other.yaml")
-    assert said.code == 2
-    assert "other.yaml: is about the service 'other', chat.yaml is about 'chat'" in said.err
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"", "is empty"),
-        (b"arrival_s,prompt_tokens\n1,5\n", "output_tokens: the column is missing"),
-        (
-            gzip.compress(b"arrival_s,prompt_tokens,output_tokens\n1,5,5\n" * 400)[:-20],
-            "the gzip file is cut off after line ",
-        ),
-        (b"arrival_s,prompt_tokens,output_tokens\n1700000000000,5,5\n", "expected seconds; are these milliseconds"),
-    ],
-)
-def test_a_bad_trace_names_the_file_and_the_mistake(backtest, folder, content, told):
-    (folder / "bad.csv").write_bytes(content)
-    said = backtest("--trace", "bad.csv")
-    assert said.code == 2
-    assert "bad.csv" in said.err
-    assert told in said.err

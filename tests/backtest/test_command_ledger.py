@@ -133,3 +133,47 @@ def test_the_last_hours_of_a_ledger_are_replayed(
     assert "has seen the 12 min before" in found["description"]
     assert any("2 of 20 minutes" in note for note in found["notes"])
     assert any("0.25 of each prompt cached" in note for note in found["notes"])
+    short = "2 h were asked for, 20 min of them are in the ledger"
+    assert short in found["description"]
+    assert f"{short}." in found["details"]
+
+
+def test_a_history_that_is_there_but_for_its_edges_is_not_called_short(tmp_path):
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    write(url, NOON, 20, lost=range(0))
+    whole, half = (recorded(url, "chat", NOON - early * MINUTE, NOON + 22 * MINUTE) for early in (0, 18))
+    assert whole.short == ""
+    assert half.short == "40 min were asked for, 20 min of them are in the ledger"
+
+
+def test_a_ledger_that_is_not_there_is_a_mistake_beside_all_others_and_no_failed_gate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "chat.yaml").write_text(POLICY)
+    typed = ["backtest", "--policy", "chat.yaml", "--from-ledger", "7d", "--trace", "x.csv", "--fail-if", "cost > 1"]
+    assert main([*typed, "--ledger", f"sqlite:///{tmp_path / 'none.db'}"]) == 2
+    told = capsys.readouterr().err
+    assert "none.db" in told
+    assert "--from-ledger: cannot stand beside --trace" in told
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["--from-ledger", "7d", "--ledger", "/tmp/x.db"], "--ledger: expected sqlite:///FILE"),
+        (["--from-ledger", "7d", "--policy", "none.yaml"], "none.yaml: cannot be read"),
+        (["--from-ledger", "-7d"], "--from-ledger: expected how far back, such as 7d, found '-7d'; did you mean 7d?"),
+    ],
+)
+def test_what_is_wrong_is_told_and_not_what_follows_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], typed: list[str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PENNYWEIGHT_LEDGER", raising=False)
+    (tmp_path / "chat.yaml").write_text(POLICY)
+    policy = [] if "--policy" in typed else ["--policy", "chat.yaml"]
+    assert main(["backtest", *policy, *typed]) == 2
+    found = capsys.readouterr().err
+    assert told in found
+    assert "which ledger?" not in found

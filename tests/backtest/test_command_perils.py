@@ -77,7 +77,8 @@ def backtest(folder: Path, capsys: pytest.CaptureFixture[str]) -> Typed:
     def typed(*more: str, h100: str = DEMAND, l40s: str = "", safety: str = "") -> tuple[int, str, str]:
         text = FLEET.replace("H100]", f"{h100}]") if l40s else FLEET.replace("H100]", f"{h100}]").split("      l40s")[0]
         (folder / "fleet.yaml").write_text(text.replace("L40S]", f"{l40s}]") + safety)
-        code = main(["backtest", "--trace", "trace.csv", "--policy", "chat.yaml", *more])
+        trace = [] if "--trace" in more else ["--trace", "trace.csv"]
+        code = main(["backtest", *trace, "--policy", "chat.yaml", *more])
         said = capsys.readouterr()
         return code, said.out, said.err
 

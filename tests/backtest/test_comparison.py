@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from controller.backtest.comparison import Comparison
-from controller.backtest.results import WHERE_ANY, Backtest, standings, worth_showing
-from controller.backtest.words import change, many, share, usd, verdict
+from controller.backtest.results import WHERE_ANY, Backtest, plain, standings, worth_showing
+from controller.backtest.words import DASH, change, many, share, shown_spread, usd, verdict
 from controller.facts.fleet import CapacityType
 from controller.facts.missing import Missing
 from controller.simulate.score import Move, Paid
@@ -56,7 +56,7 @@ def test_the_winner_is_the_cheapest_that_kept_the_slo(three: Backtest) -> None:
         " 99.12 % of requests in time, 99 % wanted."
     )
     assert found.details == (
-        "No controller can cost less than $700.00 and a schedule that knew the future costs $900.00; ours is 11.1 % above that.",
+        "No controller can cost less than $700.00 and a schedule that knew the future costs $900.00, 1.286 times as much; ours is 11.1 % above the schedule.",
         "Cheaper, but the SLO was not kept: keda ($800.00, 98.99 %).",
         "All of this rests on 1 seed: with another, how long starts took would differ. --seeds 5 tells by how much.",
         "Extrapolated, not measured: at this rate a year would cost $365,000 with ours.",
@@ -81,7 +81,8 @@ def test_who_missed_the_slo_reads_which_latency_it_was_and_whether_the_policy_al
     at_limit = np.arange(20) < 10
     series = replace(
         run.series,
-        current=np.where(at_limit, 10, 4).astype(np.int32),
+        current=np.full(20, 12, np.int32),  # ordered soon enough to be there later: more of them would not have helped
+        ready=np.where(at_limit, 10, 4).astype(np.int32),
         judged=np.full(20, 100, np.int32),
         within_slo=np.where(at_limit, 91, 99).astype(np.int32),
     )
@@ -140,6 +141,27 @@ def test_a_policy_that_had_nothing_to_do_is_not_praised_for_it(make_run: Make, m
 def test_a_year_is_told_to_three_digits(bill: float, told: str, make_run: Make, make_backtest: Make) -> None:
     found = verdict(make_backtest(make_run("ours", intervals=8, hours=1.0, usd=bill, **KEPT)))
     assert f"at this rate a year would cost {told} with ours." in found.details[-1]
+
+
+def test_minutes_are_not_made_into_a_year(make_run: Make, make_backtest: Make) -> None:
+    found = verdict(make_backtest(make_run("ours", intervals=8, hours=0.1, usd=1.0, **KEPT)))
+    assert found.details[-1] == "Only 6 min were replayed: too little to say what a year would cost."
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.0000123, "0.0000123"),
+        (0.5, "0.5"),
+        (12.345, "12.3"),
+        (99.96, "100"),
+        (583.3, "583"),
+        (12345, "12,300"),
+    ],
+)
+def test_numbers_are_written_as_people_do(value: float, text: str) -> None:
+    assert plain(value) == text
 
 
 def test_no_requests_is_not_a_kept_slo(make_run: Make, make_backtest: Make) -> None:
@@ -203,6 +225,15 @@ def test_what_nobody_measured_takes_no_column_but_says_why(make_run: Make, make_
     assert "? regret: the clairvoyant schedule was not asked for; --bracket asks for it." in text
     assert "? forecast error: it does not forecast." in text
     assert "regret" not in next(line for line in text.splitlines() if line.startswith("controller"))
+
+
+def test_who_missed_the_slo_is_not_compared_with_a_schedule_that_kept_it(three: Backtest) -> None:
+    ours, _, keda = standings(three)
+    assert shown_spread("regret", ours.value("regret"))[0] == "+11.1 %"
+    assert shown_spread("regret", keda.value("regret"))[0] == DASH
+    text = " ".join(_printed(three, 200).split())
+    assert "-11.1 %" not in text
+    assert "– regret: the SLO was not kept, as the schedule kept it: two bills for different things (keda)." in text
 
 
 def test_an_unknown_of_one_controller_is_told_with_its_name(make_run: Make, make_backtest: Make) -> None:

@@ -29,7 +29,15 @@ def first(make_run: Make, make_backtest: Make) -> Callable[..., Standing]:
     return made
 
 
-HALF_IN_TIME = {"requests": 1000, "finished": 993, "dropped": 7, "within_slo": 985, "usd": 120.0, "hours": 12.0}
+HALF_IN_TIME = {
+    "requests": 1000,
+    "finished": 993,
+    "dropped": 7,
+    "within_slo": 985,
+    "usd": 120.0,
+    "hours": 12.0,
+    "ttft_p99_s": 1.6,
+}
 
 
 @pytest.mark.parametrize(
@@ -47,8 +55,11 @@ HALF_IN_TIME = {"requests": 1000, "finished": 993, "dropped": 7, "within_slo": 9
         ("attainment < .99", True),
         ("dropped > 0", True),
         ("dropped != 7", False),
+        ("ttft_p99 > 1500ms", True),
+        ("ttft_p99>2s", False),
+        ("ttft_p99 > 1 s", True),
+        ("1m30s < ttft_p99", False),
         ("regret > 15%", True),
-        ("regret > 0.25", False),
         ("unfinished > 0", False),
         ("cost>1200 or attainment<99% or dropped>0", True),
         ("cost > 1200 or dropped > 10", False),
@@ -85,6 +96,12 @@ def test_what_is_unknown_fails_with_its_reason(first: Callable[..., Standing]) -
     assert not parse("cost > 1200 and worst_five_minutes < 90%").check(quiet)
 
 
+def test_a_regret_is_unknown_of_who_missed_the_slo(first: Callable[..., Standing]) -> None:
+    assert not parse("regret > 0.25").check(first(**{**HALF_IN_TIME, "within_slo": 992}))
+    (failed,) = parse("regret > 0.25").check(first(**HALF_IN_TIME))
+    assert "unknown, and so not fine: the SLO was not kept" in failed.found
+
+
 def test_several_seeds_are_judged_by_their_mean_and_told_with_their_range(make_run: Make, make_backtest: Make) -> None:
     runs = [make_run(intervals=240, seed=seed, usd=usd) for seed, usd in ((1, 90.0), (2, 130.0))]
 
@@ -108,6 +125,9 @@ def test_several_seeds_are_judged_by_their_mean_and_told_with_their_range(make_r
         ("cost > 5%", 8, "'cost' is not a share: write a number without %"),
         ("dropped > $5", 11, "'dropped' is not money: write a number without $"),
         ("attainment < 99", 14, "'attainment' is a share: write 99% or 0.99"),
+        ("cost > 3s", 8, "'cost' is not a time in seconds: write a number without a unit"),
+        ("replica_hours > 2h", 17, "'replica_hours' is not a time in seconds: write a number without a unit"),
+        ("ttft_p99 > 2 sec", 14, "expected 'and', 'or' or the end, found 'sec'"),
         ("cost > 3; import os", 9, "expected 'and', 'or' or the end, found ';'"),
     ],
 )

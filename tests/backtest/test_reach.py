@@ -17,6 +17,11 @@ NONE = Missing("capacity", "a lone sequence takes 80 ms a token; the SLO allows 
     [
         ({"fp8": SOME}, 12, CARRIES),
         ({"fp8": SOME}, 8, f"{CARRIES}, and the policy allows no more than 8"),
+        (
+            {"fp8": Reach(requests_per_s=583.3, wanted=2)},
+            8,
+            "a replica carries some 580 requests/s inside the SLO: the busiest minute needs 2",
+        ),
         ({"fp8": NONE}, 8, f"by estimate no number of replicas keeps the SLO: {NONE.why}"),
         (
             {"fp8": SOME, "bf16": NONE},

@@ -47,6 +47,7 @@ def told(read, path: Path) -> list[str]:
         "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46.6805900,374,44\n2023-11-16 18:15:51.1805900,396,109\n",
         "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-12 00:00:00+00:00,374,44\n2024-05-12T00:00:04.500+00:00,396,109",
         "note,arrival_s,prompt_tokens,output_tokens,note,\nx,0,374,44,y,\nx,4.5,396,109,,\n",
+        'note,arrival_s,prompt_tokens,output_tokens\n"a, b",0,374,44\n"two\nlines",4.5,396,109\n',
         "Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Type\n0,ChatGPT,374,44,418,API log\n4.5,GPT-4,396,109,505,API log\n",
     ],
 )
@@ -128,7 +129,7 @@ HEADER = "arrival_s,prompt_tokens,output_tokens\n"
                 "t.csv:4:7: output_tokens: expected a finite number, found inf",
                 "t.csv:5:4: output_tokens: expected a whole number, found 2.5",
                 "t.csv:5:3: prompt_tokens: is empty; expected a number",
-                "t.csv:6:5: output_tokens: is empty; expected a number",
+                "t.csv:6:1: has 2 fields, the header 3",
                 "t.csv:7:3: prompt_tokens: must be at most 2.14748e+09, found 5000000000",
             ],
         ),
@@ -136,7 +137,34 @@ HEADER = "arrival_s,prompt_tokens,output_tokens\n"
             "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,1,1\nyesterday,1,1\n",
             ["t.csv:3:1: arrival_s: expected seconds or an ISO time, found 'yesterday'"],
         ),
-        (HEADER + "0,1,1\n1,1,1,9\n2,1\n3,1,2,3,4\n", ["t.csv:3:1: has 4 fields, the header 3", "t.csv:5:1: has 5 fields, the header 3"]),
+        (
+            HEADER + "0,1,1\n1,1,1,9\n\n2,1\n3,1,2,3,4\n1,x,1\n4,-1\n",
+            [
+                "t.csv:3:1: has 4 fields, the header 3",
+                "t.csv:5:1: has 2 fields, the header 3",
+                "t.csv:6:1: has 5 fields, the header 3",
+                "t.csv:7:1: arrival_s: must not go back: found 1 after 3",
+                "t.csv:7:3: prompt_tokens: expected a number, found 'x'",
+                "t.csv:8:1: has 2 fields, the header 3",
+            ],
+        ),
+        (HEADER + '0,"1,000",1\n1,1,"1,0",5\n', [
+            "t.csv:2:3: prompt_tokens: expected a number, found '1,000'",
+            "t.csv:3:1: has 4 fields, the header 3",
+        ]),
+        (HEADER + "0,1,1,1\n", ["t.csv:2:1: has 4 fields, the header 3"]),
+        (
+            "TIMESTAMP,ContextTokens,GeneratedTokens\n2023-11-16 18:15:46,1,1\n2023-11-16 18:15:50,1,1\n2023-11-16 18:15:47.5,1,1\n",
+            ["t.csv:4:1: arrival_s: must not go back: found 2023-11-16 18:15:47.5 after 2023-11-16 18:15:50"],
+        ),
+        (
+            "time_s,requests\n0,1\n30,1\n10,1\n20,1\n40,1\n60,1\n",
+            [
+                "t.csv:4:1: time_s: is out of order: found 10 after 30",
+                "t.csv:7:1: time_s: bins must follow each other every 10 s, found 60, 20 s after the one before",
+            ],
+        ),
+        ("time_s,requests\n0,1\n10,1\nx,1\n30,1\n", ["t.csv:4:1: time_s: expected seconds or an ISO time, found 'x'"]),
         (
             "arrival_s,prompt_tokens,output_tokens,cached_tokens\n0,5,1,5\n",
             ["t.csv:2:7: cached_tokens: must be below prompt_tokens, found 5"],
@@ -145,9 +173,9 @@ HEADER = "arrival_s,prompt_tokens,output_tokens\n"
             "time_s,requests\n0,1\n10,1\n20,1\n50,-1\n55,1\n55,1\n",
             [
                 "t.csv:5:4: requests: must be at least 0, found -1",
-                "t.csv:5:1: time_s: bins must follow each other every 10 s, found 50, 30 s after the row before",
-                "t.csv:6:1: time_s: bins must follow each other every 10 s, found 55, 5 s after the row before",
-                "t.csv:7:1: time_s: bins must follow each other every 10 s, found 55, 0 s after the row before",
+                "t.csv:5:1: time_s: bins must follow each other every 10 s, found 50, 30 s after the one before",
+                "t.csv:6:1: time_s: bins must follow each other every 10 s, found 55, 5 s after the one before",
+                "t.csv:7:1: time_s: bins must follow each other every 10 s, found 55, 0 s after the one before",
             ],
         ),
         (

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.contest.__main__ import main as contest
 from benchmarks.contest.bracket import Bounds
 from benchmarks.contest.cases import Ground
 from benchmarks.contest.frontier import Cost, Point, cost_at, frontier
@@ -320,3 +321,37 @@ def test_the_report_shows_who_never_reaches_it_and_every_stress_case_has_words()
     assert "never (93.00 %)" in text
     assert all(stress.told for stress in STRESSES.values())
     assert max(TARGETS) == 0.999
+
+
+@pytest.fixture
+def report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Reports on the runs given, into a folder that has an earlier report; the exit code."""
+    (tmp_path / "RESULTS.md").write_text("earlier")
+    (tmp_path / "BENCHMARKS.md").write_text(f"{HEADING}\n\nearlier\n")
+    monkeypatch.setattr("benchmarks.contest.report.BENCHMARKS", tmp_path / "BENCHMARKS.md")
+
+    def reported(*runs: Result) -> int:
+        (tmp_path / "runs.jsonl").write_text("".join(f"{run.line}\n" for run in runs))
+        files = ("--store", "runs.jsonl", "--bounds", "bounds.jsonl", "--out", "RESULTS.md")
+        return contest(["report", *(str(tmp_path / word) if "." in word else word for word in files)])
+
+    return reported
+
+
+def test_a_report_on_no_runs_leaves_the_earlier_one_and_says_how_to_make_some(
+    report: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for runs, why in (((), "holds no run"), ((replace(a_result(), code="other"),), "1 made by other code")):
+        assert report(*runs) == 2
+        said = capsys.readouterr().err
+        assert why in said
+        assert "python -m benchmarks.contest play" in said
+        assert (tmp_path / "RESULTS.md").read_text() == "earlier"
+        assert "earlier" in (tmp_path / "BENCHMARKS.md").read_text()
+
+
+def test_stress_cases_alone_do_not_replace_what_the_contest_found(report: Callable[..., int], tmp_path: Path) -> None:
+    run = a_result(share=None)
+    assert report(replace(run, task=replace(run.task, stress=next(iter(STRESSES))))) == 0
+    assert "## Stress" in (tmp_path / "RESULTS.md").read_text()
+    assert "earlier" in (tmp_path / "BENCHMARKS.md").read_text()

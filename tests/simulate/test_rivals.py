@@ -10,7 +10,7 @@ import pytest
 
 from controller.simulate.rivals import rehearse
 from controller.simulate.scoring import scored
-from controller.simulate.sight import Sight
+from controller.simulate.sight import Sight, Wish
 
 
 @dataclass
@@ -118,3 +118,30 @@ def test_it_looks_as_often_as_it_says_until_the_end(bench: Any) -> None:
     rehearse(world, onlooker, "")
     assert [sight.at_s for sight in onlooker.seen] == [0.0, 20.0, 40.0, 60.0]
     assert scored(world, "onlooker", 0).hours == pytest.approx(70 / 3600)
+
+
+@dataclass
+class Talker(Onlooker):
+    """It says why, and counts how often it is asked."""
+
+    asked: int = 0
+
+    def wish(self) -> Wish | None:
+        self.asked += 1
+        return Wish("12.0 waiting requests at 5.00 a replica", 3)
+
+
+def test_a_move_has_the_arithmetic_that_led_to_it_and_nobody_is_asked_without_one(bench: Any) -> None:
+    world, talker = bench.world([(1.0, 10, 5, 0)], 120.0), Talker(wanted=lambda sight: 3 if sight.at_s < 60 else 2)
+    rehearse(world, talker, "talker")
+    assert [move[1:] for move in world.tape.moves] == [
+        (1, 3, "12.0 waiting requests at 5.00 a replica: wants 3"),
+        (3, 2, "12.0 waiting requests at 5.00 a replica: wants 3, its limits and waits make that 2"),
+    ]
+    assert talker.asked == 2
+
+
+def test_who_does_not_explain_itself_moves_under_its_name(bench: Any) -> None:
+    world = bench.world([(1.0, 10, 5, 0)], 60.0)
+    rehearse(world, constant(2), "onlooker")
+    assert [move[3] for move in world.tape.moves] == ["onlooker"]

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from controller.backtest.results import Backtest, Standing, standings, worth_showing
-from controller.backtest.words import UNKNOWN, change, count, many, shown_spread, span
+from controller.backtest.words import UNKNOWN, change, count, many, mark, shown_spread, span
 from controller.facts.missing import Missing
 from controller.simulate.score import RunScore
 
@@ -52,7 +52,10 @@ def quantities(backtest: Backtest) -> list[tuple[str, str]]:
 
 
 WORDS = (
-    ("regret", "the bill above that of a schedule that knew the future and kept the SLO"),
+    (
+        "regret",
+        "the bill above that of a schedule that knew the future and kept the SLO; of who kept it too",
+    ),
     (
         "within SLO",
         "share of requests that met both latency targets; dropped and unfinished ones met neither. Rounded down",
@@ -128,7 +131,7 @@ def _against(one: Standing, first: Standing) -> Cell:
 def _cell(one: Standing, quantity: str) -> Cell:
     found = one.value(quantity)
     if isinstance(found, Missing):
-        return Cell(UNKNOWN, why=found.why)
+        return Cell(mark(found), why=found.why)
     return Cell(*shown_spread(quantity, found))
 
 
@@ -230,10 +233,12 @@ def _bounds(backtest: Backtest) -> str:
     bounds = (("lower bound", backtest.lower_usd), ("schedule that knew the future", backtest.upper_usd))
     if all(isinstance(value, Missing) for _, value in bounds):
         return "not worked out; --bracket does"
-    return "; ".join(
+    told = "; ".join(
         f"{name} {f'unknown, {value.why}' if isinstance(value, Missing) else f'${value:,.2f}'}"
         for name, value in bounds
     )
+    times = backtest.upper_to_lower
+    return told if isinstance(times, Missing) else f"{told}, {times:.4g} times as much"
 
 
 def words(backtest: Backtest) -> list[tuple[str, str]]:
@@ -250,7 +255,7 @@ def unknowns(backtest: Backtest) -> list[str]:
         for one in everybody if worth_showing(backtest, name) else ():
             found = one.value(name)
             if isinstance(found, Missing):
-                told.setdefault(f"{heading}: {found.why}", []).append(one.name)
+                told.setdefault(f"{mark(found)} {heading}: {found.why}", []).append(one.name)
     return [
         reason if len(names) == len(everybody) else f"{reason} ({', '.join(names)})" for reason, names in told.items()
     ]

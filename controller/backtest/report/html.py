@@ -11,7 +11,19 @@ from controller.backtest.report.decisions import biggest, reasons
 from controller.backtest.report.look import STYLE
 from controller.backtest.report.plots import COLOURS, LINES, Plot, plots
 from controller.backtest.results import Backtest, Standing, standings
-from controller.backtest.words import Verdict, a_year, attained, many, percent, signed_usd, span, usd, verdict, wanted
+from controller.backtest.words import (
+    Verdict,
+    a_year,
+    attained,
+    lasts_for_a_year,
+    many,
+    percent,
+    signed_usd,
+    span,
+    usd,
+    verdict,
+    wanted,
+)
 from controller.documents import sentence
 
 _VARIABLES = {colour: f"var(--{name})" for name, colour in COLOURS.items()} | {
@@ -65,7 +77,7 @@ def _tiles(backtest: Backtest, found: Verdict) -> Iterator[tuple[str, str, str]]
     dearer = [other.usd for other in everybody if other.met and other.name != one.name]
     if found.winner and dearer and min(dearer) > 0:
         yield "Less than the next", percent(1 - one.usd / min(dearer)), usd(min(dearer) - one.usd) + " in this run"
-    if backtest.hours > 0:
+    if lasts_for_a_year(backtest):
         yield "A year like this", a_year(backtest, one), f"extrapolated from {span(backtest.hours)}, not measured"
 
 
@@ -81,7 +93,7 @@ def _figures(backtest: Backtest, found: Verdict) -> Iterator[str]:
         for row in table.rows:
             yield _row(row, judged=table.judged, won=found.winner is not None and found.winner.name == row.name)
         yield "</tbody></table></div>"
-    yield from (f'<p class="small">? {escape(sentence(reason))}</p>' for reason in unknowns(backtest))
+    yield from (f'<p class="small">{escape(sentence(reason))}</p>' for reason in unknowns(backtest))
 
 
 def _row(row: Row, *, judged: bool, won: bool) -> str:

@@ -45,7 +45,7 @@ def _figures(backtest: Backtest) -> Iterator[str]:
         body = [(row.name, *said, *map(_cell, row.cells)) for row, said in zip(table.rows, judged, strict=True)]
         yield f"### {table.title}"
         yield _table(("controller", *(("SLO",) if table.judged else ()), *table.headings), body)
-    yield "\n".join(f"- ? {_plain(reason)}" for reason in unknowns(backtest))
+    yield "\n".join(f"- {_plain(reason)}" for reason in unknowns(backtest))
 
 
 def _cell(cell: Cell) -> str:

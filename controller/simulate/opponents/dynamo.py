@@ -17,7 +17,7 @@ from typing import NamedTuple
 from controller.simulate.opponents.clock import Clock, Round, Window, clipped
 from controller.simulate.opponents.contender import Build, Contender, Knob, Range
 from controller.simulate.opponents.profile import ReplicaProfile, StepPlane, plane_of
-from controller.simulate.sight import Opponent, Sight
+from controller.simulate.sight import Opponent, Sight, Wish, few
 
 
 class Aim(StrEnum):
@@ -179,6 +179,8 @@ class Dynamo:
     _input_tokens: float = field(init=False)
     _output_tokens: float = field(init=False)
     _floor: int = 0
+    _rates_told: str = ""
+    _load_told: str = ""
     _target: int | None = None
 
     def __post_init__(self) -> None:
@@ -214,8 +216,14 @@ class Dynamo:
             self._floor = self._by_throughput()
             self._target = self._target if self.settings.load else self._floor
         if self.settings.load and sight.ready and sight.ready == sight.current:
-            self._target = max(self._floor, sight.ready + self._step(sight))
+            step = self._step(sight)
+            self._target = max(self._floor, sight.ready + step)
+            self._load_told = f"load asks for {step:+d} beside {sight.ready}" if step else "load asks for no change"
         return clipped(self._target, max(1, self.settings.min_replicas), max(1, self.settings.max_replicas))
+
+    def wish(self) -> Wish | None:
+        told = ", ".join(filter(None, (self._load_told, self._rates_told)))
+        return None if self._target is None or not told else Wish(told, self._target)
 
     def _observe(self, now_s: float, sight: Sight) -> None:
         self._rates.add(now_s, sight.arrivals_per_s)
@@ -235,6 +243,7 @@ class Dynamo:
             ttft_s=self.settings.ttft_s,
             itl_s=self.settings.itl_s,
         )
+        self._rates_told = f"{few(self._rate.next())} requests/s forecast at {few(best.requests_per_s)} an engine"
         return ceil(self._rate.next() / best.requests_per_s)
 
     def _step(self, sight: Sight) -> int:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from math import ceil
+from statistics import fmean
 
 from controller.simulate.opponents.behavior import (
     BEHAVIOR_DEFAULTS,
@@ -24,7 +25,7 @@ from controller.simulate.opponents.behavior import (
 )
 from controller.simulate.opponents.clock import Clock, clipped
 from controller.simulate.opponents.contender import LOAD_RATIO, Build, Contender, Knob, Range
-from controller.simulate.sight import Opponent, ReplicaSight, Sight
+from controller.simulate.sight import Opponent, ReplicaSight, Sight, Wish, few
 
 
 class PodMetric(StrEnum):
@@ -77,6 +78,7 @@ class Hpa:
     settings: HpaSettings
     _clock: Clock = field(init=False)
     _stabilizer: Stabilizer = field(init=False)
+    _answer: tuple[Sight, int] | None = None
 
     def __post_init__(self) -> None:
         self._clock = Clock(self.settings.sync_s)
@@ -90,6 +92,7 @@ class Hpa:
     def desired(self, sight: Sight) -> int:
         now_s = self._clock.tick(sight)
         if not sight.ready:  # no metrics for any pod: an error, and the scale stays
+            self._answer = None
             return clipped(sight.current, self._stabilizer.min_replicas, self._stabilizer.max_replicas)
         starting = max(0, sight.current - sight.ready)
         recommended = max(
@@ -102,7 +105,17 @@ class Hpa:
             )
             for target in self.settings.targets
         )
+        self._answer = sight, recommended
         return self._stabilizer.settle(now_s, sight.current, recommended)
+
+    def wish(self) -> Wish | None:
+        """By the metric that is the farthest above its target."""
+        if self._answer is None:
+            return None
+        sight, recommended = self._answer
+        means = {one: fmean(map(READ[one.metric], sight.replicas)) for one in self.settings.targets}
+        target = max(means, key=lambda one: means[one] / one.value)
+        return Wish(f"{target.metric} {few(means[target])} at {few(target.value)} a replica", recommended)
 
 
 def replicas_for_pods(

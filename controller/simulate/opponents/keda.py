@@ -20,7 +20,7 @@ from controller.simulate.opponents.behavior import (
 from controller.simulate.opponents.clock import Clock, Round, clipped
 from controller.simulate.opponents.contender import LOAD_RATIO, Build, Contender, Knob, Range
 from controller.simulate.opponents.hpa import SYNC_S, replicas_for_total
-from controller.simulate.sight import Opponent, Sight
+from controller.simulate.sight import Opponent, Sight, Wish, few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +71,7 @@ class Keda:
     _active: bool = False
     _active_s: float = -inf
     _failures: int = 0
+    _wish: tuple[float | None, int] = (None, 0)
 
     def __post_init__(self) -> None:
         self._clock = Clock(self.settings.sync_s)
@@ -88,10 +89,21 @@ class Keda:
         if self._poll.due(now_s):
             self._polled(now_s, value)
         if self.settings.min_replicas == 0 and not self._some(now_s, sight, value):
+            self._wish = None, 0
             return 0
         if sight.current == 0:
+            self._wish = None, 1
             return clipped(1, self._stabilizer.min_replicas, self._stabilizer.max_replicas)
-        return self._stabilizer.settle(now_s, sight.current, self._recommended(sight, value))
+        recommended = self._recommended(sight, value)
+        self._wish = value, recommended
+        return self._stabilizer.settle(now_s, sight.current, recommended)
+
+    def wish(self) -> Wish | None:
+        value, replicas = self._wish
+        if value is None:
+            return None
+        requests = "running and waiting requests" if self.settings.count_running else "waiting requests"
+        return Wish(f"{few(value)} {requests} at {few(self.settings.threshold)} a replica", replicas)
 
     def _value(self, sight: Sight) -> float | None:
         """What the query gives, gateway's queue included; None when no engine answers and that is not taken for 0."""

@@ -12,7 +12,7 @@ from statistics import fmean
 
 from controller.simulate.opponents.clock import Clock, Window, clipped
 from controller.simulate.opponents.contender import LOAD_RATIO, Build, Contender, Knob, Range
-from controller.simulate.sight import Opponent, Sight
+from controller.simulate.sight import Opponent, Sight, Wish, few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +57,7 @@ class Kpa:
     _wanted: Window = field(init=False)
     _panic_since_s: float | None = None
     _most_in_panic: int = 0
+    _means: tuple[float, float] = (0.0, 0.0)
     _idle_since_s: float | None = None
     _seen: bool = False
 
@@ -86,7 +87,7 @@ class Kpa:
 
     def _scaled(self, now_s: float, *, ready: int, stable: float, panic: float) -> int:
         """The scale by both windows' mean concurrency."""
-        settings = self.settings
+        settings, self._means = self.settings, (stable, panic)
         target = settings.container_concurrency * settings.utilization_ratio
         base = max(1, ready)
         least, most = floor(base / settings.max_down_rate), ceil(base * settings.max_up_rate)
@@ -97,6 +98,14 @@ class Kpa:
             return wanted
         self._most_in_panic = max(self._most_in_panic, wanted, clipped(by_panic, least, most))
         return self._most_in_panic
+
+    def wish(self) -> Wish:
+        settings, (stable, panic) = self.settings, self._means
+        target = settings.container_concurrency * settings.utilization_ratio
+        words = f"{few(stable)} requests at once ({few(panic)} lately) at {few(target)} a replica"
+        if self._panic_since_s is None:
+            return Wish(words, ceil(stable / target))
+        return Wish(f"{words}, in panic", self._most_in_panic)
 
     def _note_panic(self, now_s: float, over: bool) -> None:
         if over:

@@ -11,7 +11,7 @@ from math import ceil
 
 from controller.simulate.opponents.clock import Clock, Window, clipped
 from controller.simulate.opponents.contender import LOAD_RATIO, Build, Contender, Knob, Range
-from controller.simulate.sight import Opponent, Sight
+from controller.simulate.sight import Opponent, Sight, Wish, few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,7 @@ class Ray:
     _clock: Clock = field(init=False)
     _ongoing: Window = field(init=False)
     _target: int | None = None
+    _ready: int = 0
     _rounds: int = 0  # above zero: in a row that wanted more; below: fewer
 
     def __post_init__(self) -> None:
@@ -57,12 +58,18 @@ class Ray:
         return self.settings.interval_s
 
     def desired(self, sight: Sight) -> int:
-        now_s = self._clock.tick(sight)
+        now_s, self._ready = self._clock.tick(sight), sight.ready
         self._ongoing.add(now_s, float(sight.running + sight.waiting))
         if self._target is None:
             self._target = self._clipped(sight.current)
         self._target = self._decided(self._target, sight)
         return self._target
+
+    def wish(self) -> Wish | None:
+        if not self._ready:
+            return None
+        ongoing = f"{few(self._ongoing.mean() or 0.0)} ongoing requests"
+        return Wish(f"{ongoing} at {few(self.settings.target_ongoing_requests)} a replica", self._wanted(self._ready))
 
     def _decided(self, target: int, sight: Sight) -> int:
         if sight.ready == 0:

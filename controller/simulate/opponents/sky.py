@@ -11,7 +11,7 @@ from math import ceil
 
 from controller.simulate.opponents.clock import Clock, Round, Window, clipped
 from controller.simulate.opponents.contender import LOAD_RATIO, Build, Contender, Knob, Range
-from controller.simulate.sight import Opponent, Sight
+from controller.simulate.sight import Opponent, Sight, Wish, few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +65,10 @@ class Sky:
         if self._target == 0 or self._round.due(now_s):
             self._target = self._decided(self._target)
         return self._target
+
+    def wish(self) -> Wish:
+        rate, target = self._rates.mean() or 0.0, self.settings.target_qps_per_replica
+        return Wish(f"{few(rate)} requests/s at {few(target)} a replica", ceil(rate / target))
 
     def _decided(self, target: int) -> int:
         settings = self.settings

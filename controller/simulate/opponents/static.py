@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from controller.simulate.opponents.clock import clipped
 from controller.simulate.opponents.contender import Build, Contender, Knob, Range
-from controller.simulate.sight import Opponent, Sight
+from controller.simulate.sight import Opponent, Sight, Wish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +35,9 @@ class Static:
 
     def desired(self, sight: Sight) -> int:
         return clipped(self.settings.replicas, self.settings.min_replicas, self.settings.max_replicas)
+
+    def wish(self) -> Wish:
+        return Wish("a constant fleet", self.settings.replicas)
 
 
 def replicas_at_quantile(demand_per_s: NDArray[np.float64], capacity_per_s: float, quantile: float) -> int:

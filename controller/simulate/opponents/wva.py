@@ -17,7 +17,7 @@ from controller.simulate.opponents.behavior import Behavior, ScalingRules, Stabi
 from controller.simulate.opponents.clock import Clock, Round, Window, clipped
 from controller.simulate.opponents.contender import LOAD_RATIO, Build, Contender, Knob, Range
 from controller.simulate.opponents.hpa import SYNC_S, replicas_for_total
-from controller.simulate.sight import Opponent, ReplicaSight, Sight
+from controller.simulate.sight import Opponent, ReplicaSight, Sight, Wish
 
 TEN_PODS = ScalingRules(stabilization_s=0.0, policies=(StepPolicy(kind=StepKind.PODS, value=10, period_s=15),))
 """WVA's sample HPA (config/samples/hpa-integration.yaml): no stabilization, 10 pods in 15 s, both ways."""
@@ -47,7 +47,9 @@ class Recent:
 
 
 class Analyzer(Protocol):
-    """What decides inside WVA."""
+    """What decides inside WVA. ``words``: the arithmetic of its last answer."""
+
+    words: str
 
     def wanted(self, sight: Sight, recent: Recent) -> int:
         """Replicas, before the minimum and the maximum."""
@@ -123,6 +125,9 @@ class Wva:
         )
         return self._stabilizer.settle(now_s, sight.current, recommended)
 
+    def wish(self) -> Wish | None:
+        return Wish(self.analyzer.words, self._published) if self.analyzer.words and self._published else None
+
     def _remember(self, now_s: float, sight: Sight) -> None:
         self._seen.append((now_s, sight.replicas))
         while self._seen[0][0] <= now_s - self.settings.peak_s:
@@ -174,6 +179,7 @@ class Percentage:
     """
 
     settings: PercentageSettings = field(default_factory=PercentageSettings)
+    words: str = ""
     _desired: int | None = None
 
     def wanted(self, sight: Sight, recent: Recent) -> int:
@@ -201,6 +207,7 @@ class Percentage:
             if peak.kv_cache_ratio < settings.kv_cache_threshold and peak.waiting < settings.queue_threshold
         ]
         count = len(unsaturated)
+        self.words = f"{count} of {len(peaks)} replicas below the thresholds"
         if not count:
             return 1
         kv = sum(peak.kv_cache_ratio for peak in unsaturated) / count
@@ -257,6 +264,7 @@ class Tokens:
     """
 
     settings: TokensSettings
+    words: str = ""
     _observed: dict[int, deque[float]] = field(default_factory=dict)
 
     def wanted(self, sight: Sight, recent: Recent) -> int:
@@ -265,6 +273,7 @@ class Tokens:
         if capacity <= 0:
             return sight.current
         demand = self._demand(sight, recent)
+        self.words = f"{demand:,.0f} tokens at {capacity:,.0f} a replica"
         required = demand / settings.up_threshold_ratio - max(sight.current, sight.ready) * capacity
         if required > 0:
             return sight.current + ceil(required / capacity)

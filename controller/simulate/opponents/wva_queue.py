@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from controller.simulate.opponents.contender import Contender, Knob, Range
 from controller.simulate.opponents.profile import ReplicaProfile, plane_of
 from controller.simulate.opponents.wva import WVA_DEFAULTS, WVA_TUNABLE, Recent, Wva, wva_settings
-from controller.simulate.sight import Sight
+from controller.simulate.sight import Sight, few
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,12 +138,15 @@ class Queueing:
     """ceil(requests/s / the most that one replica takes), at the mean lengths of what finished."""
 
     settings: QueueingSettings
+    words: str = ""
     _best_per_s: dict[tuple[int, int], float] = field(default_factory=dict)
 
     def wanted(self, sight: Sight, recent: Recent) -> int:
         if recent.input_tokens is None or recent.output_tokens is None:
             return sight.current
-        return ceil(recent.arrivals_per_s / self._best(recent.input_tokens, recent.output_tokens))
+        best_per_s = self._best(recent.input_tokens, recent.output_tokens)
+        self.words = f"{few(recent.arrivals_per_s)} requests/s at {few(best_per_s)} a replica"
+        return ceil(recent.arrivals_per_s / best_per_s)
 
     def _best(self, input_tokens: float, output_tokens: float) -> float:
         cell = (_cell(input_tokens), _cell(output_tokens))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from controller.simulate.opponents import catalogue
 from controller.simulate.opponents.catalogue import OPPONENTS
 from controller.simulate.opponents.contender import Contender, Range
 from controller.simulate.opponents.profile import ReplicaProfile
-from controller.simulate.sight import Opponent, ReplicaSight, Sight
+from controller.simulate.sight import Explaining, Opponent, ReplicaSight, Sight
 
 EVERY = pytest.mark.parametrize("contender", OPPONENTS.values(), ids=OPPONENTS.keys())
 SHARED = {"__init__", "behavior", "catalogue", "clock", "contender", "profile"}
@@ -131,6 +132,43 @@ def test_the_ends_of_its_knob_are_a_dear_and_a_cheap_fleet(
     cheap, dear = (values.low, values.high) if contender.knob.dearer == "higher" else (values.high, values.low)
     assert steady(contender, dear, profile, sight) > 4  # more than the load fills
     assert steady(contender, cheap, profile, sight) <= 6  # a queue, where it counts too, asks for one or two
+
+
+@EVERY
+def test_it_says_by_which_numbers_it_came_to_another_scale(
+    contender: Contender, profile: ReplicaProfile, sight: Callable[..., Sight]
+) -> None:
+    opponent = contender.make({}, min_replicas=1, max_replicas=40, profile=profile)
+    assert isinstance(opponent, Explaining)
+    current, told, busy = 2, [], 1.0
+    for look in range(int(7200 / opponent.sync_s)):
+        at_s = look * opponent.sync_s
+        busy = 4.0 if 1800 <= at_s < 3600 else 0.1
+        wanted = opponent.desired(
+            sight(
+                at_s=at_s,
+                ready=current,
+                running=round(profile.running * busy),
+                waiting=round(20 * busy),
+                kv_cache_ratio=min(1.0, profile.kv_cache_ratio * busy),
+                gpu_utilization_ratio=min(1.0, busy),
+                arrivals_per_s=8 * busy * profile.requests_per_s,
+                prompt_tokens_per_s=busy * profile.requests_per_s * profile.shape.prompt_tokens,
+                mean_prompt_tokens=profile.shape.prompt_tokens,
+                mean_output_tokens=profile.shape.output_tokens,
+                tpot_s=profile.tpot_s * busy,
+                kv_capacity_tokens=profile.limits.kv_capacity_tokens,
+            )
+        )
+        if wanted != current:
+            wish = opponent.wish()
+            assert wish is not None
+            told.append(wish.told(wanted))
+        current = wanted
+    assert told or contender.name in ("static", "hpa-queue"), "it never moved"
+    assert all(": wants " in one and contender.name not in one for one in told)
+    kinds = {re.sub(r"[+-]?[\d,.]+", "#", one) for one in told}
+    assert len(kinds) <= 6, f"reasons are counted by their words: {kinds}"
 
 
 def test_every_file_is_in_the_catalogue() -> None:
