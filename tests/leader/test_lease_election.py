@@ -161,7 +161,6 @@ def test_who_cannot_write_the_ledger_leaves_a_lease_that_is_free_to_who_can(cand
     assert second.round(4.0).term.epoch == 1
 
 
-@pytest.mark.cluster
 def test_a_lease_whose_term_could_not_be_recorded_is_not_renewed(candidate, cluster, book, monkeypatch):
     first, second = candidate("a"), candidate("b")
     monkeypatch.setattr(book, "enter", lambda term: book.newest_term() or 1 / 0)
