@@ -171,7 +171,9 @@ class Stage:
         return Actuating(self.platform.actuator(), self.tape, acting)
 
     def _throw_away(self) -> None:
-        """As the kernel does after a kill: connections and locks are gone, nothing else happens."""
+        """As the kernel does after a kill: connections and locks are gone, nothing else happens. Whoever is started next
+        leads, also after one that was killed when it had lost the lead."""
+        self.tape.deposed = None
         if self.shell is None:
             return
         self.shell.live._observer.close()
@@ -323,7 +325,7 @@ class Stage:
             _, self.running = one_pass(self._priced(self.shell), self.plan, running, self.now)
             again = self._again(seen, running) if self._is_new else None
             if self.tape.deposed is not None:  # who leads now is the next life; what is left of this one is looked at
-                died, self.tape.deposed = True, None
+                died = True
                 self._throw_away()
         except Died:
             died = True
