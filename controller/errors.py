@@ -13,7 +13,6 @@ PennyweightError
 │   ├── AbsentError      there is no such object                 the next pass decides again
 │   ├── ConflictError    it changed since it was read            read again, decide again, never again blindly
 │   ├── BlockedError     not now: the API server is too busy     the next pass decides again
-│   ├── WithheldError    stopped, or no longer leading           not sent; what had begun waits where it is
 │   └── NonsenseError    an answer that cannot be understood     as if there had been none
 ├── HeldError      nothing may be touched any more   what had begun waits where it is, and the outcome says so
 ├── AwsError       a call of AWS failed              an actuator's: as ActError; a price's: as PriceError
@@ -89,10 +88,12 @@ class StaleActError(ActError):
 
 
 class HeldError(PennyweightError):
-    """Between two changes somebody stopped it, or this daemon ceased to lead: the next one was not made."""
+    """Between two changes somebody stopped it, or this daemon ceased to lead: the next one was not made. ``after``: so
+    many of the same step were."""
 
-    def __init__(self) -> None:
-        super().__init__("it may not be touched any more: it was stopped, or this daemon leads no longer")
+    def __init__(self, what: str = "it", *, after: int = 0) -> None:
+        super().__init__(f"{what} may not be touched any more: it was stopped, or this daemon leads no longer")
+        self.after = after
 
 
 class ClusterError(PennyweightError):
@@ -117,14 +118,6 @@ class ConflictError(ClusterError):
 
 class BlockedError(ClusterError):
     """Not now: the API server has too much to do. Nothing was done."""
-
-
-class WithheldError(ClusterError):
-    """A write that nobody may make any more. It was not sent; ``after`` so many others of the same step."""
-
-    def __init__(self, message: str, *, after: int) -> None:
-        super().__init__(message)
-        self.after = after
 
 
 class NonsenseError(ClusterError):

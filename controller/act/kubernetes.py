@@ -15,7 +15,7 @@ from controller.act.kubernetes_keep import Keeper
 from controller.act.kubernetes_look import ClusterView, Written, look, options_of
 from controller.act.kubernetes_pods import Replica
 from controller.act.kubernetes_rollout import Rollout, change_of
-from controller.errors import ActError, ClusterError, ConflictError, StaleActError, WithheldError
+from controller.errors import ActError, ClusterError, ConflictError, HeldError, StaleActError
 from controller.facts.actuators import KubernetesOptions
 from controller.facts.changes import Change, ChangeStage
 from controller.facts.decisions import Decision, Outcome, OutcomeKind
@@ -106,10 +106,11 @@ class KubernetesActuator:
                 if decision.desired > decision.current:
                     return self._grow(standing, keeper, decision, now)
                 return self._shrink(standing, keeper, decision, now)
-            except WithheldError as error:
+            except HeldError as error:
                 if not error.after:
                     return Outcome.of(decision, OutcomeKind.REFUSED, f"did not touch {where}: {error}", now)
-                raise ActError(f"did not do all of it for {where}: {error}") from error
+                many = f"after {error.after} {'write' if error.after == 1 else 'writes'} it waits where it is"
+                raise ActError(f"did not do all of it for {where}: {error}; {many}") from error
             except ConflictError as error:
                 found, why = decision.current, f"somebody was faster: {error}"
                 raise StaleActError(where=where, expected=decision.current, found=found, why=why) from error

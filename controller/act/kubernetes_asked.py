@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from controller.act.actuator import Acts
 from controller.act.kubernetes_look import ClusterCalls, ClusterView
-from controller.errors import WithheldError
+from controller.errors import HeldError
 from controller.facts.missing import Missing
 from controller.kubernetes.api import Json
 from controller.kubernetes.calls import Notes
@@ -39,11 +39,7 @@ class AskedCalls:
 
     def _ask(self, what: str) -> None:
         if not self._acts(self._service):
-            raise WithheldError(
-                f"{what} was not written: {self._service} may not be touched any more, for somebody stopped it or this "
-                f"daemon neither leads nor acts; after {self._sent} writes it waits where it is",
-                after=self._sent,
-            )
+            raise HeldError(what, after=self._sent)
         self._sent += 1
 
 

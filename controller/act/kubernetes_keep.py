@@ -26,7 +26,7 @@ from controller.act.kubernetes_pods import (
     unpriced,
 )
 from controller.act.probe import ask_urls, idle
-from controller.errors import ClusterError, ConflictError
+from controller.errors import ClusterError, ConflictError, HeldError
 from controller.facts.actuators import KubernetesOptions
 from controller.facts.readings import Phase
 from controller.kubernetes.calls import Notes
@@ -61,7 +61,7 @@ class Keeper:
             standing = self._with(standing, self._begun(standing, now))
             standing = self._with(standing, self._finished(standing, now))
             return self._lowered(standing, now)
-        except ClusterError as error:
+        except (ClusterError, HeldError) as error:
             log.warning("%s: not all was done: %s", standing, error)
             return standing
 

@@ -20,7 +20,7 @@ from controller.act.kubernetes_look import ClusterView, Written
 from controller.act.kubernetes_others import OVERRIDE_HOLD
 from controller.act.kubernetes_pods import Replica
 from controller.act.kubernetes_template import FIELDS, changed, holds, restored, set_by, shortened, stands
-from controller.errors import ActError, ClusterError
+from controller.errors import ActError, ClusterError, HeldError
 from controller.facts.actuators import EngineTemplate, KubernetesOptions
 from controller.facts.changes import Change, ChangeStage
 from controller.facts.interruptions import StuckKind
@@ -252,7 +252,7 @@ class Rollout:
                 self._on_its_way(standing, course, now)
             elif self._unsettled(standing):
                 self._settle(standing)
-        except (ClusterError, ActError) as error:
+        except (ClusterError, ActError, HeldError) as error:
             log.warning("%s: not all was done: %s", standing, error)
 
     def _on_its_way(self, standing: Standing, course: Course, now: datetime) -> None:

@@ -97,7 +97,7 @@ class LivingActuator:
                 else:
                     said = _shrink(touch, counted, decision, now)
             except HeldError as error:
-                return _held(touch, decision, error, now)
+                return _held(decision, error, now)
             finally:
                 publish(runner.targets_file, runner.records.read().values())
             return Outcome.of(decision, OutcomeKind.DONE, said, now)
@@ -204,14 +204,14 @@ def _refuse_ending(notice: Notice | None, decision: Decision) -> None:
 # --- growing and shrinking ------------------------------------------------------------------------------------------
 
 
-def _held(touch: Touch, decision: Decision, why: HeldError, now: datetime) -> Outcome:
+def _held(decision: Decision, why: HeldError, now: datetime) -> Outcome:
     """What was begun goes on. REFUSED only where nothing was: the count is as it was decided on."""
-    if not touch.begun:
+    if not why.after:
         return Outcome.of(decision, OutcomeKind.REFUSED, f"nothing was touched: {why}", now)
     wanted = abs(decision.desired - decision.current)
     what = "started" if decision.desired > decision.current else "sent away"
     where = f"{decision.service}/{decision.variant}"
-    raise ActError(f"{where}: {what} {touch.begun} of {wanted}, no more: {why}")
+    raise ActError(f"{where}: {what} {why.after} of {wanted}, no more: {why}")
 
 
 def _grow(touch: Touch, variant: Variant, records: Mapping[int, Record], decision: Decision, now: datetime) -> str:

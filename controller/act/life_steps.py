@@ -38,7 +38,7 @@ class Touch:
     def next(self) -> Runner:
         """For one more to start or send away. Raises HeldError."""
         if not self.acts():
-            raise HeldError
+            raise HeldError(after=self.begun)
         self.begun += 1
         return self.runner
 

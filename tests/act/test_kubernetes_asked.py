@@ -47,7 +47,7 @@ def test_a_shrink_ends_between_two_marks_when_the_lead_is_lost(stage_of, writes)
     stage.seen()
     before = patched(stage)
     lead_for(stage, writes)
-    with pytest.raises(ActError, match=f"chat may not be touched any more.* after {writes} writes it waits"):
+    with pytest.raises(ActError, match=f"may not be touched any more.* after {writes} writes? it waits"):
         stage.scale(6, 2)
     assert (patched(stage) - before, len(draining(stage)), stage.replicas) == (writes, writes, 6)
     stage.passes(2, every_s=1)
