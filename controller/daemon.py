@@ -21,6 +21,7 @@ from controller.errors import ConfigError, LedgerError
 from controller.estimate.remembered import fitting
 from controller.facts.leadership import LeaderSeen
 from controller.facts.passes import PassResult
+from controller.jobs import at_once, every
 from controller.loop import UNRECORDED, Plan, Running, one_pass
 from controller.outside import Shell
 
@@ -207,7 +208,7 @@ class Daemon:
         collect_seldom()  # after that: whoever sees us listen may signal at once, and this takes a while
         scheduler = self._scheduler()
         if self._terms is not None:
-            self._terms.on_change(lambda epoch: _at_once(scheduler, PASS) if epoch is not None else None)
+            self._terms.on_change(lambda epoch: at_once(scheduler, PASS) if epoch is not None else None)
         scheduler.start()
         try:
             while self._next_signal() == signal.SIGHUP:
@@ -261,11 +262,11 @@ class Daemon:
     def _scheduler(self) -> BackgroundScheduler:
         scheduler = BackgroundScheduler(timezone=UTC)
         scheduler.add_listener(self._overran, EVENT_JOB_MAX_INSTANCES)
-        _every(scheduler, PASS, self._pass_job, timedelta(seconds=self._plan.interval_s), timedelta())
+        every(scheduler, PASS, self._pass_job, timedelta(seconds=self._plan.interval_s), timedelta())
         if self._prune is not None:
-            _every(scheduler, "prune", self._prune_job, PRUNE_EVERY, FIRST_PRUNE)
+            every(scheduler, "prune", self._prune_job, PRUNE_EVERY, FIRST_PRUNE)
         if self._account is not None:
-            _every(scheduler, "account", self._account_job, ACCOUNT_EVERY, FIRST_ACCOUNT)
+            every(scheduler, "account", self._account_job, ACCOUNT_EVERY, FIRST_ACCOUNT)
         return scheduler
 
     def _pass_job(self) -> None:
@@ -395,26 +396,6 @@ class Daemon:
 
     def _signalled(self, number: int, _: FrameType | None) -> None:
         self._signals.put(number)
-
-
-def _at_once(scheduler: BackgroundScheduler, name: str) -> None:
-    """Whoever has just begun to lead waits for no interval."""
-    scheduler.modify_job(name, next_run_time=datetime.now(UTC))  # noqa: TID251 - the scheduler lives on the wall clock
-
-
-def _every(
-    scheduler: BackgroundScheduler, name: str, job: Callable[[], None], every: timedelta, first: timedelta
-) -> None:
-    scheduler.add_job(
-        job,
-        "interval",
-        seconds=every.total_seconds(),
-        id=name,
-        next_run_time=datetime.now(UTC) + first,  # noqa: TID251 - the scheduler lives on the wall clock
-        coalesce=True,
-        max_instances=1,
-        misfire_grace_time=None,
-    )
 
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)

@@ -10,15 +10,12 @@ from typing import Any
 
 from controller.act.gate import StopFile
 from controller.aws.interruptions_messages import Told
-from controller.catalog.load import find_model
 from controller.clock import ClockWatch
-from controller.decide.rules import Behaviour, Method, ReplicaRule, ServicePolicy, Targets
 from controller.errors import LedgerError
 from controller.facts.budgets import Guard
 from controller.facts.decisions import Decision
-from controller.facts.fleet import Fleet, Mode, Service, Variant
+from controller.facts.fleet import Mode
 from controller.facts.missing import Missing
-from controller.facts.slo import Slo
 from controller.leader.leadership import Tenure
 from controller.loop import Plan, Running, one_pass
 from controller.notify.dispatch import Dispatcher
@@ -33,6 +30,7 @@ from tests.chaos.history import Census, Conditions, Done, History, PassSeen
 from tests.chaos.leading import Leading
 from tests.chaos.numbered import Actuating, Again, NumberedLedger, NumberedShell
 from tests.chaos.platforms.base import DRAIN_TIMEOUT_S, USD_PER_HOUR, Platform, Provider
+from tests.chaos.service import fleet_of, policy
 from tests.chaos.story import Event, Story
 from tests.chaos.tape import Died, Tape
 from tests.chaos.watching import Watching
@@ -52,33 +50,6 @@ QUIET_PASSES = 3
 UNSETTLED = "SELECT decision_id FROM action WHERE decision_id NOT IN (SELECT decision_id FROM outcome)"
 
 BY_OTHERS = frozenset({Event.NOTICE, Event.HINT, Event.OPERATOR, Event.OWNED, Event.FREE, Event.KEPT, Event.UNKEPT})
-
-
-def policy() -> ServicePolicy:
-    return ServicePolicy(
-        service="chat",
-        source="chat.yaml",
-        slo=Slo(),
-        replicas=ReplicaRule(
-            min_replicas=told.MINIMUM,
-            max_replicas=told.MAXIMUM,
-            targets=Targets(queue_depth=told.PER_REPLICA, headroom_ratio=told.HEADROOM),
-            scale_up=Behaviour(stabilization_s=told.UP_S),
-            scale_down=Behaviour(stabilization_s=told.DOWN_S),
-            method=Method.REACTIVE,
-            start_deadline_s=told.START_DEADLINE_S,
-            stuck_deadline_s=told.START_DEADLINE_S,
-            foreign_hold_s=told.FOREIGN_HOLD_S,
-        ),
-    )
-
-
-def fleet_of(variant: Variant, usd_per_hour: float | None) -> Fleet:
-    model = find_model("llama-3.1-8b")
-    assert model is not None
-    capacity = tuple(replace(one, usd_per_gpu_hour=usd_per_hour) for one in variant.capacity)
-    its = {variant.name: replace(variant, capacity=capacity)}
-    return Fleet(services={"chat": Service(name="chat", model=model, variants=its)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
