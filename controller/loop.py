@@ -15,7 +15,7 @@ from controller.decide.memory import remember
 from controller.decide.replicas import decide_replicas
 from controller.decide.rules import ServicePolicy
 from controller.decide.situation import Situation, situation_of
-from controller.errors import LedgerError, StaleActError
+from controller.errors import ActError, LedgerError, StaleActError
 from controller.estimate.demand.accuracy import accuracy
 from controller.estimate.demand.forecast import forecasts
 from controller.estimate.demand.state import HORIZONS_S
@@ -353,7 +353,8 @@ def _record_and_act(
         except StaleActError as error:
             outcomes.append(Outcome.of(decision, OutcomeKind.REFUSED, str(error), now))
         except Exception as error:  # one broken actuator must not stop the others, nor the daemon
-            log.exception("acting on %s failed", decision.id)
+            if not isinstance(error, ActError):  # that says what happened; of anything else we need to know where
+                log.exception("acting on %s failed", decision.id)
             problem = f"{type(error).__name__}: {error}; nothing is retried blindly, the next pass decides again"
             outcomes.append(Outcome.of(decision, OutcomeKind.FAILED, problem, now))
             problems.append(f"{decision.service}/{decision.variant}: {problem}")

@@ -245,7 +245,7 @@ def _start(touch: Touch, variant: Variant, slot: int, name: str, now: datetime) 
     record = _new(runner, variant, slot, Run(replica=name, run="", alive=False), now)
     runner.records.write(record)
     try:
-        runner.clear(record)
+        touch.clear(record)
         record = touch.next().start(record)
     except (ActError, HeldError):
         runner.records.remove(record)

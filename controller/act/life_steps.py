@@ -37,10 +37,14 @@ class Touch:
 
     def next(self) -> Runner:
         """For one more to start or send away. Raises HeldError."""
-        if not self.acts():
-            raise HeldError(after=self.begun)
+        self._ask()
         self.begun += 1
         return self.runner
+
+    def clear(self, record: Record) -> None:
+        """What stands against its start goes. Raises HeldError."""
+        self._ask()
+        self.runner.clear(record)
 
     def stop(self, record: Record) -> bool:
         """Whether it was asked to end."""
@@ -55,6 +59,10 @@ class Touch:
         if may:
             self.runner.kill(record)
         return may
+
+    def _ask(self) -> None:
+        if not self.acts():
+            raise HeldError(after=self.begun)
 
 
 def moved(

@@ -103,7 +103,8 @@ class ProcessRunner:
         return runs
 
     def clear(self, record: Record) -> None:
-        """A port that was free has nothing against it."""
+        """A port that was free has nothing against it; logs of those long gone do not gather."""
+        self._prune_logs()
 
     def start(self, record: Record) -> Record:
         """Spawn it in a new session, its output in its log."""
@@ -112,7 +113,6 @@ class ProcessRunner:
             for part in self.options.command
         ]
         log_path = self.records.log(record.replica)
-        self._prune_logs()
         write = os.O_WRONLY | os.O_CREAT | os.O_APPEND
         try:
             pid = os.posix_spawnp(

@@ -322,11 +322,16 @@ def test_before_anybody_is_begun_a_stop_refuses_and_touches_nothing(engines, cur
 
 
 @pytest.mark.parametrize(
-    ("current", "desired", "told"), [(0, 3, "started 1 of 3, no more"), (3, 0, "sent away 1 of 3, no more")]
+    ("current", "desired", "times", "told"),
+    [
+        (0, 3, 2, "started 1 of 3, no more"),  # before its room is cleared, and before it starts
+        (0, 3, 3, "started 1 of 3, no more"),
+        (3, 0, 1, "sent away 1 of 3, no more"),
+    ],
 )
-def test_a_lead_lost_in_the_midst_begins_nobody_more_and_says_how_many(engines, current, desired, told):
+def test_a_lead_lost_in_the_midst_begins_nobody_more_and_says_how_many(engines, current, desired, times, told):
     engines.grown(current)
-    engines.actuator.heed(allowed(1))
+    engines.actuator.heed(allowed(times))
     with pytest.raises(ActError, match=told):
         engines.scale(current, desired)
     going = [one for one in engines.look() if one.phase is Phase.DRAINING]

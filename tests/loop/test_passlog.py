@@ -2,7 +2,7 @@
 
 import logging
 
-from controller.errors import StaleActError
+from controller.errors import ActError, StaleActError
 from controller.loop import Running, one_pass
 
 OWNED = "HorizontalPodAutoscaler chat scales deployment/chat; a target has one writer"
@@ -79,3 +79,13 @@ def test_what_fails_is_told_each_time(world, plan, caplog, after):
     world.queue = 30.0
     lines = logged(world, plan, caplog, after, [OSError("no route"), OSError("no route")])
     assert all(any("no route" in line for line in one) for one in lines)
+
+
+def test_a_traceback_is_for_what_nobody_foresaw_alone(world, plan, caplog, after):
+    world.queue = 30.0
+    traces = []
+    for index, error in enumerate([ActError("started 1 of 2, no other port is free"), OSError("no route")]):
+        logged(world, plan, caplog, after, [error])
+        traces.append([one.exc_info is not None for one in caplog.records if index or "1 of 2" in one.getMessage()])
+    assert traces[0], "it is told"
+    assert [any(one) for one in traces] == [False, True]
