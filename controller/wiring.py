@@ -12,11 +12,11 @@ from math import nan
 from controller.accountant.protocols import Post, Source
 from controller.accounting import Accounting, Tables, followed, spend_logs
 from controller.act.actuator import Actuator
-from controller.act.aws_asg import AwsAsgActuator
+from controller.act.aws_asg.actuator import AwsAsgActuator
 from controller.act.dry_run import DryRunActuator
 from controller.act.external import ExternalActuator
 from controller.act.gate import stop_file
-from controller.act.kubernetes import KubernetesActuator
+from controller.act.kubernetes.actuator import KubernetesActuator
 from controller.act.process import ProcessActuator
 from controller.act.systemd import SystemdActuator
 from controller.attribute.charges import Bill

@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from controller.act.aws_asg_roll import DRAINING, READY
+from controller.act.aws_asg.roll import DRAINING, READY
 from controller.errors import LedgerError
 from controller.facts.decisions import Decision
 from controller.ledger.read import LedgerReader

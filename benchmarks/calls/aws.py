@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from controller.act.aws_asg import AwsAsgActuator
+from controller.act.aws_asg.actuator import AwsAsgActuator
 from controller.aws.groups import GroupBook
 from controller.catalog.gpus import find_gpu
 from controller.clock import utc_now

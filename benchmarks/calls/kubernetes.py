@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from controller.act.kubernetes import KubernetesActuator
+from controller.act.kubernetes.actuator import KubernetesActuator
 from controller.catalog.gpus import find_gpu
 from controller.facts.actuators import KubernetesOptions
 from controller.facts.decisions import Because, Decision

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.act.aws_asg_roll import DRAINING
+from controller.act.aws_asg.roll import DRAINING
 from tests.auto_scaling import World, auto_scaling
 from tests.aws.iam_guard import Guard, guarded
 from tests.aws_stage import Stage, Wire

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.act.aws_asg_roll import DRAINING, LEFT, READY
+from controller.act.aws_asg.roll import DRAINING, LEFT, READY
 from controller.facts.decisions import Because, OutcomeKind
 from tests.aws_stage import Stage, Wire
 from tests.group_engines import Engines

@@ -8,29 +8,21 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from controller.act.actuator import Actuator
 from controller.act.process import MARKER, ProcessActuator
-from controller.facts.actuators import AwsAsgOptions, ProcessOptions
+from controller.facts.actuators import ProcessOptions
 from controller.facts.decisions import Because, Decision, Outcome
 from controller.facts.fleet import EngineKind, Gpu, Variant
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase, ReplicaState
-from controller.kubernetes.objects import Kind
-from tests.act.aws_asg_stage import Fleet
-from tests.act.kubernetes_stage import PodEngines, Stage, staged
-from tests.cluster.fixtures import world_for
-
-if TYPE_CHECKING:
-    from tests.auto_scaling import World
 
 DEADLINE_S = 15.0
 START = datetime(2026, 7, 1, tzinfo=UTC)
@@ -183,47 +175,3 @@ def make_hand(tmp_path: Path) -> Callable[[Actuator, object, str], Hand]:
         return Hand(actuator, variant_of("chat", options, name), tmp_path / "run" / "targets.json")
 
     return make
-
-
-@pytest.fixture
-def stage_of(request, tmp_path):
-    """A Kubernetes target on a test cluster; see kubernetes_stage.py."""
-    with world_for(request) as world, PodEngines().up() as engines, ExitStack() as stack:
-
-        def made(*what, **how) -> Stage:
-            if Kind.LEADER_WORKER_SET in what and not world.groups:
-                pytest.skip("nobody makes pods of a LeaderWorkerSet on this API server")
-            stage = staged(world, engines, tmp_path, *what, **how)
-            stack.callback(stage.cluster.api.close)
-            return stage
-
-        yield made
-
-
-@pytest.fixture(scope="module")
-def cloud() -> Iterator[World]:
-    """Auto Scaling groups; see aws_asg_stage.py."""
-    from tests.auto_scaling import auto_scaling
-
-    with auto_scaling() as made:
-        yield made
-
-
-@pytest.fixture
-def fleet_of(cloud: World, make_hand: Callable[..., Hand], tmp_path: Path) -> Iterator[Callable[..., Fleet]]:
-    from tests.auto_scaling import REGION
-
-    def made(group: str, *, served: bool = True, ours: bool = True, **options: object) -> Fleet:
-        chosen = {"group": group, "region": REGION, "url": cloud.engines.url} | options
-        hand = make_hand(None, AwsAsgOptions(targets_file=str(tmp_path / "run" / "targets.json"), **chosen), "aws_asg")
-        fleet = Fleet(cloud, hand, group)
-        if ours:
-            cloud.tag(group, pennyweight__managed_by="chat/l4")
-        if served:
-            cloud.serve(*fleet.ids())
-            fleet.look(0)
-        cloud.forget()
-        return fleet
-
-    yield made
-    cloud.clear()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from controller.act.aws_asg_roll import DRAINING, LEFT, MANAGED, READY, WAITING
+from controller.act.aws_asg.roll import DRAINING, LEFT, MANAGED, READY, WAITING
 from controller.aws import changes
 from controller.aws.activities import activities, others, refreshes
 from controller.aws.clients import ONCE, Aws, asked

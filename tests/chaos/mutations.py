@@ -56,7 +56,8 @@ class Mutation:
 SHELL, GATE, LOOP = "controller.shell:LiveShell", "controller.act.gate:Gate", "controller.loop"
 REPLICAS, MEMORY, KERNEL = "controller.decide.replicas", "controller.decide.memory", "controller.safety.kernel"
 CLUSTER, WATCHED = "controller.kubernetes.cluster:Cluster", "controller.kubernetes.watched:Watched"
-LIFE, COUNT, K8S = "controller.act.life", "controller.act.kubernetes_count:Standing", "controller.act.kubernetes"
+LIFE, GROUPS = "controller.act.life", "controller.act.aws_asg.actuator"
+K8S, COUNT = "controller.act.kubernetes.actuator", "controller.act.kubernetes.count:Standing"
 
 MUTATIONS = (
     Mutation(
@@ -231,7 +232,7 @@ MUTATIONS = (
     ),
     Mutation(
         "removes pods that still work",
-        (Change("controller.act.kubernetes_keep:Keeper._finished", "if answers[one.url]", "if True"),),
+        (Change("controller.act.kubernetes.keep:Keeper._finished", "if answers[one.url]", "if True"),),
         "kubernetes",
         "shrink",
     ),
@@ -264,7 +265,7 @@ MUTATIONS = (
     ),
     Mutation(
         "does not see that somebody lowered a group's capacity",
-        (Change("controller.act.aws_asg:roll_of", "unwanted = () if group.rebalances else", "unwanted = () and"),),
+        (Change(f"{GROUPS}:roll_of", "unwanted = () if group.rebalances else", "unwanted = () and"),),
         "aws_asg",
         "second writer",
     ),

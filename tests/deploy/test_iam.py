@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from controller.act.aws_asg_roll import DRAINING, LEFT, MANAGED, READY, WAITING
+from controller.act.aws_asg.roll import DRAINING, LEFT, MANAGED, READY, WAITING
 from controller.aws.clients import iam_action
 from controller.aws.operations import OPERATIONS, PREFIXES
 

@@ -18,10 +18,10 @@ from botocore.retries import quota
 from botocore.retries.quota import RetryQuota
 from moto.core.botocore_stubber import BotocoreStubber, MockRawResponse
 
-import controller.act.aws_asg_life as asg_life
+import controller.act.aws_asg.life as asg_life
 from controller.act.actuator import Actuator
-from controller.act.aws_asg import AwsAsgActuator
-from controller.act.aws_asg_roll import DRAINING, MANAGED
+from controller.act.aws_asg.actuator import AwsAsgActuator
+from controller.act.aws_asg.roll import DRAINING, MANAGED
 from controller.aws.clients import IN_A_PASS, Aws, Client, Patience
 from controller.aws.groups import GroupBook
 from controller.facts.actuators import AwsAsgOptions

@@ -12,11 +12,11 @@ from typing import Any, ClassVar
 
 from lightkube.config import client_adapter
 
-import controller.act.kubernetes_keep as keep
-import controller.act.kubernetes_others as others
+import controller.act.kubernetes.keep as keep
+import controller.act.kubernetes.others as others
 from controller.act.actuator import Actuator
-from controller.act.kubernetes import KubernetesActuator
-from controller.act.kubernetes_pods import DRAINING_SINCE
+from controller.act.kubernetes.actuator import KubernetesActuator
+from controller.act.kubernetes.pods import DRAINING_SINCE
 from controller.facts.actuators import KubernetesOptions
 from controller.facts.fleet import Variant
 from controller.facts.interruptions import Notice

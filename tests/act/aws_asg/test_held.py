@@ -9,7 +9,7 @@ import pytest
 from controller.errors import ActError
 from controller.facts.decisions import OutcomeKind
 from controller.facts.interruptions import NoticeKind
-from tests.act.aws_asg_stage import Fleet, notice
+from tests.act.aws_asg.stage import Fleet, notice
 from tests.auto_scaling import World
 
 

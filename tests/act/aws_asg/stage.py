@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from controller.act.aws_asg import AwsAsgActuator
+from controller.act.aws_asg.actuator import AwsAsgActuator
 from controller.aws.groups import GroupBook
 from controller.facts.interruptions import Notice, NoticeKind
 from controller.facts.readings import ReplicaState

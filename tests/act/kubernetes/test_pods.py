@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from controller.act.kubernetes_count import Standing, lowering, removal_order, states, victims
-from controller.act.kubernetes_others import Note, note_of, writer_of
-from controller.act.kubernetes_pods import (
+from controller.act.kubernetes.count import Standing, lowering, removal_order, states, victims
+from controller.act.kubernetes.others import Note, note_of, writer_of
+from controller.act.kubernetes.pods import (
     DELETION_COST,
     DRAINED,
     DRAINED_COST,

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from controller.act.aws_asg import AwsAsgActuator
+from controller.act.aws_asg.actuator import AwsAsgActuator
 from controller.aws.groups import GroupBook
 from controller.errors import ActError, StaleActError
 from controller.facts.actuators import AwsAsgOptions

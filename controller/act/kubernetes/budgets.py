@@ -11,8 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from controller.act.kubernetes_look import ClusterView
-from controller.act.kubernetes_pods import Replica
+from controller.act.kubernetes.look import ClusterView
+from controller.act.kubernetes.pods import Replica
 from controller.facts.missing import Missing
 from controller.kubernetes.objects import Pdb
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from typing import Any
 
-from controller.act.kubernetes_course import Json
+from controller.act.kubernetes.course import Json
 from controller.facts.actuators import EngineTemplate
 
 FIELDS = ("image", "args", "env")

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from controller.act.kubernetes_count import Standing
-from controller.act.kubernetes_look import options_of
-from controller.act.kubernetes_rollout import ROLLOUT, change_of
+from controller.act.kubernetes.count import Standing
+from controller.act.kubernetes.look import options_of
+from controller.act.kubernetes.rollout import ROLLOUT, change_of
 from controller.facts.actuators import EngineTemplate
 from controller.facts.changes import ChangeStage
 from controller.facts.decisions import OutcomeKind

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from controller.act.kubernetes_course import course_of
-from controller.act.kubernetes_others import Note, Override, applied_by, before_us, foreign, note_of
-from controller.act.kubernetes_pods import DELETION_COST, Replica, refused_of
+from controller.act.kubernetes.course import course_of
+from controller.act.kubernetes.others import Note, Override, applied_by, before_us, foreign, note_of
+from controller.act.kubernetes.pods import DELETION_COST, Replica, refused_of
 from controller.facts.interruptions import Stuck
 from controller.facts.missing import Missing
 from controller.facts.readings import Phase, ReplicaState

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from controller.act.kubernetes_rollout import ROLLOUT, breaks_first, surge_of
-from controller.act.kubernetes_template import changed
+from controller.act.kubernetes.rollout import ROLLOUT, breaks_first, surge_of
+from controller.act.kubernetes.template import changed
 from controller.facts.actuators import EngineTemplate
 from controller.facts.decisions import OutcomeKind
 from controller.kubernetes.objects import Kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from controller.act.actuator import Acts
-from controller.act.kubernetes_look import ClusterCalls, ClusterView
+from controller.act.kubernetes.look import ClusterCalls, ClusterView
 from controller.errors import HeldError
 from controller.facts.missing import Missing
 from controller.kubernetes.api import Json

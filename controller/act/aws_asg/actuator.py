@@ -16,8 +16,8 @@ from pathlib import Path
 from threading import Lock
 
 from controller.act.actuator import Acts, Carried, always, as_it_is
-from controller.act.aws_asg_life import Keeper, Memo
-from controller.act.aws_asg_roll import (
+from controller.act.aws_asg.life import Keeper, Memo
+from controller.act.aws_asg.roll import (
     DRAINING,
     MANAGED,
     WAITING,
@@ -28,7 +28,7 @@ from controller.act.aws_asg_roll import (
     seconds,
     waiting_text,
 )
-from controller.act.aws_asg_told import alive, labels, leaving, missing
+from controller.act.aws_asg.told import alive, labels, leaving, missing
 from controller.act.targets import group_of, publish_groups
 from controller.aws import changes
 from controller.aws.activities import Activity, activities, changed_by, others, stuck

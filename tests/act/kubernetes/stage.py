@@ -13,7 +13,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from controller.act.kubernetes import KubernetesActuator
+from controller.act.kubernetes.actuator import KubernetesActuator
 from controller.facts.actuators import KubernetesOptions
 from controller.facts.decisions import Because, Decision, Outcome
 from controller.facts.fleet import EngineKind, Gpu, Variant

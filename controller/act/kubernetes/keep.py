@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from controller.act.actuator import Carried, as_it_is
-from controller.act.kubernetes_budgets import Budgets
-from controller.act.kubernetes_count import Standing, lowering
-from controller.act.kubernetes_look import ClusterView, Written
-from controller.act.kubernetes_others import NOTE, Note, Override, writer_of
-from controller.act.kubernetes_pods import (
+from controller.act.kubernetes.budgets import Budgets
+from controller.act.kubernetes.count import Standing, lowering
+from controller.act.kubernetes.look import ClusterView, Written
+from controller.act.kubernetes.others import NOTE, Note, Override, writer_of
+from controller.act.kubernetes.pods import (
     DRAINED,
     DRAINED_COST,
     DRAINING_COST,

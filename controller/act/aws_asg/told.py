@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from controller.act.aws_asg_life import Keeper
-from controller.act.aws_asg_roll import Placeholder, Roll
+from controller.act.aws_asg.life import Keeper
+from controller.act.aws_asg.roll import Placeholder, Roll
 from controller.aws.groups import Instance
 from controller.facts.actuators import AwsAsgOptions
 from controller.facts.fleet import CapacityType, Variant

@@ -10,7 +10,7 @@ from controller.errors import StaleActError
 from controller.facts.decisions import OutcomeKind
 from controller.facts.interruptions import NoticeKind
 from controller.facts.readings import Phase
-from tests.act.aws_asg_stage import notice
+from tests.act.aws_asg.stage import notice
 
 # --- shrinking -------------------------------------------------------------------------------------------------------
 

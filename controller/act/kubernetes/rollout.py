@@ -14,12 +14,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from controller.act.kubernetes_count import Standing
-from controller.act.kubernetes_course import BROUGHT, ROLLOUT, Brought, Course, Json, brought_to, course_of
-from controller.act.kubernetes_look import ClusterView, Written
-from controller.act.kubernetes_others import OVERRIDE_HOLD
-from controller.act.kubernetes_pods import Replica
-from controller.act.kubernetes_template import FIELDS, changed, holds, restored, set_by, shortened, stands
+from controller.act.kubernetes.count import Standing
+from controller.act.kubernetes.course import BROUGHT, ROLLOUT, Brought, Course, Json, brought_to, course_of
+from controller.act.kubernetes.look import ClusterView, Written
+from controller.act.kubernetes.others import OVERRIDE_HOLD
+from controller.act.kubernetes.pods import Replica
+from controller.act.kubernetes.template import FIELDS, changed, holds, restored, set_by, shortened, stands
 from controller.errors import ActError, ClusterError, HeldError
 from controller.facts.actuators import EngineTemplate, KubernetesOptions
 from controller.facts.changes import Change, ChangeStage

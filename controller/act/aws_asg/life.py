@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from controller.act.actuator import Carried
-from controller.act.aws_asg_roll import DRAINING, LEFT, READY, WAITING, Roll, seconds, tagged, waiting_of, waiting_text
+from controller.act.aws_asg.roll import DRAINING, LEFT, READY, WAITING, Roll, seconds, tagged, waiting_of, waiting_text
 from controller.act.probe import ask_urls, healthy, idle
 from controller.aws import changes
 from controller.aws.activities import refreshes

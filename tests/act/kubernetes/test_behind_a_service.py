@@ -11,7 +11,7 @@ import yaml
 from controller.kubernetes.objects import Kind
 from controller.kubernetes.resources import PHASE_LABEL
 
-EXAMPLE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "examples" / "draining.yaml"
+EXAMPLE = Path(__file__).parents[3] / "deploy" / "kubernetes" / "examples" / "draining.yaml"
 SERVICE, DEPLOYMENT = yaml.safe_load_all(EXAMPLE.read_text(encoding="utf-8"))
 LABELS = DEPLOYMENT["spec"]["template"]["metadata"]["labels"]
 

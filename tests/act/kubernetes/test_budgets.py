@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from controller.act.kubernetes_pods import DRAINED
+from controller.act.kubernetes.pods import DRAINED
 from controller.facts.decisions import OutcomeKind
 from tests.cluster.kubelet import Behaviour
 

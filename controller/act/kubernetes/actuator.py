@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from threading import Lock
 
 from controller.act.actuator import Acts, Carried, always, as_it_is
-from controller.act.kubernetes_asked import Asked
-from controller.act.kubernetes_budgets import Budgets
-from controller.act.kubernetes_count import Standing, Victims, states, victims
-from controller.act.kubernetes_keep import Keeper
-from controller.act.kubernetes_look import ClusterView, Written, look, options_of
-from controller.act.kubernetes_pods import Replica
-from controller.act.kubernetes_rollout import Rollout, change_of
+from controller.act.kubernetes.asked import Asked
+from controller.act.kubernetes.budgets import Budgets
+from controller.act.kubernetes.count import Standing, Victims, states, victims
+from controller.act.kubernetes.keep import Keeper
+from controller.act.kubernetes.look import ClusterView, Written, look, options_of
+from controller.act.kubernetes.pods import Replica
+from controller.act.kubernetes.rollout import Rollout, change_of
 from controller.errors import ActError, ClusterError, ConflictError, HeldError, StaleActError
 from controller.facts.actuators import KubernetesOptions
 from controller.facts.changes import Change, ChangeStage

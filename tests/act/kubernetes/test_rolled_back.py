@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import pytest
 
-from controller.act.kubernetes_course import BROUGHT, ROLLOUT
-from controller.act.kubernetes_others import NOTE
-from controller.act.kubernetes_template import changed, restored
+from controller.act.kubernetes.course import BROUGHT, ROLLOUT
+from controller.act.kubernetes.others import NOTE
+from controller.act.kubernetes.template import changed, restored
 from controller.facts.actuators import EngineTemplate
 from controller.facts.decisions import OutcomeKind
-from tests.act.test_kubernetes_rollout import SAFE, begun, change, engine, least_ready
+from tests.act.kubernetes.test_rollout import SAFE, begun, change, engine, least_ready
 from tests.cluster.kubelet import Behaviour
 
 V2, V3 = (EngineTemplate(image=f"vllm/vllm-openai:v{number}") for number in (2, 3))

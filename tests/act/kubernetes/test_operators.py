@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import pytest
 
-from controller.act.kubernetes_pods import DELETION_COST, DRAINED_COST, DRAINING_COST, KEPT_COST
+from controller.act.kubernetes.pods import DELETION_COST, DRAINED_COST, DRAINING_COST, KEPT_COST
 from controller.errors import StaleActError
 from controller.facts.decisions import OutcomeKind
 from controller.kubernetes.objects import Kind

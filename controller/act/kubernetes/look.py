@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol
 
-from controller.act.kubernetes_count import Standing
-from controller.act.kubernetes_pods import replicas_of
+from controller.act.kubernetes.count import Standing
+from controller.act.kubernetes.pods import replicas_of
 from controller.errors import AbsentError, ActError, ClusterError
 from controller.facts.actuators import KubernetesOptions
 from controller.facts.fleet import Variant

@@ -6,9 +6,9 @@ from datetime import timedelta
 
 import pytest
 
-from controller.act.kubernetes import KubernetesActuator
-from controller.act.kubernetes_others import NOTE
-from controller.act.kubernetes_pods import DRAINED, DRAINING_SINCE
+from controller.act.kubernetes.actuator import KubernetesActuator
+from controller.act.kubernetes.others import NOTE
+from controller.act.kubernetes.pods import DRAINED, DRAINING_SINCE
 from controller.errors import ActError, ClusterError, StaleActError
 from controller.facts.decisions import OutcomeKind
 from controller.facts.interruptions import StuckKind

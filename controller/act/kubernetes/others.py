@@ -1,7 +1,7 @@
 """Who else writes spec.replicas: read from the object's managedFields, and from what we last wrote down about it. Pure.
 
     applied manifest    owns the count while it is its field manager: nothing is written
-    autoscaler          owns the count while it is there: nothing is written (``kubernetes_count.Standing.owner``)
+    autoscaler          owns the count while it is there: nothing is written (``Standing.owner``)
     anybody else        overrides ours for ten minutes; a program that does so again and again, for a day
 
 Whoever made the object with a count does not own it for that.

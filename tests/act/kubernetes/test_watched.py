@@ -3,7 +3,7 @@
 import time
 from contextlib import closing
 
-from controller.act.kubernetes import KubernetesActuator
+from controller.act.kubernetes.actuator import KubernetesActuator
 from controller.facts.decisions import OutcomeKind
 from controller.facts.missing import Missing
 from controller.kubernetes.cluster import Clusters

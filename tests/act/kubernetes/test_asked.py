@@ -7,14 +7,14 @@ from contextlib import contextmanager
 
 import pytest
 
-from controller.act.kubernetes_others import NOTE
-from controller.act.kubernetes_pods import DRAINED, DRAINING_SINCE
+from controller.act.kubernetes.others import NOTE
+from controller.act.kubernetes.pods import DRAINED, DRAINING_SINCE
 from controller.errors import ActError, StaleActError
 from controller.facts.actuators import EngineTemplate
 from controller.facts.decisions import OutcomeKind
 from controller.facts.interruptions import Notice, NoticeKind
 from controller.kubernetes.objects import Kind
-from tests.act.test_kubernetes_rollout import SAFE, begun
+from tests.act.kubernetes.test_rollout import SAFE, begun
 from tests.cluster.faults import Fault, FaultKind
 from tests.cluster.kubelet import Behaviour
 from tests.cluster.parts import NodeShape
