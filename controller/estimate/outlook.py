@@ -9,6 +9,7 @@ from math import ceil
 
 from controller.estimate.demand.arrivals import DemandMark, demand_of
 from controller.estimate.demand.forecast import forecasts
+from controller.estimate.demand.marginal import unforeseeable
 from controller.estimate.demand.observe import observed
 from controller.estimate.demand.season import usual
 from controller.estimate.demand.state import DemandState, empty_state
@@ -158,7 +159,8 @@ def looked_ahead(
             name: _capacity(service, variant, slo, demand.shape, len(readings[name]), engines[name])
             for name, variant in service.variants.items()
         }
-    trims = _trims(service, slo, readings, modelled, lookout.trims)
+    foreseeable = not unforeseeable(demand_state)
+    trims = _trims(service, slo, readings, modelled, lookout, foreseeable=foreseeable)
     start_up_s = {
         name: _typical(start_ups.get(name, ()), variant.start_up_s or START_UP_S) + interval_s
         for name, variant in service.variants.items()
@@ -285,19 +287,25 @@ def _trims(
     slo: Slo,
     readings: Mapping[str, Sequence[EngineReading]],
     capacity: Mapping[str, ReplicaCapacity | Missing],
-    before: Mapping[str, Trim],
+    lookout: Lookout,
+    *,
+    foreseeable: bool,
 ) -> dict[str, Trim]:
-    trims = dict(before)
+    trims = dict(lookout.trims)
     for name in service.variants:
         modelled = capacity.get(name)
         if not isinstance(modelled, ReplicaCapacity) or not readings[name]:
             continue
-        trim = before.get(name, Trim())
+        trim = trims.get(name, Trim())
         finished = sum(known([one.counter(Counter.REQUESTS) for one in readings[name]]))
         seconds = sum(one.window_s for one in readings[name])
         carried = finished / seconds if seconds else 0.0
         trims[name] = trimmed(
-            trim, histograms_of(readings[name]), slo, carried / (modelled.requests_per_s * trim.factor)
+            trim,
+            histograms_of(readings[name]),
+            slo,
+            carried / (modelled.requests_per_s * trim.factor),
+            foreseeable=foreseeable,
         )
     return trims
 

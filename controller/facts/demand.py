@@ -32,7 +32,8 @@ class Forecast:
     """Requests/s expected at ``at`` + ``horizon_s``.
 
     quantiles   by probability (0.5, 0.9, 0.95, 0.99 …), ascending; 0.5 is the point forecast
-    basis       what the history supports: "level", "trend", "day" or "week"
+    basis       what the history supports: "level", "trend", "day" or "week"; "minutes": the last ones
+                say nothing of the next, so what any minute lately was
     scored      how many of its own past forecasts at this horizon set the band; 0: the band is a stated guess
     """
 

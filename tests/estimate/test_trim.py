@@ -97,6 +97,13 @@ def test_only_a_use_that_tells_something_moves_the_trim(case, use, histogram, mo
     assert (factor(histogram, use=use) != 1) == moves, case
 
 
+def test_what_surges_cost_is_taken_off_the_capacity_where_nothing_foresees_them():
+    overloaded = Histograms(ttft=ttft(500, 100, 400), tpot=NONE)
+    moved = [trimmed(Trim(), overloaded, SLO, 1.5, foreseeable=one).factor for one in (True, False)]
+    assert moved[0] == 1.0
+    assert moved[1] < 1.0
+
+
 def test_the_trim_stays_within_its_bounds():
     low = high = Trim()
     for _ in range(3000):

@@ -16,6 +16,7 @@ from controller.estimate.demand.state import (
     PROBABILITIES,
     Floats,
     Integers,
+    Recent,
     guessed_offsets,
     scales_of,
 )
@@ -53,10 +54,8 @@ def corrected(alphas: Floats, missed: Floats) -> Floats:
     return np.minimum(np.maximum(moved, _LEAST_ALPHAS), _MOST_ALPHAS)
 
 
-def bounded(combined: Floats, offsets: Floats, lifts: Floats | None, peak: float) -> Floats:
+def bounded(combined: Floats, offsets: Floats, lifts: Floats | None, recent: Recent) -> Floats:
     """The quantiles of forecasts: a row a horizon, a column a probability.
-
-    ``peak``: the busiest minute lately, requests/s; 0: none yet
 
     Scheduled steps (``lifts``, see schedule.py) carry the middle by their own middle. Above it the band holds, or what
     the steps alone would make of today, whichever is more.
@@ -67,9 +66,9 @@ def bounded(combined: Floats, offsets: Floats, lifts: Floats | None, peak: float
     else:
         lifted = combined * np.exp(lifts[:, 0])
         least = combined[:, None] * np.exp(lifts)
-    spread = lifted[:, None] + offsets * scales_of(lifted)[:, None]
-    if peak > 0:
-        spread = np.minimum(spread, MOST_RATIO * np.maximum(lifted, peak)[:, None])
+    spread = lifted[:, None] + offsets * scales_of(lifted, recent.hourly)[:, None]
+    if recent.peak > 0:
+        spread = np.minimum(spread, MOST_RATIO * np.maximum(lifted, recent.peak)[:, None])
     bounds = np.maximum(spread, least)
     ascending: Floats = np.maximum.accumulate(bounds, axis=1)
     return ascending

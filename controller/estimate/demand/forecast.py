@@ -15,6 +15,7 @@ import numpy as np
 
 from controller.estimate.demand.bands import bounded
 from controller.estimate.demand.experts import basis_of, combined_of, predictions, supported
+from controller.estimate.demand.marginal import unforeseeable
 from controller.estimate.demand.schedule import lifts
 from controller.estimate.demand.state import HORIZONS_S, MINUTE_S, PROBABILITIES, DemandState, Floats, Integers
 from controller.facts.demand import Forecast
@@ -36,7 +37,10 @@ def forecasts(state: DemandState, now: datetime, horizons_s: Sequence[float]) ->
     table = predictions(state, now.timestamp(), wanted)
     combined = combined_of(table, weights)
     steps = lifts(state.schedule, now.timestamp(), now.timestamp() + wanted + MINUTE_S)
-    bounds = bounded(combined, _mixed(record.offsets, lower, upper, share), steps, state.recent.peak)
+    bounds = bounded(combined, _mixed(record.offsets, lower, upper, share), steps, state.recent)
+    by_chance = unforeseeable(state)
+    if by_chance:
+        bounds = np.broadcast_to(record.marginal, bounds.shape)
     scored = np.minimum(record.scored[lower], record.scored[upper])
     support = supported(state)
     return tuple(
@@ -44,7 +48,7 @@ def forecasts(state: DemandState, now: datetime, horizons_s: Sequence[float]) ->
             at=now,
             horizon_s=horizon,
             quantiles=dict(zip(PROBABILITIES, row, strict=True)),
-            basis=basis_of(support, weight),
+            basis="minutes" if by_chance else basis_of(support, weight),
             scored=count,
         )
         for horizon, row, weight, count in zip(

@@ -21,6 +21,9 @@ SURPRISE, LEAST_SURPRISE = 4.0, 0.2
 REFERENCE = 1
 """The level that jumps are measured from: three quarters of a minute's."""
 
+HOUR_S = 3600.0
+"""Of the mean that a burst out of a lull is measured by."""
+
 MOST_NOISE = 4.0
 """An outlier counts as so many times the usual noise at most: a jump must not hide the next one."""
 
@@ -32,9 +35,9 @@ MEAN_TO_STANDARD = 0.8
 def followed(recent: Recent, rate: float, spent_s: float, unseen_s: float = 0.0) -> Recent:
     """``recent`` after ``spent_s`` seconds at ``rate``; before them, nobody looked for ``unseen_s``."""
     if isnan(recent.at_s):
-        return replace(recent, levels=(rate,) * len(LEVELS_S), known_s=spent_s)
+        return replace(recent, levels=(rate,) * len(LEVELS_S), known_s=spent_s, lived_s=spent_s, hourly=rate)
     reference = recent.levels[REFERENCE]
-    off, scale = rate - reference, scale_of(reference)
+    off, scale = rate - reference, scale_of(max(reference, recent.hourly))
     size, usual = abs(off) / scale, max(recent.noise_ratio, _counting(reference, spent_s) / scale)
     levels, known_s, surprise = recent.levels, recent.known_s + spent_s, nan
     if _jumped(recent, off, size, usual):
@@ -49,7 +52,17 @@ def followed(recent: Recent, rate: float, spent_s: float, unseen_s: float = 0.0)
         surprise = rate if size > max(SURPRISE * usual, LEAST_SURPRISE) else nan
     noise = recent.noise_ratio
     noise += (1 - exp(-spent_s / NOISE_S)) * (min(size, MOST_NOISE * noise) - noise)
-    return replace(recent, levels=levels, known_s=known_s, surprise=surprise, noise_ratio=max(noise, 1e-3))
+    lived_s = recent.lived_s + spent_s
+    hourly = recent.hourly + _share(spent_s + unseen_s, lived_s, HOUR_S) * (rate - recent.hourly)
+    return replace(
+        recent,
+        levels=levels,
+        known_s=known_s,
+        lived_s=lived_s,
+        hourly=hourly,
+        surprise=surprise,
+        noise_ratio=max(noise, 1e-3),
+    )
 
 
 def _share(spent_s: float, known_s: float, tau: float) -> float:

@@ -12,6 +12,7 @@ import numpy as np
 from controller.estimate.demand.bands import ALPHAS, bounded, corrected, offsets_of
 from controller.estimate.demand.experts import combined_of, predictions, weights_of
 from controller.estimate.demand.levels import followed
+from controller.estimate.demand.marginal import counted, pinball, unforeseeable
 from controller.estimate.demand.schedule import learned as schedule_learned
 from controller.estimate.demand.schedule import lifts
 from controller.estimate.demand.season import learned as season_learned
@@ -114,7 +115,9 @@ def _closed(state: DemandState, start: float, until: float, *, issues: bool) -> 
         if seconds >= LEAST_COVERED * MINUTE_S:
             rate = requests / seconds
             recent = replace(recent, peak=max(rate, recent.peak * PEAK_FORGET))
-            state = replace(state, record=_scored(state.record, minute, rate))
+            record = counted(state.record, rate, refreshes=_refreshes(state.record.minutes_seen))
+            state = replace(state, recent=recent, record=record)
+            state = replace(state, record=_scored(state, minute, rate))
         state = replace(state, recent=recent)
         if issues:
             state = replace(state, record=_issued(state, floor(until / MINUTE_S) - 1, until))
@@ -143,7 +146,7 @@ def _issued(state: DemandState, minute: int, now: float) -> Record:
     table = predictions(state, now, _HORIZONS)
     combined = combined_of(table, record.weights)
     steps = lifts(state.schedule, now, now + _HORIZONS + MINUTE_S)
-    bounds = bounded(combined, record.offsets, steps, state.recent.peak)
+    bounds = bounded(combined, record.offsets, steps, state.recent)
     issued, issued_minute = record.issued.copy(), record.issued_minute.copy()
     row = minute % PENDING
     issued[row] = np.concatenate((table, bounds[:, :1], bounds), axis=1)
@@ -151,15 +154,16 @@ def _issued(state: DemandState, minute: int, now: float) -> Record:
     return replace(record, issued=issued, issued_minute=issued_minute)
 
 
-def _scored(record: Record, minute: int, actual: float) -> Record:
+def _scored(state: DemandState, minute: int, actual: float) -> Record:
     """The record after ``minute`` saw ``actual`` requests/s: every forecast that was made for it is judged."""
+    record = state.record
     made = minute - 1 - HORIZON_MINUTES
     due = record.issued_minute[made % PENDING] == made
     if not due.any():
         return record
     issued = record.issued[made % PENDING, _ROWS]
     table, combined, bounds = np.split(issued, [len(EXPERTS), len(EXPERTS) + 1], axis=1)
-    scale = scales_of(combined)
+    scale = scales_of(combined, state.recent.hourly)
     error = (actual - combined) / scale
     judged = due[:, None]
     kept = np.where(judged, FORGET, 1.0)
@@ -167,6 +171,7 @@ def _scored(record: Record, minute: int, actual: float) -> Record:
     losses = kept * record.losses + judged * lost
     errors, scored = record.errors.copy(), record.scored + due
     errors[_ROWS[due], record.scored[due] % ERRORS] = error[due, 0]
+    told = np.broadcast_to(record.marginal, bounds.shape) if unforeseeable(state) else bounds
     alphas = corrected(record.alphas, np.where(judged, actual > bounds, ALPHAS))
     return replace(
         record,
@@ -176,7 +181,8 @@ def _scored(record: Record, minute: int, actual: float) -> Record:
         scored=scored,
         alphas=alphas,
         offsets=offsets_of(errors, scored, alphas) if _refreshes(int(scored[0])) else record.offsets,
-        sums=kept * record.sums + judged * _sums(actual, combined, bounds),
+        sums=kept * record.sums + judged * _sums(actual, combined, told),
+        pinball=kept * record.pinball + judged * pinball(actual, bounds, record.marginal),
     )
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from controller.estimate.demand.experts import weights_of
 from controller.estimate.demand.state import DemandState, Record, empty_state
 
-VERSION = 2
-"""Of the layout. Whoever changes the experts, horizons or probabilities counts it up: other versions start afresh."""
+VERSION = 3
+"""Of the layout. Whoever changes the experts, horizons, probabilities or the unit of errors counts it up: another one
+starts afresh."""
 
 FORGOTTEN = ("issued", "issued_minute", "weights")
 """Forecasts that wait to be scored are not stored (half an hour of scores is lost), and weights follow from losses."""
@@ -66,4 +67,4 @@ def _typed(value: Any, like: Any) -> Any:
         return np.frombuffer(decompress(b64decode(value)), dtype=kind).reshape(like.shape).astype(like.dtype)
     if isinstance(like, tuple):
         return tuple(float(one) for one in value)
-    return nan if value is None else float(value)
+    return nan if value is None else type(like)(value)
