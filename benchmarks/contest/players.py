@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import log
 
 from controller.backtest.run import OURS, Entrant
+from controller.decide.rules import QUANTILE_RATIO, quantile_for
 from controller.simulate.opponents.catalogue import OPPONENTS
 from controller.simulate.opponents.contender import Contender, Range
 
@@ -39,17 +40,12 @@ class Player:
 MISSES = Range(low=0.0005, high=0.15, kind="log")
 """Ours is told the attainment it must reach, from 85 to 99.95 %."""
 
-QUANTILE_RATIO = 5.0
-"""The forecast's quantile leaves out so many times what may be missed: 95 % at an attainment of 99 %, as it ships."""
-
-QUANTILES = (0.5, 0.99)
-
 
 def _ours(share: float, tuned: Settings) -> Settings:
     miss = MISSES.at(1.0 - share)
     others = {name: value for name, value in tuned.items() if name != "quantile_ratio"}
-    quantile = 1.0 - tuned.get("quantile_ratio", QUANTILE_RATIO) * miss
-    return {**others, "attainment": 1.0 - miss, "quantile": min(max(quantile, QUANTILES[0]), QUANTILES[1])}
+    quantile = quantile_for(1.0 - miss, tuned.get("quantile_ratio", QUANTILE_RATIO))
+    return {**others, "attainment": 1.0 - miss, "quantile": quantile}
 
 
 PENNYWEIGHT = Player(

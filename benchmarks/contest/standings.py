@@ -41,7 +41,7 @@ class Arena:
         return tuple(sorted(found, key=lambda name: name != OURS))
 
     def of(self, name: str, place: Place) -> list[Result]:
-        """Its runs over the knob there. Ours as it ships is one of them: players.QUANTILE_RATIO sees to that."""
+        """Its runs over the knob there. Ours as it ships is one of them: rules.QUANTILE_RATIO sees to that."""
         return [
             one
             for one in self.results

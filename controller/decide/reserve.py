@@ -15,17 +15,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from math import ceil, isfinite
+from math import ceil, isfinite, log
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-STEPS = 50
-SHARES: Floats = 0.5 + (np.arange(STEPS) + 0.5) / (2 * STEPS)
-"""Middles of equal parts of the upper half of the distribution, one per cent each: the lower half fits whatever is
-ready for the middle."""
+
+def _middles(parts: int) -> Floats:
+    """Of so many equal parts of a distribution's upper half: the lower one fits whatever is ready for the middle."""
+    middles: Floats = 0.5 + (np.arange(parts) + 0.5) / (2 * parts)
+    return middles
+
+
+SHARES, FINE_SHARES = _middles(50), _middles(500)
+"""One per cent each; a tenth of that for quantiles above COARSE, to which rarer demands are worth a replica."""
+
+COARSE = 0.99
+
+TAIL_FROM = 0.95
+"""Beyond the highest quantile that is known, demand goes on as the tail from here to there falls: exponentially, as
+excesses over a high threshold do where nothing says that they are heavier (Pickands, "Statistical inference using
+extreme order statistics", 1975)."""
 
 QUIETEST = 0.25
 """Of the usual demand: what is less is weighed as if it were so much. A guess: else a night with a hundredth of the
@@ -45,7 +57,16 @@ def worth_carrying(quantiles: Mapping[float, float], each_per_s: float, usual_pe
     usual_per_s   mean demand over the days
     quantile      the policy's
     """
-    middle, demands = at_quantile(quantiles, 0.5), _upper_half(quantiles)
+    sure = _worth_carrying(quantiles, each_per_s, usual_per_s, min(quantile, COARSE), SHARES)
+    if quantile <= COARSE:
+        return sure
+    return max(sure, _worth_carrying(_lengthened(quantiles), each_per_s, usual_per_s, quantile, FINE_SHARES))
+
+
+def _worth_carrying(
+    quantiles: Mapping[float, float], each_per_s: float, usual_per_s: float, quantile: float, shares: Floats
+) -> float:
+    middle, demands = at_quantile(quantiles, 0.5), _demands(quantiles, shares)
     highest = float(demands[-1])
     if not isfinite(middle + highest):
         return highest
@@ -56,21 +77,31 @@ def worth_carrying(quantiles: Mapping[float, float], each_per_s: float, usual_pe
         return middle
     counts = np.arange(least, most + 1)
     missing = demands * EXACTLY > (counts * each_per_s)[:, None]
-    missed_per_s = np.where(missing, demands, 0.0).sum(axis=1) / (2 * STEPS)
+    missed_per_s = np.where(missing, demands, 0.0).sum(axis=1) / (2 * len(shares))
     best = int(counts[np.argmin(counts * stake_per_s + missed_per_s)])
     return max(middle, best * each_per_s * EXACTLY)
 
 
 def share_of(quantiles: Mapping[float, float], demand_per_s: float) -> float:
     """The probability that no more than ``demand_per_s`` comes, in whole per cent, 0.5 at least."""
-    return 0.5 + int((_upper_half(quantiles) * EXACTLY <= demand_per_s).sum()) / (2 * STEPS)
+    return 0.5 + int((_demands(quantiles, SHARES) * EXACTLY <= demand_per_s).sum()) / (2 * len(SHARES))
 
 
-def _upper_half(quantiles: Mapping[float, float]) -> Floats:
-    """The demand at each of SHARES."""
+def _demands(quantiles: Mapping[float, float], shares: Floats) -> Floats:
+    """The demand at each of ``shares``."""
     known = sorted(quantiles.items())
-    found: Floats = np.interp(SHARES, [share for share, _ in known], [demand for _, demand in known])
+    found: Floats = np.interp(shares, [share for share, _ in known], [demand for _, demand in known])
     return found
+
+
+def _lengthened(quantiles: Mapping[float, float]) -> Mapping[float, float]:
+    """``quantiles`` with the tail beyond the highest."""
+    last, most = max(quantiles.items())
+    if last <= TAIL_FROM:
+        return quantiles
+    fall = (most - at_quantile(quantiles, TAIL_FROM)) / log((1 - TAIL_FROM) / (1 - last))
+    beyond = FINE_SHARES[last < FINE_SHARES].tolist()
+    return {**quantiles, **{share: most + fall * log((1 - last) / (1 - share)) for share in beyond}}
 
 
 def at_quantile(quantiles: Mapping[float, float], wanted: float) -> float:

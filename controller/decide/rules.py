@@ -31,6 +31,13 @@ bring a machine with GPUs and their drivers (one or two minutes without), and sh
 DEFAULT_FORECAST_QUANTILE = 0.95
 """A guess that the contest confirms (BENCHMARKS.md): one start-up in twenty meets more than it was ordered for."""
 
+QUANTILE_RATIO = 5.0
+"""A quantile leaves out so many times what an attainment does: the default's 5 % where 1 % may miss."""
+
+QUANTILES = (0.5, 0.999)
+"""What a policy may say: below the middle nobody is ready for what is expected, and rarer demands than one in a
+thousand are not known."""
+
 DEFAULT_DRAIN_S = 60.0
 """A guess: new replicas that come after a minute of queueing should not take more than another to end it."""
 
@@ -132,6 +139,12 @@ class ForecastRule:
 
     quantile: float = DEFAULT_FORECAST_QUANTILE
     drain_s: float = DEFAULT_DRAIN_S
+
+
+def quantile_for(attainment_ratio: float, ratio: float = QUANTILE_RATIO) -> float:
+    """The quantile that goes with an attainment: what is surer of the one must be of the other."""
+    least, most = QUANTILES
+    return min(max(round(1 - ratio * (1 - attainment_ratio), 9), least), most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

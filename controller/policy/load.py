@@ -19,6 +19,7 @@ from controller.decide.rules import (
     Step,
     Targets,
     VariantRule,
+    quantile_for,
 )
 from controller.documents import Document, Place, load_yaml, nearest, validate
 from controller.errors import ConfigError, Problem
@@ -28,6 +29,7 @@ from controller.file_kinds import FileKind
 from controller.policy.shape import (
     QUANTILES,
     AlertShape,
+    ForecastShape,
     PolicyShape,
     ScalingShape,
     SloShape,
@@ -158,7 +160,7 @@ def _policy(shape: PolicyShape, source: str) -> ServicePolicy:
         service=shape.service,
         source=source,
         slo=_slo(shape.slo),
-        replicas=_replica_rule(shape.scaling),
+        replicas=_replica_rule(shape.scaling, shape.slo.attainment),
         variants=tuple(
             VariantRule(name=name, capacity_types=variant.capacity_types, token_load_per_s=variant.token_load)
             for name, variant in shape.variants.items()
@@ -188,7 +190,7 @@ def _latency(shape: SloShape, latency: str) -> LatencyTarget | None:
     return None
 
 
-def _replica_rule(shape: ScalingShape) -> ReplicaRule:
+def _replica_rule(shape: ScalingShape, attainment_ratio: float) -> ReplicaRule:
     return ReplicaRule(
         min_replicas=shape.min_replicas,
         max_replicas=shape.max_replicas,
@@ -196,12 +198,17 @@ def _replica_rule(shape: ScalingShape) -> ReplicaRule:
         scale_up=_up(shape),
         scale_down=_down(shape),
         method=shape.method,
-        forecast=ForecastRule(quantile=shape.forecast.quantile, drain_s=shape.forecast.drain),
+        forecast=_forecast(shape.forecast, attainment_ratio),
         tolerance_ratio=shape.tolerance,
         start_deadline_s=shape.start_deadline,
         stuck_deadline_s=shape.stuck_deadline,
         foreign_hold_s=shape.foreign_hold,
     )
+
+
+def _forecast(shape: ForecastShape, attainment_ratio: float) -> ForecastRule:
+    quantile = quantile_for(attainment_ratio) if shape.quantile is None else shape.quantile
+    return ForecastRule(quantile=quantile, drain_s=shape.drain)
 
 
 def _targets(shape: TargetsShape | None) -> Targets:

@@ -145,9 +145,10 @@ class ScaleDownShape(Shape):
 class ForecastShape(Shape):
     """How careful the predictive method is."""
 
-    quantile: Annotated[RatioValue, Field(ge=0.5, le=0.995)] = Field(
-        default=rules.DEFAULT_FORECAST_QUANTILE,
-        description="how much of what may come is worth a replica that stands ready; higher is surer and costs more",
+    quantile: Annotated[RatioValue, Field(ge=rules.QUANTILES[0], le=rules.QUANTILES[1])] | None = Field(
+        default=None,
+        description="how much of what may come is worth a replica that stands ready; higher is surer and costs more; "
+        "left out: what slo.attainment asks for, 95% for 99%, 99.5% for 99.9%",
     )
     drain: Period = Field(
         default=rules.DEFAULT_DRAIN_S, description="what waits is worked off within this time by the replicas added"

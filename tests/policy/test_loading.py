@@ -44,7 +44,7 @@ MISTAKES = [
     ),
     (
         scaling("forecast: {quantile: 100%}"),
-        "5:14: scaling.forecast.quantile: input should be less than or equal to 0.995",
+        "5:14: scaling.forecast.quantile: input should be less than or equal to 0.999",
     ),
     (scaling("forecast: {quantile: 95}"), "5:14: scaling.forecast.quantile: expected a share, such as 85%"),
     (scaling("forecast: {drain: 0s}"), "5:14: scaling.forecast.drain: input should be greater than 0"),
@@ -237,6 +237,14 @@ def test_a_policy_that_the_fleet_can_serve_loads(write, fleet):
 def test_without_a_method_it_is_predictive_with_the_rules_own_defaults_and_needs_no_targets(write):
     rule = load_policies([write("service: chat\nscaling: {max_replicas: 8}\n")], None, ())["chat"].replicas
     assert (rule.method, rule.forecast, rule.targets) == (Method.PREDICTIVE, ForecastRule(), Targets())
+
+
+@pytest.mark.parametrize(
+    ("attainment", "quantile"), [("80%", 0.5), ("95%", 0.75), ("99%", 0.95), ("99.9%", 0.995), ("99.99%", 0.999)]
+)
+def test_without_a_quantile_the_forecast_is_as_sure_as_the_attainment_asks(write, attainment, quantile):
+    path = write(f"service: chat\nslo: {{ttft_p95: 1s, attainment: {attainment}}}\nscaling: {{max_replicas: 8}}\n")
+    assert load_policies([path], None, ())["chat"].replicas.forecast.quantile == pytest.approx(quantile)
 
 
 def test_method_and_forecast_are_read(write):
