@@ -58,6 +58,8 @@ class Touch:
         may = self.acts()
         if may:
             self.runner.kill(record)
+        if may and self.acts():
+            self.runner.clear(record)
         return may
 
     def _ask(self) -> None:

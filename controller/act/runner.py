@@ -66,7 +66,7 @@ class Runner(Protocol):
         """What runs, by slot. ``search``: also look for replicas without a state file, or with an unfinished one."""
 
     def clear(self, record: Record) -> None:
-        """Forget what would speak against its start; nothing that runs changes."""
+        """Forget what would speak against another start; nothing that runs changes."""
 
     def start(self, record: Record) -> Record:
         """Start it, and say what now runs. ActError when it cannot."""

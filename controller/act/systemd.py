@@ -105,9 +105,8 @@ class SystemdRunner:
         self._systemctl("stop", "--no-block", self._unit(record.slot))
 
     def kill(self, record: Record) -> None:
-        """Stop what runs, forget what failed."""
+        """Stop what runs; from asking to forcing is systemd's own."""
         self.stop(record)
-        self._forget(record.slot)
 
     def _run(self, slot: int, state: Mapping[str, str], record: Record | None) -> Run | None:
         """None for a unit that does not run and that we know nothing of, or that somebody stopped."""

@@ -218,6 +218,9 @@ class KubernetesActuator:
             detail = f"{standing}: a rollout is under way; nothing is removed while it is"
             return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
         chosen = victims(standing, decision.victims, decision.current - decision.desired)
+        if chosen.unmade and standing.unheard:
+            detail = f"{standing}: its controller counts {standing.unheard} more than we have heard of"
+            return Outcome.of(decision, OutcomeKind.REFUSED, detail, now)
         going, why = keeper.may_go(standing, chosen.replicas)
         if standing.ordered:  # nobody goes before who stands above it
             going = _unbroken(chosen, going)

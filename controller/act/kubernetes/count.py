@@ -64,6 +64,11 @@ class Standing:
         return max(0, self.target.replicas - len(self.active))
 
     @property
+    def unheard(self) -> int:
+        """Pods that its controller has made and that nobody has told us of yet: they may serve."""
+        return max(0, self.target.created_replicas - sum(one.counts for one in self.replicas))
+
+    @property
     def counted(self) -> int:
         """Replicas that exist or are on their way, and do not leave."""
         most = max(0, self.target.replicas - len(self.leaving))
@@ -179,6 +184,8 @@ def lowering(standing: Standing, held: Collection[str] = ()) -> Lowering:
     drained = {one.name for one in standing.leaving if one.drained and one.name not in held}
     if standing.rolling:
         return Lowering(waits="a rollout is under way" if drained else "")
+    if standing.unheard and (drained or standing.owed):
+        return Lowering(waits=f"its controller counts {standing.unheard} more than we have heard of")
     unmade = min(standing.owed, standing.missing)
     owed, wanted = standing.owed - unmade, standing.missing - unmade
     if wanted:

@@ -19,6 +19,7 @@ from controller.act.kubernetes.pods import (
     url_of,
 )
 from controller.facts.actuators import KubernetesOptions
+from controller.facts.decisions import OutcomeKind
 from controller.facts.interruptions import Notice, NoticeKind, StuckKind
 from controller.facts.readings import Phase
 from controller.kubernetes.objects import (
@@ -284,3 +285,21 @@ def test_a_group_that_is_made_anew_is_still_one(leader, worker, phase):
     )
     found = states(standing(*pods, wanted=1, counted=1, size=2, kind=Kind.LEADER_WORKER_SET), "h100", NOON)
     assert [one.phase for one in found] == [Phase.DRAINING, Phase.STARTING]
+
+
+def test_a_pod_that_nobody_has_told_us_of_is_no_pod_that_was_never_made(stage_of, monkeypatch):
+    stage = stage_of(replicas=2)
+    heard = stage.cluster.pods_of
+    known = set(stage.pods())
+    assert stage.scale(2, 3).kind is OutcomeKind.DONE
+    stage.world.step(8)
+    (new,) = set(stage.pods()) - known
+    stage.busy(new)
+    monkeypatch.setattr(
+        stage.cluster, "pods_of", lambda target: tuple(one for one in heard(target) if one.name in known)
+    )
+    outcome = stage.scale(3, 2)
+    assert (outcome.kind, stage.replicas) == (OutcomeKind.REFUSED, 3)
+    assert "its controller counts 1 more than we have heard of" in outcome.detail
+    stage.passes(5)
+    assert (new in stage.pods(), stage.replicas) == (True, 3)
