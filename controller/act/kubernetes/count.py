@@ -20,6 +20,7 @@ from controller.facts.missing import Missing
 from controller.facts.readings import Phase, ReplicaState
 from controller.kubernetes.llmd import MANAGED, llmd_of
 from controller.kubernetes.objects import Kind, PodPhase, Scaler, Target
+from controller.kubernetes.resources import PHASE_LABEL
 
 PENDING_FIRST = {PodPhase.PENDING: 0, PodPhase.UNKNOWN: 1, PodPhase.RUNNING: 2}
 
@@ -102,11 +103,21 @@ class Standing:
         return f"{found} scales {self}; a target has one writer" if found is not None else ""
 
     @property
+    def unmarkable(self) -> str:
+        """Why nobody there can be told to drain; "" where anybody can."""
+        by = next((str(term) for term in self.target.selector.terms if term.key == PHASE_LABEL), "")
+        return by and (
+            f"the selector of {self} has {by}: a pod that we mark for draining would be nobody's, and another one be "
+            "made; a selector cannot be changed, so make it anew without that label, see docs/kubernetes.md "
+            "(Behind a plain Service)"
+        )
+
+    @property
     def owner(self) -> str:
-        """Who else owns the count; "" where it is ours alone."""
+        """Who else owns the count, or why it cannot be ours; "" where it is ours alone."""
         manager = applied_by(self.target)
-        if self.scaler or not manager:
-            return self.scaler
+        if (closed := self.unmarkable or self.scaler) or not manager:
+            return closed
         return (
             f"field manager '{manager}' applies spec.replicas of {self}; a target has one writer: leave spec.replicas "
             "out of its manifest, once it is handed over as docs/kubernetes.md says (One writer)"

@@ -52,7 +52,7 @@ class Keeper:
 
     def advance(self, standing: Standing, now: datetime) -> Standing:
         """One step on for everybody. What cannot be written now is written in the next pass."""
-        if standing.scaler or standing.target.deleting:
+        if standing.unmarkable or standing.scaler or standing.target.deleting:
             return standing
         try:
             standing = self._overridden(standing, now)
