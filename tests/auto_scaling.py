@@ -1,7 +1,7 @@
 """Auto Scaling groups on moto's server, with what it lacks or does otherwise than AWS:
 
 - instances that wait in a lifecycle hook (Pending:Wait, Terminating:Wait), CompleteLifecycleAction and heartbeats;
-- activities, a stock that runs out, and launches that fail in AWS's words;
+- activities, a stock that runs out, launches that fail in AWS's words, and none while the process Launch is suspended;
 - SetDesiredCapacity refuses what is outside MinSize and MaxSize, SetInstanceProtection what is not in service;
 - instance refreshes, which a test states;
 - faults by operation: an error code of AWS, before or after the operation was carried out.
@@ -121,6 +121,13 @@ class World:
         of = {"ResourceId": group, "ResourceType": "auto-scaling-group", "PropagateAtLaunch": False}
         named = {key.replace("__", ":").replace("_", "-"): value for key, value in tags.items()}
         self.client().create_or_update_tags(Tags=[of | {"Key": key, "Value": value} for key, value in named.items()])
+
+    def suspend(self, group: str, *processes: str) -> None:
+        self.client().suspend_processes(AutoScalingGroupName=group, ScalingProcesses=list(processes))
+
+    def resume(self, group: str) -> None:
+        """All of its processes; what is missing is launched at the next ``step``."""
+        self.client().resume_processes(AutoScalingGroupName=group)
 
     def serve(self, *instances: str, running: int | None = 0) -> None:
         self.engines.running |= dict.fromkeys(instances, running)
@@ -253,17 +260,8 @@ class World:
             return [one for one in group.instance_states if one.lifecycle_state.startswith(("InService", "Pending"))]
 
         def replace(group: FakeAutoScalingGroup, count_needed: int, propagated_tags: dict[str, str]) -> None:
-            before = set(group.instance_states)
-            some = min(count_needed, world.stock.get(group.name, count_needed))
-            if group.name in world.stock:
-                world.stock[group.name] -= some
-            if some:
-                launch(group, some, propagated_tags)
-            if some < count_needed:
-                world.failed(group.name, world.words.get(group.name, NO_STOCK))
-            if world._hooked(group.name, "LAUNCHING"):
-                for one in set(group.instance_states) - before:
-                    one.lifecycle_state = "Pending:Wait"
+            if all(one["ProcessName"] != "Launch" for one in group.suspended_processes):
+                world._launched(launch, group, count_needed, propagated_tags)
 
         def desire(backend: AutoScalingBackend, group_name: str, desired_capacity: int) -> None:
             group = backend.autoscaling_groups[group_name]
@@ -274,6 +272,20 @@ class World:
         patch(FakeAutoScalingGroup, "active_instances", active)
         patch(FakeAutoScalingGroup, "replace_autoscaling_group_instances", replace)
         patch(AutoScalingBackend, "set_desired_capacity", desire)
+
+    def _launched(self, launch: Callable[..., None], group: FakeAutoScalingGroup, needed: int, tags: object) -> None:
+        """As far as the stock goes."""
+        before = set(group.instance_states)
+        some = min(needed, self.stock.get(group.name, needed))
+        if group.name in self.stock:
+            self.stock[group.name] -= some
+        if some:
+            launch(group, some, tags)
+        if some < needed:
+            self.failed(group.name, self.words.get(group.name, NO_STOCK))
+        if self._hooked(group.name, "LAUNCHING"):
+            for one in set(group.instance_states) - before:
+                one.lifecycle_state = "Pending:Wait"
 
     def _ends(self, patch: Callable[..., None]) -> None:
         world = self

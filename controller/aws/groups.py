@@ -118,6 +118,12 @@ class Group:
         replaces = "ReplaceUnhealthy" not in self.suspended and "HealthCheck" not in self.suspended
         return tuple(one for one in self.instances if (one.pending or one.in_service) and (one.healthy or not replaces))
 
+    def held(self, process: str) -> str:
+        """That somebody suspended ``process``, and why; "" where nobody did."""
+        if process not in self.suspended:
+            return ""
+        return f"the process {process} of {self.name} is suspended ({self.suspended[process] or 'no reason given'})"
+
     def instance(self, name: str) -> Instance | None:
         return next((one for one in self.instances if one.id == name), None)
 

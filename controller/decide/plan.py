@@ -74,7 +74,8 @@ def _growth(situation: Situation, policy: ServicePolicy, memory: ServiceMemory, 
     if not growth.gained and not growth.refused:
         return _Move(because=Because.INFEASIBLE, note=f"no allowed variant has capacity left{_full(situation)}")
     out = f"{growth.left} found no capacity{_full(situation, growth.gained)}" if growth.left else ""
-    notes = (_lost_now(situation, memory), growth.told(), out)
+    passed = "" if growth.left else _passed_over(situation, policy, benched, growth.gained)
+    notes = (_lost_now(situation, memory), growth.told(), passed, out)
     return _Move(
         gained=growth.gained,
         because=None if growth.gained else Because.STORM if growth.for_storm else Because.BUDGET,
@@ -87,6 +88,21 @@ def _full(situation: Situation, gained: Mapping[str, int] = NOTHING) -> str:
     """Whose owner allows no more, after what they have gained."""
     bounded = [(one.bounds, gained.get(name, 0)) for name, one in situation.variants.items() if one.bounds is not None]
     return "".join(f"; {bounds.said}" for bounds, more in bounded if bounds.free <= more)
+
+
+def _passed_over(
+    situation: Situation, policy: ServicePolicy, benched: Mapping[str, datetime], gained: Mapping[str, int]
+) -> str:
+    """Whose owner has no place left, of those that would have come before the last one that grows."""
+    if all(one.bounds is None for one in situation.variants.values()):
+        return ""
+    unbounded = {name: replace(one, bounds=None) for name, one in situation.variants.items()}
+    order = [one.name for one in growth_order(unbounded, policy, benched, _capacity(situation))]
+    last = max((order.index(name) for name in gained), default=0)
+    before = {name: situation.variants[name] for name in order[:last]}
+    return "; ".join(
+        one.bounds.said for name, one in before.items() if one.bounds and one.bounds.free <= gained.get(name, 0)
+    )
 
 
 def _waiting(situation: Situation, policy: ServicePolicy, benched: Mapping[str, datetime]) -> _Move:

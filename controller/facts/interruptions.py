@@ -82,7 +82,7 @@ class StuckKind(StrEnum):
     CRASH = "crash"  # it ends again and again before it is ready
     CAPACITY = "capacity"  # the provider has no such machine to lend now
     QUOTA = "quota"  # the account may not have more of them
-    REFUSED = "refused"  # the platform does not accept it as it is written
+    REFUSED = "refused"  # the platform does not accept it as it is written, or its owner lets it start nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -95,6 +95,30 @@ def test_a_service_grows_shrinks_by_its_chosen_instance_and_takes_the_second_var
     assert "credentials" not in stage.said()
 
 
+def test_what_a_group_s_owner_does_not_let_it_launch_goes_to_the_second_variant_until_he_does_again(stage, guard):
+    world = stage.world
+    stage.want(1)
+    stage.start()
+    stage.until(lambda: stage.ready("first") == 1, "the first one serves")
+
+    world.suspend(stage.first, "Launch")
+    stage.passes(1)
+    stage.want(2)
+    stage.until(lambda: world.ids(stage.second), "the second variant is taken")
+    stage.serve_new()
+    stage.until(lambda: stage.ready("second") == 1, "it serves")
+    assert world.desired(stage.first) == 1
+    (grown,) = [one for one in stage.decisions() if one.variant == "second" and one.desired > one.current]
+    assert f"the process Launch of {stage.first} is suspended (" in grown.detail
+
+    world.resume(stage.first)
+    stage.passes(1)
+    stage.want(3)
+    stage.until(lambda: len(world.ids(stage.first)) == 2, "the first one grows again")
+    assert (len(world.ids(stage.second)), guard.denied) == (1, [])
+    assert stage.metric("pennyweight_actions_total", outcome="refused") == 0
+
+
 def test_notices_drain_and_are_covered_and_neither_a_kill_nor_a_silence_of_aws_ends_anything_twice(stage, guard):
     world = stage.world
     for instance in world.ids(stage.first):

@@ -35,6 +35,20 @@ def test_what_the_group_has_no_room_for_goes_to_the_next_variant(build):
     assert [one.desired for one in made.values()] == [3, 3]
 
 
+def test_the_decision_says_whose_owner_has_no_place_where_the_next_variant_grows(build):
+    first, second = bounded(build.variant(2), 0, 9, free=0), build.variant(0, name="a100", price=9.0)
+    made = decided(build, first, second, queue_depth=300.0)
+    assert [one.desired for one in made.values()] == [2, 4]
+    assert made["a100"].detail.endswith("; the group of h100 has MinSize 0 and MaxSize 9")
+
+
+def test_the_decision_says_nothing_of_who_is_full_and_would_have_come_later(build):
+    first, full = build.variant(2), bounded(build.variant(1, name="a100", price=9.0), 0, 1)
+    made = decided(build, first, full, queue_depth=300.0)
+    assert made["h100"].desired > 2
+    assert "MaxSize" not in made["h100"].detail
+
+
 def test_a_group_that_is_full_holds_and_says_so(build):
     made = decided(build, bounded(build.variant(5), 0, 5), queue_depth=300.0)["h100"]
     assert (made.desired, made.because) == (5, Because.INFEASIBLE)

@@ -39,7 +39,7 @@ from controller.errors import ActError, AwsError, HeldError, StaleActError
 from controller.facts.actuators import AwsAsgOptions
 from controller.facts.decisions import Decision, Outcome, OutcomeKind
 from controller.facts.fleet import Variant
-from controller.facts.interruptions import Notice, Stuck
+from controller.facts.interruptions import Notice, Stuck, StuckKind
 from controller.facts.missing import Missing
 from controller.facts.readings import Bounds, Phase, ReplicaState
 
@@ -51,6 +51,10 @@ decides again in any case."""
 
 PAUSE_S = 0.5
 """Before the second try, doubled for the third, each times 0.5 to 1.5 by chance, so that several do not meet again."""
+
+LAUNCH, TERMINATE = "Launch", "Terminate"
+"""Processes that a group's owner can suspend. Of the others, none keeps us from changing its count.
+Source: https://docs.aws.amazon.com/autoscaling/ec2/userguide/as-suspend-resume-processes.html"""
 
 Key = tuple[str, str]
 """(service, variant)."""
@@ -188,10 +192,14 @@ class AwsAsgActuator:
         return self._memos.setdefault((variant.service, variant.name), Memo())
 
     def _stuck(self, variant: Variant, roll: Roll) -> Stuck | None:
-        """Why what is missing does not come: asked only where something is."""
+        """Why what is missing does not come: asked only where something is. Where launches are suspended nothing is
+        tried, so no activity tells of it."""
         if not roll.missing:
             return None
-        return stuck(self._activities(variant, roll.group), min(one.since for one in roll.missing))
+        since = min(one.since for one in roll.missing)
+        if held := roll.group.held(LAUNCH):
+            return Stuck(kind=StuckKind.REFUSED, since=since, detail=held)
+        return stuck(self._activities(variant, roll.group), since)
 
     def _author(self, variant: Variant, group: Group) -> str:
         """Who changed its count, as far as is known."""
@@ -333,9 +341,8 @@ def _countable(group: Group) -> None:
 def barred(roll: Roll, decision: Decision) -> str:
     """What its owner does not let the group do; "" when nothing is against it. It is his to change."""
     group, grows = roll.group, decision.desired > decision.current
-    process = "Launch" if grows else "Terminate"
-    if process in group.suspended:
-        return f"the process {process} of {group.name} is suspended ({group.suspended[process] or 'no reason given'})"
+    if held := group.held(LAUNCH if grows else TERMINATE):
+        return held
     if grows and (to := raised(roll, decision.desired - decision.current)) > group.maximum:
         leaving = f", {len(roll.leaving)} of them on their way out" if roll.leaving else ""
         return f"{group.name} does not grow to {to} instances{leaving}: its MaxSize is {group.maximum}"
@@ -350,14 +357,16 @@ def raised(roll: Roll, more: int) -> int:
 
 
 def bounds_of(roll: Roll) -> Bounds:
-    """Who is on its way out has its place until it is gone."""
+    """Who is on its way out has its place until it is gone. While launches are suspended there is none, and while
+    terminations are, all that it has stays."""
     group, leaving = roll.group, len(roll.leaving)
     going = f", {leaving} of its instances on their way out" if leaving else ""
+    said = f"{group.name} has MinSize {group.minimum} and MaxSize {group.maximum}{going}"
     return Bounds(
-        least=group.minimum,
+        least=max(group.minimum, roll.counted) if group.held(TERMINATE) else group.minimum,
         most=group.maximum,
-        free=max(0, group.maximum - raised(roll, 0)),
-        said=f"{group.name} has MinSize {group.minimum} and MaxSize {group.maximum}{going}",
+        free=0 if group.held(LAUNCH) else max(0, group.maximum - raised(roll, 0)),
+        said="; ".join(part for part in (said, group.held(LAUNCH), group.held(TERMINATE)) if part),
     )
 
 

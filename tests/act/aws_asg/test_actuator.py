@@ -12,6 +12,7 @@ from controller.errors import ActError, StaleActError
 from controller.facts.actuators import AwsAsgOptions
 from controller.facts.decisions import OutcomeKind
 from controller.facts.fleet import CapacityType
+from controller.facts.interruptions import StuckKind
 from controller.facts.missing import Missing
 from controller.facts.readings import Bounds, Phase
 from tests.auto_scaling import REGION
@@ -172,6 +173,41 @@ def test_a_groups_limits_are_told_with_the_places_that_are_left(cloud, fleet_of)
     assert fleet.desired == 5
 
 
+def test_a_group_whose_owner_suspended_its_launches_has_no_place_until_they_are_resumed(cloud, fleet_of):
+    fleet = fleet_of(cloud.group(2, minimum=1, maximum=5))
+    cloud.suspend(fleet.group, "Launch")
+    fleet.look()
+    bounds = fleet.hand.actuator.bounds(fleet.hand.variant)
+    assert (bounds.least, bounds.most, bounds.free) == (1, 5, 0), "nothing keeps it from shrinking"
+    assert f"the process Launch of {fleet.group} is suspended (" in bounds.said
+    cloud.resume(fleet.group)
+    fleet.look()
+    assert fleet.hand.actuator.bounds(fleet.hand.variant).free == 3
+
+
+def test_a_group_whose_owner_suspended_its_terminations_keeps_all_it_has(cloud, fleet_of):
+    fleet = fleet_of(cloud.group(3, minimum=1, maximum=5))
+    cloud.suspend(fleet.group, "Terminate")
+    fleet.look()
+    bounds = fleet.hand.actuator.bounds(fleet.hand.variant)
+    assert (bounds.least, bounds.free) == (3, 2)
+    assert f"the process Terminate of {fleet.group} is suspended (" in bounds.said
+
+
+def test_what_is_missing_while_launches_are_suspended_is_refused_at_once(cloud, fleet_of):
+    fleet = fleet_of(cloud.group(2))
+    cloud.suspend(fleet.group, "Launch")
+    cloud.ends(fleet.group, fleet.ids()[0])
+    cloud.step(fleet.group)
+    (waits,) = [one for one in fleet.look() if one.stuck is not None]
+    assert (waits.stuck.kind, waits.stuck.since) == (StuckKind.REFUSED, waits.since)
+    assert waits.stuck.detail.startswith(f"the process Launch of {fleet.group} is suspended (")
+    cloud.resume(fleet.group)
+    assert [one.stuck for one in fleet.look()] == [None, None], "it is waited for again"
+    cloud.step(fleet.group)
+    assert len(fleet.ids()) == 2
+
+
 @pytest.mark.parametrize("code", ["ScalingActivityInProgress", "ResourceContention"])
 def test_a_busy_group_is_read_again_and_tried_again_and_then_left(cloud, fleet_of, code):
     fleet = fleet_of(cloud.group(1))
@@ -241,7 +277,7 @@ def test_a_role_that_may_not_claim_the_group_is_told_how_it_becomes_ours(cloud, 
 
 def test_a_suspended_process_is_told_instead_of_waited_for(cloud, fleet_of):
     fleet = fleet_of(cloud.group(1))
-    cloud.client().suspend_processes(AutoScalingGroupName=fleet.group, ScalingProcesses=["Launch", "Terminate"])
+    cloud.suspend(fleet.group, "Launch", "Terminate")
     for desired, process in ((2, "Launch"), (0, "Terminate")):
         outcome = fleet.hand.scale(1, desired)
         assert outcome.kind is OutcomeKind.REFUSED
