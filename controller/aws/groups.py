@@ -93,7 +93,7 @@ class Mix:
 class Group:
     """An Auto Scaling group.
 
-    weights      what its counts are in, when that is not instances; "" when it is
+    weights      what its counts are in, when that is not instances, and what to do about it; "" when it is
     suspended    processes that somebody suspended, with the reason
     rebalances   CapacityRebalance: it launches a replacement ahead of an instance at risk, up to 10 % above its maximum
     """
@@ -282,14 +282,15 @@ def _weights(row: Mapping[str, Any]) -> str:
     """Capacity units other than instances: with them a count of ours would mean another number of machines."""
     unit = str(row.get("DesiredCapacityType") or "units")
     if unit != "units":
-        return f"its capacity is counted in {unit}"
+        return f"its capacity is counted in {unit}; set its DesiredCapacityType to units"
     template = (row.get("MixedInstancesPolicy") or {}).get("LaunchTemplate", {})
     weighted = [
         f"{one.get('InstanceType', 'an override')} counts {one['WeightedCapacity']}"
         for one in template.get("Overrides", ())
         if str(one.get("WeightedCapacity") or "1") != "1"
     ]
-    return f"its instances have weights ({', '.join(weighted)})" if weighted else ""
+    do = "take them out of the overrides of its MixedInstancesPolicy, or make a group, and a variant, for each size"
+    return f"its instances have weights ({', '.join(weighted)}); {do}" if weighted else ""
 
 
 def _mix(policy: Mapping[str, Any]) -> Mix:

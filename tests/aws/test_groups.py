@@ -185,19 +185,25 @@ def test_a_policy_that_says_nothing_means_on_demand_only(answers):
 @pytest.mark.parametrize(
     ("more", "why"),
     [
-        ({"DesiredCapacityType": "vcpu"}, "its capacity is counted in vcpu"),
+        (
+            {"DesiredCapacityType": "vcpu"},
+            "its capacity is counted in vcpu; set its DesiredCapacityType to units",
+        ),
         (
             {
                 "MixedInstancesPolicy": {
                     "LaunchTemplate": {"Overrides": [{"InstanceType": "p5.48xlarge", "WeightedCapacity": "8"}]}
                 }
             },
-            "its instances have weights (p5.48xlarge counts 8)",
+            (
+                "its instances have weights (p5.48xlarge counts 8); take them out of the overrides of its "
+                "MixedInstancesPolicy, or make a group, and a variant, for each size"
+            ),
         ),
         ({"DesiredCapacityType": "units"}, ""),
     ],
 )
-def test_units_that_are_no_instances_are_told(answers, more, why):
+def test_units_that_are_no_instances_are_told_with_what_to_do_about_them(answers, more, why):
     answers.said(group("chat", **more), AutoScalingGroupNames=["chat"])
     assert answers.read(CHAT)[0].weights == why
 

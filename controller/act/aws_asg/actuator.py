@@ -330,10 +330,7 @@ def wanted_of(variant: Variant) -> Wanted:
 def _countable(group: Group) -> None:
     """Raises ActError where a number of instances is not what the group counts."""
     if group.weights:
-        raise ActError(
-            f"{group.name} cannot be scaled in replicas: {group.weights}; a replica is one instance, so take "
-            "the weights out of its overrides"
-        )
+        raise ActError(f"{group.name} cannot be scaled in replicas, each of which is one instance: {group.weights}")
     if group.deleting:
         raise ActError(f"{group.name} is being deleted")
 

@@ -116,8 +116,9 @@ def test_weights_are_refused_because_nobody_could_count(cloud, make_hand):
     hand = make_hand(AwsAsgActuator(cloud.aws), AwsAsgOptions(group=group, region=REGION), "aws_asg")
     missing = hand.actuator.replicas(hand.variant, hand.now)
     assert isinstance(missing, Missing)
-    assert "g5.xlarge counts 4" in missing.why
-    with pytest.raises(ActError, match="take the weights out"):
+    assert missing.why.startswith(f"{group} cannot be scaled in replicas, each of which is one instance: ")
+    assert "(g5.xlarge counts 4); take them out of the overrides" in missing.why
+    with pytest.raises(ActError, match="take them out of the overrides"):
         hand.scale(0, 1)
 
 
