@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
 from pathlib import Path
 
 import pytest
@@ -55,9 +56,10 @@ NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 @dataclass
 class World:
     """What the shell sees and does. ``queue`` is per replica; None: the engines do not answer. ``lengths``: of requests,
-    where the engines tell them."""
+    where the engines tell them. ``roles``: of the first replicas, as their pods say; the others say none."""
 
     queue: float | None = 0.0
+    roles: tuple[str, ...] = ()
     lengths: Mapping[Distribution, Histogram] = field(default_factory=dict)
     replicas: int = 2
     paused: dict[str, Pause] = field(default_factory=dict)
@@ -77,8 +79,8 @@ class World:
         names = [f"r{index}" for index in range(self.replicas)]
         targets = tuple(Target(service="chat", variant="h100", replica=name, url=f"http://{name}") for name in names)
         states = tuple(
-            ReplicaState(replica=one.replica, variant="h100", phase=Phase.READY, since=NOON, url=one.url)
-            for one in targets
+            ReplicaState(replica=one.replica, variant="h100", phase=Phase.READY, since=NOON, url=one.url, role=role)
+            for one, role in zip_longest(targets, self.roles[: len(targets)], fillvalue="")
         )
         return Observation(
             at=now,

@@ -48,7 +48,8 @@ def _out_of_reach(decision: Decision) -> bool:
 ABNORMAL = (
     Abnormal(
         Because.INFEASIBLE.value,
-        "Raise the capacity in the fleet file, or a group's MaxSize, or lower min_replicas; nothing changes before.",
+        "Raise the capacity in the fleet file, or a group's MaxSize, or lower min_replicas; where some replicas only "
+        "prefill and others decode, make a service of each kind. Nothing changes before.",
         _because(Because.INFEASIBLE),
     ),
     Abnormal(

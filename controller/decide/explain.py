@@ -41,7 +41,8 @@ NEXT = {
     Because.IDLE: "A forecast of demand brings replicas back, and so do requests that wait at the gateway, where the "
     "fleet file names one.",
     Because.NOT_PROVEN_IDLE: "Zero follows once every replica has reported no request for the whole window.",
-    Because.INFEASIBLE: "Nothing is changed until the policy's minimum and the fleet file's capacity agree.",
+    Because.INFEASIBLE: "Nothing is changed until the policy's minimum and the fleet file's capacity agree, or, where "
+    "replicas are of two kinds, until each kind is a service of its own.",
     Because.FOREIGN_CHANGE: "It stands down for a while; find out who else scales this target, or pause the service.",
     Because.STOPPED: "Nothing is touched until the stop is lifted; deciding goes on.",
     Because.FROZEN: "It is decided anew when the freeze is over; `safety.freeze` in the fleet file has its times.",

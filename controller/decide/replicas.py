@@ -48,7 +48,7 @@ def decide_replicas(
     First match wins:
       paused, observing     an operator or the mode says so
       foreign_change        somebody else changed the count: stand down
-      infeasible            the allowed capacity cannot hold min_replicas
+      infeasible            its replicas are not of one kind; or the allowed capacity cannot hold min_replicas
       limit                 outside min..max: back inside, without waiting (below, and more is wanted: on to that)
       blind                 no live signal; or fewer are wanted and not every signal of every replica has been live for
                             the whole scale-down window
@@ -211,6 +211,8 @@ def _standing_down(situation: Situation, policy: ServicePolicy, memory: ServiceM
     if memory.foreign_until is not None:
         detail = f"somebody else changed the replicas; hands off until {memory.foreign_until:%H:%M:%S} UTC"
         return Verdict(desired=current, wanted=current, because=Because.FOREIGN_CHANGE, detail=detail)
+    if situation.unlike:
+        return Verdict(desired=current, wanted=current, because=Because.INFEASIBLE, detail=situation.unlike)
     return None
 
 

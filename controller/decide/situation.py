@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from controller.decide.alike import unlike
 from controller.decide.rules import ServicePolicy
 from controller.facts.budgets import Guard
 from controller.facts.changes import Change
@@ -145,6 +146,8 @@ class Situation:
     outlook: Outlook | Missing = NO_OUTLOOK
     guards: tuple[Guard, ...] = ()
     """What budgets hold back of its growth."""
+    unlike: str = ""
+    """Why its replicas are not of one kind; "" when they are."""
     current: int = field(init=False, repr=False, compare=False)
     """Over all variants, as is ``ready``."""
     ready: int = field(init=False, repr=False, compare=False)
@@ -181,6 +184,7 @@ def situation_of(
         variants=variants,
         paused=paused,
         outlook=outlook,
+        unlike=unlike(service.name, observation),
     )
 
 

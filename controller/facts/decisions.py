@@ -30,7 +30,7 @@ class Because(StrEnum):
     START_FAILED = "start_failed"  # starts failed: the late ones are removed, or the variant rests before the next try
     IDLE = "idle"  # proven without requests for the whole window: to the floor or to zero
     NOT_PROVEN_IDLE = "not_proven_idle"  # zero is allowed, but idleness is not proven
-    INFEASIBLE = "infeasible"  # no count satisfies the policy: hold and alert
+    INFEASIBLE = "infeasible"  # no count satisfies the policy, or means anything: hold and alert
     FOREIGN_CHANGE = "foreign_change"  # somebody else changed the target: stand down for a while
     STOPPED = "stopped"  # an operator stopped the service, or everything: decided all the same, and not done
     FROZEN = "frozen"  # the fleet file froze this direction at this time

@@ -239,6 +239,7 @@ class ReplicaState:
     domain          what may fail at once with others, e.g. "us-east-1a/p5.48xlarge"; "" when that is not known
     stuck           why its start gets no further; None when it does, or nobody says
     notice          what was announced about its machine
+    role            what of a request it does, as llm-d names it, such as "prefill" or "decode"; "" when nobody says
     """
 
     replica: str
@@ -254,6 +255,7 @@ class ReplicaState:
     domain: str = ""
     stuck: Stuck | None = None
     notice: Notice | None = None
+    role: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

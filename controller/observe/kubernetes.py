@@ -5,8 +5,9 @@ One that is being deleted is still read, as draining, for it still works. While 
 there last stays in use and the problem is told: an unseen fleet is not an empty one.
 
 Labels of a target: replica, pod, namespace, node, instance_id (the provider's id of the node), capacity_type, zone,
-instance_type, region, offer, gpu, phase, role, pods (all of a group's, where a replica is several). ``instance_type``
-and ``offer`` are there even when they are not known, and then empty: a machine of an unknown type has no known price.
+instance_type, region, offer, gpu, phase, role and llmd_variant (as llm-d labels pods), pods (all of a group's, where
+a replica is several). ``instance_type`` and ``offer`` are there even when they are not known, and then empty: a machine
+of an unknown type has no known price.
 """
 
 from __future__ import annotations
@@ -156,10 +157,12 @@ def url_of(pod: Pod, source: KubernetesPods) -> str | Missing:
 
 def labels_of(pod: Pod, node: Node | None, group: Iterable[Pod]) -> dict[str, str]:
     """A target's labels. What is not known is left out, but for what decides its price."""
+    llmd = llmd_of(pod.labels, pod.annotations)
     told = {
         **_plain(pod),
         "phase": "draining" if pod.deleting or _marked(pod) or (node is not None and _ends(node)) else "",
-        "role": llmd_of(pod.labels, pod.annotations).role,
+        "role": llmd.role,
+        "llmd_variant": llmd.variant,
         "pods": ",".join(sorted(one.name for one in group)) if pod.group is not None else "",
     }
     if node is not None:

@@ -44,12 +44,15 @@ class Wva:
         self._wanted = wanted
         self._latest: PassResult | None = None
         self._namespaces: Mapping[Key, str] = {}
+        self._names: Mapping[Key, str] = {}
         self._scaled: Counter[tuple[str, ...]] = Counter()
         self._failed: Counter[tuple[str, ...]] = Counter()
 
     def observe(self, result: PassResult) -> None:
         """Count one finished pass."""
-        self._latest, self._namespaces = result, namespaces_of(result)
+        self._latest = result
+        self._namespaces = {**self._namespaces, **namespaces_of(result)}
+        self._names = {**self._names, **names_of(result)}
         decisions = {one.id: one for one in result.decisions}
         for outcome in result.outcomes:
             decision = decisions.get(outcome.decision_id)
@@ -107,17 +110,26 @@ class Wva:
         yield from (utilization, capacity, up)
 
     def _labels(self, variant: Variant) -> tuple[str, ...]:
-        """The values of LABELS. The namespace as the fleet file has it, else as discovery does."""
-        options = variant.actuator_options
+        """The values of LABELS. The name as llm-d has it, else the fleet file; the namespace as the fleet file has it,
+        else as discovery does. What discovery said last stays when the pods are gone."""
+        key, options = (variant.service, variant.name), variant.actuator_options
         namespace = options.namespace if isinstance(options, ExternalOptions | KubernetesOptions) else ""
-        namespace = namespace or self._namespaces.get((variant.service, variant.name), "")
-        return variant.name, namespace or UNKNOWN, variant.gpu.name or UNKNOWN, variant.service
+        namespace = namespace or self._namespaces.get(key, "")
+        return self._names.get(key, variant.name), namespace or UNKNOWN, variant.gpu.name or UNKNOWN, variant.service
 
 
 def namespaces_of(result: PassResult) -> dict[Key, str]:
     """As discovery labels the targets."""
     named = (one for one in result.observation.targets if one.labels.get("namespace"))
     return {(one.service, one.variant): one.labels["namespace"] for one in named}
+
+
+def names_of(result: PassResult) -> dict[Key, str]:
+    """As llm-d's label on the pods says, where they all say the same: WVA takes that for the variant's name."""
+    told: dict[Key, set[str]] = {}
+    for one in result.observation.targets:
+        told.setdefault((one.service, one.variant), set()).add(one.labels.get("llmd_variant", ""))
+    return {key: name for key, names in told.items() if len(names) == 1 and (name := next(iter(names)))}
 
 
 def _gauge(name: str) -> GaugeMetricFamily:

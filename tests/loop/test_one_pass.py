@@ -34,6 +34,16 @@ def test_a_long_queue_is_recorded_then_acted_on_then_its_outcome_recorded(world,
     assert result.duration_s == 0.25
 
 
+def test_a_service_whose_pods_prefill_and_decode_apart_is_left_alone_and_told(world, plan):
+    world.queue, world.roles = 30.0, ("prefill", "decode")
+    (result,), _ = passes(world, plan, 1)
+    assert (world.acted, [one.because for one in result.decisions]) == ([], [Because.INFEASIBLE])
+    assert "h100 has 1 decode and 1 prefill; make a service of each" in result.decisions[0].detail
+    world.roles = ("decode", "decode")
+    passes(world, plan, 1, start=1)
+    assert [one.desired for one in world.acted] == [6]
+
+
 def test_what_cannot_be_recorded_is_not_done(world, plan):
     world.queue, world.ledger_down = 30.0, True
     (result,), _ = passes(world, plan, 1)

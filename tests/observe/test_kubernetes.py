@@ -67,7 +67,8 @@ def found(discoverer: Discoverer, source: KubernetesPods = CHAT) -> dict[str, Ta
 
 def test_a_ready_pod_is_a_target_with_all_that_its_node_says(world: World, discoverer: Discoverer) -> None:
     world.add_nodes(1, NodeShape(capacity="spot", zone="us-east-1b"))
-    world.add(deployment("chat", 1, template("chat", labels={"llm-d.ai/role": "decode"})))
+    labels = {"llm-d.ai/role": "decode", "llm-d.ai/variant": "fast"}
+    world.add(deployment("chat", 1, template("chat", labels=labels)))
     world.step(10)
     (name,) = world.ready("chat")
     target = found(discoverer)[name]
@@ -86,6 +87,7 @@ def test_a_ready_pod_is_a_target_with_all_that_its_node_says(world: World, disco
         "gpu": "NVIDIA-H100-80GB-HBM3",
         "instance_id": world.get("Node", "node-1")["spec"]["providerID"].rpartition("/")[2],
         "role": "decode",
+        "llmd_variant": "fast",
     }
     assert target.machine is not None
     assert target.machine.is_sold_as("aws/us-east-1/p5.48xlarge")

@@ -81,6 +81,25 @@ def test_a_label_that_is_not_known_is_unknown_and_the_series_stays(stage, shown,
     assert shown(gpu=gpu, namespace="prod")("wva_desired_replicas") == 5.0
 
 
+def test_a_variant_goes_by_the_name_that_llm_d_gives_its_pods_also_when_they_are_gone(stage, shown, gpu):
+    pods = (
+        Target(service="chat", variant="h100", replica=name, url=f"http://{name}", labels={"llmd_variant": "fast"})
+        for name in "ab"
+    )
+    named = replace(stage.result, observation=replace(stage.result.observation, targets=tuple(pods)))
+    assert shown(named, gpu=gpu)("wva_desired_replicas", variant_name="fast") == 5.0
+    assert shown(named, stage.result, gpu=gpu)("wva_desired_replicas", variant_name="fast") == 5.0
+
+
+def test_a_variant_whose_pods_llm_d_calls_differently_goes_by_our_name(stage, shown, gpu):
+    pods = (
+        Target(service="chat", variant="h100", replica=name, url=f"http://{name}", labels={"llmd_variant": name})
+        for name in ("fast", "slow")
+    )
+    named = replace(stage.result, observation=replace(stage.result.observation, targets=tuple(pods)))
+    assert shown(named, gpu=gpu)("wva_desired_replicas") == 5.0
+
+
 def test_what_nobody_may_act_on_has_no_sample_and_never_a_zero(stage, shown, gpu):
     value = shown(replace(stage.result, mode=Mode.ADVISE), gpu=gpu)
     assert value("wva_desired_replicas") is None

@@ -267,6 +267,7 @@ def _state(one: Replica, variant: str, *, extra: bool) -> ReplicaState:
         domain=one.node.domain if one.node is not None else "",
         stuck=one.stuck,
         notice=one.notice,
+        role=llmd_of(one.pod.labels, one.pod.annotations).role,
     )
 
 

@@ -76,3 +76,8 @@ def test_two_variants_that_find_the_same_target_do_not_both_scale_it(by_labels):
     assert told(mail) == "Deployment llm/chat is the target of chat/h100 as well; one variant a target"
     mail.world.step(15)
     assert mail.phases() == {"ready": 3}, "the other one is gone from the fleet file"
+
+
+def test_what_llm_d_calls_the_role_of_a_pod_is_told(stage_of):
+    stage = stage_of(replicas=1, pods={"labels": {"llm-d.ai/role": "prefill"}})
+    assert [one.role for one in stage.seen()] == ["prefill"]
