@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from controller.errors import LedgerError
 from controller.facts.leadership import LeaderTimes, Round, Term
 from controller.ledger.claim import beside, lock_number
-from controller.ledger.engine import CONNECT_TIMEOUT_S, ledger_errors, shown, writer_engine
+from controller.ledger.engine import CONNECT_TIMEOUT_S, give_up_the_silent, ledger_errors, shown, writer_engine
 from controller.ledger.leadership import enter_next, newest_term
 
 LEADER = "/leader"
@@ -48,6 +48,7 @@ class AdvisoryElection:
             usual.url, hide_parameters=True, poolclass=NullPool, connect_args=_connecting(times)
         )
         usual.dispose()
+        give_up_the_silent(self._engine)
         self._fleet, self._me, self._times, self._utc = fleet, me, times, utc
         self._session: Connection | None = None
         self._backend = 0

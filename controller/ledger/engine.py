@@ -140,7 +140,18 @@ def _engine(url: URL, pragmas: tuple[str, ...], begin: str) -> Engine:
         ) from None
     if sqlite:
         _prepare_sqlite(engine, pragmas, begin)
+    else:
+        give_up_the_silent(engine)
     return engine
+
+
+def give_up_the_silent(engine: Engine) -> None:
+    """Of a PostgreSQL that keeps connections open and answers nothing. With another driver than psycopg 3 it is as that
+    driver has it."""
+    if engine.dialect.driver == "psycopg":
+        from controller.ledger.answering import answer_or_end  # its driver is not there where the ledger is SQLite's
+
+        answer_or_end(engine)
 
 
 def _prepare_sqlite(engine: Engine, pragmas: tuple[str, ...], begin: str) -> None:
