@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 
 from benchmarks.contest.bracket import ATTAINMENT, Bounds, Known, Place
 from benchmarks.contest.frontier import Cost, Point, frontier
 from benchmarks.contest.players import PLAYERS
 from benchmarks.contest.results import Result
-from benchmarks.contest.standings import Arena, Ratio, arenas, below_bound, bound, cost_ratio, mean_of
+from benchmarks.contest.standings import (
+    LEAST_DAYS,
+    RESAMPLES,
+    Arena,
+    Beside,
+    Ratio,
+    arenas,
+    below_bound,
+    beside,
+    bound,
+    cost_ratio,
+    mean_of,
+    ratio_of,
+)
 from benchmarks.contest.stress import STRESSES
 from benchmarks.contest.sweep import TARGETS
 from controller.backtest.run import OURS
@@ -31,6 +46,12 @@ missed. Ours is told step times that are wrong by up to 20 % a coefficient. Doll
 and seeds. Regret is the cost over the clairvoyant schedule's, less 1; capture the share of the way from the
 best static fleet to it. What a controller did beside is told of its cheapest run that reached {
     ATTAINMENT * 100:g} %, or of its best."""
+
+
+PAIRS = f"""\
+Our cost beside each opponent's, summed over the pairs of a day and a seed on which both reach it ("over": not all of
+them, and days that are hard for one may be left out). In brackets 95 % of {RESAMPLES:,} resamples: days are drawn with
+replacement, and of each day its seeds; fewer than {LEAST_DAYS} days have none."""
 
 
 DAYS = f"Dollars at {ATTAINMENT * 100:g} % by day. L: lower bound, U: clairvoyant schedule, -: not run or not reached."
@@ -85,41 +106,74 @@ def _price(arena: Arena, name: str, target: float) -> str:
     return f"{'≤ ' if open_ended else ''}{usd(found)}"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Met:
+    """What 99 % costs those who reach it on a day with one seed, or on the mean of its seeds; and the bracket there."""
+
+    costs: Mapping[str, Cost]
+    bounds: Bounds | None
+
+
 def day_table(arena: Arena, known: Known) -> str:
-    """What 99 % costs on each day and seed, beside the bracket; the best opponent is the cheapest that played there."""
-    by_name = {name: arena.costs(name, ATTAINMENT) for name in arena.names}
-    names = [name for name, found in by_name.items() if any(isinstance(one, Cost) for one in found)]
+    """What 99 % costs on each day and seed, and on a day's mean over its seeds, beside the bracket. The best opponent
+    is the cheapest that played there."""
+    days = _days(arena, known)
+    names = [
+        name for name in arena.names if any(name in met.costs for seeds in days.values() for met in seeds.values())
+    ]
     rows = []
-    for number, (ground, seed) in enumerate(arena.places):
-        there = {name: one for name in names if isinstance(one := by_name[name][number], Cost)}
-        rows.append(
-            [
-                f"{ground.day}, {seed}",
-                *_beside(there, known.get((ground, seed)), arena.hours),
-                *_each(there, names, arena.hours),
-            ]
-        )
+    for day, seeds in days.items():
+        rows += [[f"{day}, {seed}", *_met_cells(met, names, arena.hours)] for seed, met in seeds.items()]
+        if len(seeds) > 1:
+            mean = _met_cells(_mean([*seeds.values()]), names, arena.hours)
+            rows.append([f"**{cell}**" for cell in (f"{day}, mean", *mean)])
     headings = ["day, seed", "L", "U", "our regret", "ours beside the best opponent's", *names]
     return _table(headings, rows)
 
 
-def _beside(there: Mapping[str, Cost], bounds: Bounds | None, hours: float) -> list[str]:
-    """The bracket, and where ours stands between it and the best opponent."""
-    ours = there.get(OURS)
-    others = {name: one.usd for name, one in there.items() if name != OURS}
+def _days(arena: Arena, known: Known) -> dict[int, dict[int, _Met]]:
+    """By day and seed."""
+    by_name = {name: arena.costs(name, ATTAINMENT) for name in arena.names}
+    found: dict[int, dict[int, _Met]] = {}
+    for number, (ground, seed) in enumerate(arena.places):
+        costs = {name: one for name, costs in by_name.items() if isinstance(one := costs[number], Cost)}
+        found.setdefault(ground.day, {})[seed] = _Met(costs=costs, bounds=known.get((ground, seed)))
+    return found
+
+
+def _mean(met: Sequence[_Met]) -> _Met:
+    """Of who reached it with every seed; open below where one is."""
+    names = [name for name in met[0].costs if all(name in one.costs for one in met)]
+    bounds = [one.bounds for one in met if one.bounds is not None]
+    return _Met(
+        costs={name: _mean_cost([one.costs[name] for one in met]) for name in names},
+        bounds=None
+        if len(bounds) < len(met)
+        else Bounds(lower_usd=fmean(one.lower_usd for one in bounds), upper_usd=fmean(one.upper_usd for one in bounds)),
+    )
+
+
+def _mean_cost(costs: Sequence[Cost]) -> Cost:
+    dearest = min(costs, key=lambda one: one.below is not None)
+    return replace(dearest, usd=fmean(one.usd for one in costs))
+
+
+def _met_cells(met: _Met, names: Sequence[str], hours: float) -> list[str]:
+    """The bracket, where ours stands between it and the best opponent, and everybody's dollars per day."""
+    ours = met.costs.get(OURS)
+    others = {name: one.usd for name, one in met.costs.items() if name != OURS}
     best = min(others, key=lambda name: others[name], default="")
-    beside = f"{change(ours.usd / others[best] - 1)} ({best})" if ours is not None and best else UNKNOWN
-    if bounds is None:
-        return [UNKNOWN, UNKNOWN, UNKNOWN, beside]
-    regret = UNKNOWN if ours is None else change(ours.usd / bounds.upper_usd - 1)
-    return [usd(bounds.lower_usd * 24 / hours), usd(bounds.upper_usd * 24 / hours), regret, beside]
+    beside_best = f"{change(ours.usd / others[best] - 1)} ({best})" if ours is not None and best else UNKNOWN
+    each = [_per_day_told(met.costs[name], hours) if name in met.costs else "-" for name in names]
+    if met.bounds is None:
+        return [UNKNOWN, UNKNOWN, UNKNOWN, beside_best, *each]
+    regret = UNKNOWN if ours is None else change(ours.usd / met.bounds.upper_usd - 1)
+    bracket = [usd(one * 24 / hours) for one in (met.bounds.lower_usd, met.bounds.upper_usd)]
+    return [*bracket, regret, beside_best, *each]
 
 
-def _each(there: Mapping[str, Cost], names: Sequence[str], hours: float) -> list[str]:
-    return [
-        f"{'≤ ' if there[name].below is None else ''}{usd(there[name].usd * 24 / hours)}" if name in there else "-"
-        for name in names
-    ]
+def _per_day_told(cost: Cost, hours: float) -> str:
+    return f"{'≤ ' if cost.below is None else ''}{usd(cost.usd * 24 / hours)}"
 
 
 def _sortable(value: Number) -> float:
@@ -154,6 +208,29 @@ def verdict(arena: Arena) -> str:
         words = f"no ratio ({found.why})" if isinstance(found, Missing) else _ratio(found)
         told.append(f"{target * 100:g} %: {words} of {best}'s")
     return f"Our cost at {'; '.join(told)}."
+
+
+def pairs_table(arena: Arena) -> str:
+    """Ours beside each opponent over all pairs of a day and a seed, at every attainment."""
+    rows = []
+    for name in (one for one in arena.names if one != OURS):
+        at = {target: beside(arena, name, target) for target in sorted(TARGETS)}
+        cheaper = f"{at[ATTAINMENT].cheaper} of {len(at[ATTAINMENT].both)}"
+        rows.append([name, cheaper, *(_pairs_told(found) for found in at.values())])
+    headings = ["ours beside", "cheaper at 99 % on", *(f"at {target * 100:g} %" for target in sorted(TARGETS))]
+    return _table(headings, rows)
+
+
+def _pairs_told(found: Beside) -> str:
+    """-3.9 % (-5.8 to -1.8 %), over 6 of 8; no brackets where the days are too few."""
+    if not found.both:
+        return "no pair"
+    ratio_there = ratio_of(found.by_day)
+    over = "" if found.why_not_all is None else f", over {len(found.both)} of {found.pairs}"
+    if isinstance(ratio_there.interval, Missing):
+        return f"{change(ratio_there.mean - 1)}{over}"
+    low, high = (change(bound - 1) for bound in ratio_there.interval)
+    return f"{change(ratio_there.mean - 1)} ({low.removesuffix(' %')} to {high}){over}"
 
 
 def _ratio(found: Ratio) -> str:
@@ -249,6 +326,8 @@ def results_text(results: Sequence[Result], known: Known, command: str) -> str:
             bracket_line(arena, known),
             verdict(arena),
             cost_table(arena, known),
+            PAIRS,
+            pairs_table(arena),
             DAYS,
             day_table(arena, known),
             behaviour_table(arena),
@@ -277,6 +356,8 @@ def section_text(results: Sequence[Result], known: Known, command: str) -> str:
             f"### {arena.name} ({many})",
             f"{bracket_line(arena, known)} {verdict(arena)}",
             cost_table(arena, known),
+            PAIRS,
+            pairs_table(arena),
             DAYS,
             day_table(arena, known),
         ]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.contest.bracket import ATTAINMENT, Known, Place
 from benchmarks.contest.frontier import Cost, cost_at
@@ -130,6 +131,9 @@ def below_bound(results: Sequence[Result], known: Known) -> list[str]:
 
 # --- how sure --------------------------------------------------------------------------------------------------------
 
+Dollars = NDArray[np.float64]
+Places = NDArray[np.int64]
+
 LEAST_DAYS = 4
 RESAMPLES = 10_000
 
@@ -149,29 +153,61 @@ class Ratio:
 
 def cost_ratio(arena: Arena, opponent: str, attainment: float) -> Ratio | Missing:
     """What ours costs over what ``opponent`` does, paired by day and seed."""
+    found = beside(arena, opponent, attainment)
+    return found.why_not_all or ratio_of(found.by_day)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beside:
+    """Ours and an opponent's costs in dollars, a list a day, of the seeds at which both reach it.
+
+    why_not_all   None where that is all of them
+    """
+
+    by_day: Mapping[int, Sequence[tuple[float, float]]]
+    pairs: int
+    why_not_all: Missing | None
+
+    @property
+    def both(self) -> tuple[tuple[float, float], ...]:
+        return tuple(pair for pairs in self.by_day.values() for pair in pairs)
+
+    @property
+    def cheaper(self) -> int:
+        """Pairs on which ours is."""
+        return sum(ours < theirs for ours, theirs in self.both)
+
+
+def beside(arena: Arena, opponent: str, attainment: float) -> Beside:
     ours, theirs = arena.costs(OURS, attainment), arena.costs(opponent, attainment)
-    lost = first_missing(*ours, *theirs)
-    if lost is not None:
-        return lost
     by_day: dict[int, list[tuple[float, float]]] = {}
     for (ground, _), mine, other in zip(arena.places, ours, theirs, strict=True):
-        assert isinstance(mine, Cost)
-        assert isinstance(other, Cost)
-        by_day.setdefault(ground.day, []).append((mine.usd, other.usd))
-    return ratio_of(by_day)
+        if isinstance(mine, Cost) and isinstance(other, Cost):
+            by_day.setdefault(ground.day, []).append((mine.usd, other.usd))
+    return Beside(by_day=by_day, pairs=len(arena.places), why_not_all=first_missing(*ours, *theirs))
 
 
 def ratio_of(by_day: Mapping[int, Sequence[tuple[float, float]]], seed: int = 0) -> Ratio:
-    """Sum over sum, and its block bootstrap: whole days, all their seeds with them, are drawn with replacement."""
-    days = np.array([np.sum(pairs, axis=0) for pairs in by_day.values()], dtype=np.float64)
-    ours, theirs = days.sum(axis=0)
+    """Sum over sum, and its bootstrap in two stages: days are drawn with replacement, and of each the seeds again."""
+    days = [np.array(pairs, dtype=np.float64) for pairs in by_day.values()]
+    ours, theirs = np.sum([pairs.sum(axis=0) for pairs in days], axis=0)
     if len(days) < LEAST_DAYS:
         why = f"{len(days)} day{'s are' if len(days) > 1 else ' is'} too few; {LEAST_DAYS} at least"
         return Ratio(mean=float(ours / theirs), interval=Missing("interval", why))
     random = np.random.default_rng(seed)
-    drawn = days[random.integers(0, len(days), (RESAMPLES, len(days)))].sum(axis=1)
+    drawn = _drawn(days, random.integers(0, len(days), (RESAMPLES, len(days))), random)
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], (0.025, 0.975))
     return Ratio(mean=float(ours / theirs), interval=(float(low), float(high)))
+
+
+def _drawn(days: Sequence[Dollars], picked: Places, random: np.random.Generator) -> Dollars:
+    """The sums of both by resample; ``picked``: its days. Each time that a day comes its seeds are drawn anew."""
+    sums = np.zeros((len(picked), 2))
+    for number, pairs in enumerate(days):
+        resamples, _ = np.nonzero(picked == number)
+        seeds = random.integers(0, len(pairs), (len(resamples), len(pairs)))
+        np.add.at(sums, resamples, pairs[seeds].sum(axis=1))
+    return sums
 
 
 def mean_of(results: Sequence[Result], value: Callable[[Result], Number]) -> Number:
