@@ -17,6 +17,7 @@ from controller.estimate.performance.capacity import capacity
 from controller.estimate.performance.learning import band_of, learned, start, step_of, trusted
 from controller.estimate.performance.prior import StepPrior, limits_of, step_prior
 from controller.estimate.performance.samples import sample_of
+from controller.estimate.performance.speculation import pace_of, token_step
 from controller.estimate.phases import NOTHING_SEEN, phases_after
 from controller.estimate.trim import Trim, histograms_of, trimmed
 from controller.estimate.work import PhaseSeconds
@@ -24,7 +25,7 @@ from controller.facts.demand import Outlook
 from controller.facts.estimates import Estimate
 from controller.facts.fleet import Service, Variant
 from controller.facts.missing import Missing, known
-from controller.facts.performance import LearnedStep, ReplicaCapacity, RequestShape
+from controller.facts.performance import LearnedStep, ReplicaCapacity, RequestShape, StepModel
 from controller.facts.readings import Counter, EngineReading, Gauge, Observation, Phase
 from controller.facts.slo import Slo
 from controller.facts.unguarded import unguarded
@@ -100,10 +101,18 @@ def turns(services: Sequence[str], replicas: int, interval_s: float, now: dateti
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Engine:
-    """What is known of a variant's engine."""
+    """What is known of a variant's engine. ``pace``: tokens that a sequence gains in a step; 1 without speculation."""
 
     learned: LearnedStep | Missing
     kv_tokens: float | Missing = NOT_TOLD
+    pace: float = 1.0
+
+
+def token_step_of(learned: LearnedStep, pace: float) -> StepModel:
+    """A token's time. Until enough was learned it is taken as it stands: a profile's is a token's, and the tables know
+    no speculation."""
+    step = step_of(learned)
+    return token_step(step, pace) if trusted(learned) else step
 
 
 @unguarded
@@ -201,7 +210,7 @@ def _capacity(
         return engine.learned
     source = "learned" if trusted(engine.learned) else "profile" if variant.step is not None else "prior"
     return capacity(
-        step_of(engine.learned),
+        token_step_of(engine.learned, engine.pace),
         limits,
         shape,
         slo,
@@ -228,7 +237,7 @@ def _engines(
             sample = sample_of(reading, lookout.before.get(reading.target.url))
             if not isinstance(state, Missing) and not isinstance(sample, Missing):
                 state = learned(state, sample)
-        engines[name] = Engine(learned=state, kv_tokens=kv_tokens)
+        engines[name] = Engine(learned=state, kv_tokens=kv_tokens, pace=pace_of(readings[name], engine.pace))
     return engines
 
 

@@ -43,7 +43,8 @@ def states_of(service: str, lookout: Lookout) -> dict[StateKey, str]:
     for name, engine in lookout.engines.items():
         if not isinstance(engine.learned, Missing):
             kv_tokens = None if isinstance(engine.kv_tokens, Missing) else engine.kv_tokens
-            states["step", name] = {"step": step_to_json(engine.learned), "kv_tokens": kv_tokens}
+            step = step_to_json(engine.learned)
+            states["step", name] = {"step": step, "kv_tokens": kv_tokens, "pace": engine.pace}
     states |= {("start_up", name): {"seconds": took} for name, took in lookout.start_ups_s.items()}
     states |= {("trim", name): asdict(trim) for name, trim in lookout.trims.items()}
     states |= {("phases", name): asdict(one) for name, one in lookout.phases.items() if one.requests >= LEAST_REQUESTS}
@@ -158,7 +159,8 @@ def _engine(state: Plain) -> Engine:
     if isinstance(learned, Missing):
         raise ValueError(learned.why)
     kv_tokens = state["kv_tokens"]
-    return Engine(learned=learned, kv_tokens=NOT_TOLD if kv_tokens is None else _number(kv_tokens))
+    pace = max(1.0, _number(state.get("pace", 1.0)))  # what was kept before speculation was known has none
+    return Engine(learned=learned, kv_tokens=NOT_TOLD if kv_tokens is None else _number(kv_tokens), pace=pace)
 
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, float]:

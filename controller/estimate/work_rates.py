@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from controller.estimate.outlook import Lookout
-from controller.estimate.performance.learning import step_of
+from controller.estimate.outlook import Lookout, token_step_of
 from controller.estimate.phases import NOTHING_SEEN
 from controller.estimate.work import work_rate
 from controller.facts.accounts import WorkRate
@@ -36,7 +35,7 @@ def _of_service(service: str, outlook: Outlook, lookout: Lookout, weight: float)
         if not isinstance(capacity, ReplicaCapacity) or isinstance(engine.learned, Missing):
             continue
         phases = lookout.phases.get(name, NOTHING_SEEN)
-        step = step_of(engine.learned)
+        step = token_step_of(engine.learned, engine.pace)
         rate = work_rate(
             step, capacity, shape, phases, service=service, variant=name, at=at, cached_token_weight=weight
         )

@@ -54,7 +54,7 @@ lookouts = st.builds(
     start_ups_s=st.dictionaries(names, st.lists(amounts, min_size=1, max_size=12).map(tuple)),
     trims=st.dictionaries(names, trims),
     phases=st.dictionaries(names, phases),
-    engines=st.dictionaries(names, st.builds(Engine, learned=learned, kv_tokens=kv_tokens)),
+    engines=st.dictionaries(names, st.builds(Engine, learned=learned, kv_tokens=kv_tokens, pace=st.floats(1, 9))),
 )
 
 
