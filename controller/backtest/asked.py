@@ -13,6 +13,7 @@ from controller.backtest.gate import Gate, parse
 from controller.backtest.ground import Described, Priced
 from controller.backtest.mistakes import Mistakes
 from controller.backtest.shapes import PREFIX, Invented, invented
+from controller.backtest.speculation import Drafting
 from controller.documents import nearest
 from controller.errors import ConfigError, Problem
 from controller.quantities import duration_s, ratio_value
@@ -73,6 +74,7 @@ class Asked:
     profile: Path | None
     token_budget: int | None
     max_sequences: int | None
+    drafting: Drafting
     start_up: StartUp | None
     seeds: tuple[int, ...]
     interval_s: float | None
@@ -117,6 +119,11 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
         profile=arguments.profile,
         token_budget=arguments.token_budget,
         max_sequences=arguments.max_sequences,
+        drafting=Drafting(
+            draft_tokens=arguments.draft_tokens,
+            acceptance_ratio=mistakes.read("--acceptance", arguments.acceptance, _share),
+            draft_overhead_ratio=mistakes.read("--draft-overhead", arguments.draft_overhead, _share),
+        ),
         start_up=mistakes.read("--start-up", arguments.start_up, _start_up),
         seeds=tuple(range(arguments.seed, arguments.seed + arguments.seeds)),
         interval_s=mistakes.read("--interval", arguments.interval, _more_than_no_time),

@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 
+from controller.backtest.speculation import speculating, step_of, told
 from controller.errors import ConfigError, Problem
 from controller.estimate.peaks import TIERS, kv_element_bytes
 from controller.estimate.performance.prior import BANDS, kv_capacity_tokens, limits_of, step_prior
-from controller.facts.fleet import Model, Variant
-from controller.facts.missing import Missing, known
+from controller.facts.fleet import Model, Speculation, Variant
+from controller.facts.missing import Missing, known, ratio
 from controller.facts.performance import EngineLimits, StepModel
-from controller.facts.profile import Profile
+from controller.facts.profile import Profile, ProfilePoint
 from controller.quantities import duration_text
 from controller.simulate.stepmodel import EngineSpec
 
@@ -34,6 +35,14 @@ decode in it."""
 SEQUENCES_SHARE = 3
 """One part in so many of a token budget may decode: prompts keep the rest. A guess."""
 
+MOST_TOKENS_A_PART = 1.1
+"""Of a profile's streams, where none was drafted: as `pennyweight profile` warns from."""
+
+DRAFTED_TWICE = (
+    "would count speculation twice: the profile was measured at an engine that gave several tokens at once, so its "
+    "step times are those of a token already; leave it out, or profile the engine without speculation"
+)
+
 BELIEF_RATIO, BELIEF_SEED = 0.2, 7
 """How wrong our policy's first belief about the engine is, at most, a coefficient."""
 
@@ -49,11 +58,15 @@ class Engine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """A step model, the room for keys and values in tokens, and where both come from."""
+    """A step model, the room for keys and values in tokens, and where both come from.
+
+    drafted   measured at an engine that gave several tokens at once: whatever it drafted is in ``step`` already
+    """
 
     step: StepModel
     kv_tokens: float
     told: str
+    drafted: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,16 +77,27 @@ class Settings:
     max_sequences: int | None
     tpot_s: float | None
     prompt_tokens: float
+    speculation: Speculation | None = None
+
+    @property
+    def verified(self) -> int:
+        """Tokens of a sequence in a step: its next one, and those drafted."""
+        return 1 if self.speculation is None else 1 + self.speculation.draft_tokens
 
 
 def engine_of(model: Model, variant: Variant, speed: Speed, settings: Settings) -> Engine:
     """The engine to simulate. Raises ConfigError when its settings cannot stand together."""
     limits = limits_of(variant, model, speed.kv_tokens)
     assert not isinstance(limits, Missing), "its KV capacity is known"
+    if speed.drafted and settings.speculation is not None:
+        raise ConfigError([Problem("--draft-tokens", 0, 0, "", DRAFTED_TWICE)])
     budget, why = _token_budget(speed.step, limits, settings)
-    sequences = settings.max_sequences or min(limits.max_sequences, max(1, budget // SEQUENCES_SHARE))
-    if sequences >= budget:
-        message = f"{sequences} sequences leave no room for prompts in {budget} tokens a step; expected fewer"
+    sequences = settings.max_sequences or min(
+        limits.max_sequences, max(1, budget // (SEQUENCES_SHARE * settings.verified))
+    )
+    if sequences * settings.verified >= budget:
+        each = f" of {settings.verified} tokens" if settings.verified > 1 else ""
+        message = f"{sequences} sequences{each} leave no room for prompts in {budget} tokens a step; expected fewer"
         raise ConfigError([Problem("--max-sequences", 0, 0, "", message)])
     spec = EngineSpec(
         model_name=model.name,
@@ -84,9 +108,12 @@ def engine_of(model: Model, variant: Variant, speed: Speed, settings: Settings) 
         max_model_len=min(LONGEST_TOKENS, limits.kv_capacity_tokens),
         kv_cache_dtype=variant.kv_cache_dtype,
     )
+    drafts = f"; {told(settings.speculation)}" if settings.speculation is not None else ""
     room = f"room for {limits.kv_capacity_tokens:,} tokens"
     return Engine(
-        spec=spec, told=speed.told, settings=f"{room}; {budget:,} tokens{why} and {sequences:,} sequences a step"
+        spec=speculating(spec, settings.speculation),
+        told=speed.told,
+        settings=f"{room}; {budget:,} tokens{why} and {sequences:,} sequences a step{drafts}",
     )
 
 
@@ -97,8 +124,11 @@ def _token_budget(step: StepModel, limits: EngineLimits, settings: Settings) -> 
     usual = limits.token_budget
     if settings.tpot_s is None:
         return usual, " (vLLM's default)"
-    budget = usual
-    while budget > CHUNK_TOKENS and _step_s(step, budget, settings.prompt_tokens) > STEP_SHARE * settings.tpot_s:
+    budget, whole = usual, step_of(step, settings.speculation)
+    pace = 1.0 if settings.speculation is None else settings.speculation.pace
+    while (
+        budget > CHUNK_TOKENS and _step_s(whole, budget, settings.prompt_tokens) > STEP_SHARE * settings.tpot_s * pace
+    ):
         budget -= CHUNK_TOKENS
     if budget == usual:
         return usual, " (vLLM's default)"
@@ -162,7 +192,14 @@ def speed_of_profile(path: Path, model: Model, variant: Variant) -> Speed:
         step=profile.fit.step,
         kv_tokens=tokens,
         told=f"measured: {path.name}, {profile.model} at {profile.server}, {profile.at:%Y-%m-%d}",
+        drafted=any(_tokens_a_part(one) > MOST_TOKENS_A_PART for one in profile.points),
     )
+
+
+def _tokens_a_part(point: ProfilePoint) -> float:
+    """Of the stream: the time between parts / the time of a token."""
+    found = ratio("tokens", point.itl.mean, point.tpot.mean)
+    return 1.0 if isinstance(found, Missing) else found
 
 
 _Key = tuple[str, str, int, object, object]

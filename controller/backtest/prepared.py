@@ -17,6 +17,7 @@ from controller.backtest.perils import failures_told, market_of, spot_told
 from controller.backtest.reach import Reach, reach_of, reach_told
 from controller.backtest.run import OURS, Entrant, Stage
 from controller.backtest.safety import safety_told
+from controller.backtest.speculation import token_step_of
 from controller.backtest.trace import MINUTE_S, Played, played_of, whole_of
 from controller.decide.rules import ServicePolicy
 from controller.errors import ConfigError, Problem
@@ -267,6 +268,9 @@ def _engines(
         for name, one in variants.items()
     }
     known = {name: engine for name, engine in found.items() if engine is not None}
+    if not mistakes.problems and all(engine.spec.draft_tokens == 0 for engine in known.values()):
+        for option in asked.drafting.beside:
+            mistakes.wrong(option, "means nothing: no engine here drafts tokens; --draft-tokens says how many")
     for name, engine in known.items():
         if played.longest > engine.spec.max_model_len:
             told = (
@@ -287,6 +291,7 @@ def _engine(asked: Asked, ground: Ground, variant: Variant, slo: Slo, played: Pl
         max_sequences=asked.max_sequences or variant.max_sequences,
         tpot_s=slo.tpot.seconds if slo.tpot else None,
         prompt_tokens=played.shape.prompt_tokens,
+        speculation=asked.drafting.of(variant),
     )
     return engine_of(model, variant, speed, said)
 
@@ -309,7 +314,7 @@ def _stage(
     engine, variant = first.engine, first.variant
     interval_s = asked.interval_s or (settings.interval_s if settings else INTERVAL_S)
     profile = profile_engine(
-        engine.spec.step,
+        token_step_of(engine.spec),
         engine.spec.limits,
         played.shape,
         ttft_s=policy.slo.ttft.seconds if policy.slo.ttft else INTERACTIVE_TTFT_S,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from controller.backtest.results import plain
+from controller.backtest.speculation import token_step_of
 from controller.backtest.trace import MINUTE_S, Played
 from controller.estimate.performance.capacity import capacity
 from controller.facts.missing import Missing
@@ -29,7 +30,7 @@ class Reach:
 def reach_of(spec: EngineSpec, played: Played, slo: Slo) -> Reach | Missing:
     """Missing when not even a lone request keeps ``slo``, with the numbers."""
     promised = replace(slo, ttft=_strict(slo.ttft, slo), tpot=_strict(slo.tpot, slo))
-    carried = capacity(spec.step, spec.limits, played.shape, promised)
+    carried = capacity(token_step_of(spec), spec.limits, played.shape, promised)
     if isinstance(carried, Missing):
         return carried
     wanted = replicas_for_peak(played.per_minute / MINUTE_S, carried.requests_per_s)

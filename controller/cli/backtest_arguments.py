@@ -69,6 +69,9 @@ OPTIONS: Mapping[str, tuple[Option, ...]] = {
         ("profile", Path, "FILE", None, "the engine's speed, from `pennyweight profile`"),
         ("token-budget", positive, "N", None, "the engine's --max-num-batched-tokens (default: fits the SLO)"),
         ("max-sequences", positive, "N", None, "the engine's --max-num-seqs"),
+        ("draft-tokens", whole, "N", None, "drafted a step by speculation (default: the fleet file's; 0: none)"),
+        ("acceptance", str, "SHARE", None, "of the drafted tokens that are kept, as measured: 60%%"),
+        ("draft-overhead", str, "SHARE", None, "what drafting adds to a step, such as 10%%; 0%% for n-grams"),
         (
             "start-up",
             str,

@@ -185,6 +185,25 @@ GpuDiscovery = StaticTargets | FileSd | HttpSd | PrometheusServer | LocalNvml | 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Speculation:
+    """Speculative decoding of an engine, for rehearsals: the daemon reads it off the engine.
+
+    draft_tokens           drafted a step and sequence (vLLM: num_speculative_tokens)
+    acceptance_ratio       accepted / drafted tokens
+    draft_overhead_ratio   the draft's own time, as a share of a bare step's
+    """
+
+    draft_tokens: int
+    acceptance_ratio: float
+    draft_overhead_ratio: float
+
+    @property
+    def pace(self) -> float:
+        """Tokens that a sequence gains in a step."""
+        return 1 + self.draft_tokens * self.acceptance_ratio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """One priced way to serve a service: GPU type and count, quantization, engine settings.
 
@@ -206,6 +225,7 @@ class Variant:
     step: StepModel | None = None
     token_budget: int | None = None
     max_sequences: int | None = None
+    speculation: Speculation | None = None
     actuator: str = "dry_run"
     actuator_options: object = None
     discovery: tuple[Discovery, ...] = ()

@@ -29,6 +29,7 @@ from controller.facts.fleet import (
     Model,
     PrometheusServer,
     Service,
+    Speculation,
     StaticTargets,
     Variant,
 )
@@ -66,6 +67,7 @@ from controller.settings.shapes import (
     ProcessShape,
     ScrapeShape,
     ServiceShape,
+    SpeculationShape,
     SystemdShape,
     VariantShape,
 )
@@ -253,6 +255,7 @@ class _Builder:
             start_up_s=shape.start_up,
             token_budget=shape.max_num_batched_tokens,
             max_sequences=shape.max_num_seqs,
+            speculation=_speculation(shape.speculation) if shape.speculation is not None else None,
             step=step_of(self._folder, shape.profile) if shape.profile is not None else None,
             actuator=actuator,
             actuator_options=options,
@@ -304,6 +307,14 @@ class _Builder:
 
     def _pattern(self, pattern: str) -> str:
         return from_folder(self._folder, pattern)
+
+
+def _speculation(shape: SpeculationShape) -> Speculation:
+    return Speculation(
+        draft_tokens=shape.draft_tokens,
+        acceptance_ratio=shape.acceptance,
+        draft_overhead_ratio=shape.draft_overhead,
+    )
 
 
 def _capacity(shape: CapacityShape, commitments: Mapping[str, Commitment]) -> Capacity:

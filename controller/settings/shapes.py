@@ -8,7 +8,7 @@ from pydantic import Field, StrictBool, model_validator
 
 from controller.documents import ContradictionError
 from controller.facts.fleet import CapacityType, EngineKind, Mode
-from controller.quantities import WholeRange
+from controller.quantities import RatioValue, WholeRange
 from controller.settings.account_shapes import AccountShape, FinanceShape
 from controller.settings.aws_shapes import AwsAsgInstancesShape, AwsAsgShape
 from controller.settings.base import Shape
@@ -181,6 +181,18 @@ class ActuatorShape(Shape):
         return next((name, block) for name in type(self).model_fields if (block := getattr(self, name)) is not None)
 
 
+class SpeculationShape(Shape):
+    """Speculative decoding, all of it measured or set: nothing here has a usual value."""
+
+    draft_tokens: Whole = Field(description="drafted a step, as the engine was started: num_speculative_tokens")
+    acceptance: Annotated[RatioValue, Field(ge=0, le=1)] = Field(
+        description="accepted / drafted tokens, as measured: pennyweight_acceptance_ratio"
+    )
+    draft_overhead: Annotated[RatioValue, Field(ge=0, le=1)] = Field(
+        description="what drafting adds to a step, such as 10%; 0% for n-grams"
+    )
+
+
 class VariantShape(Shape):
     """One priced way to serve a service."""
 
@@ -202,6 +214,9 @@ class VariantShape(Shape):
     )
     max_num_seqs: Whole | None = Field(
         default=None, description="as the engine was started; else vLLM's default for the GPU"
+    )
+    speculation: SpeculationShape | None = Field(
+        default=None, description="speculative decoding, for rehearsals: the daemon reads it off the engine"
     )
     actuator: ActuatorShape = Field(
         default=ActuatorShape(dry_run=EmptyShape()), description="what starts and stops replicas; exactly one"

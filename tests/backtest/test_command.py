@@ -178,6 +178,47 @@ def test_what_the_fleet_file_says_of_the_engine_is_simulated(backtest, folder):
     assert "75 s (60 to 90 s), warm_node" in backtest("--against", "none", "--start-up", "warm_node").words
 
 
+SPECULATION = "max_num_seqs: 96\n        speculation: {draft_tokens: 3, acceptance: 0.6, draft_overhead: 0.1}"
+
+
+def test_an_engine_that_drafts_is_simulated_as_the_fleet_file_and_the_options_say(backtest, folder):
+    fleet = FLEET.replace("kv_cache_dtype: fp8", f"kv_cache_dtype: fp8\n        {SPECULATION}")
+    (folder / "fleet.yaml").write_text(fleet % ", usd_per_gpu_hour: 2.5")
+    typed = ("--against", "static", "--to", "5m")
+    assert (
+        "drafts 3 tokens, 60 % of them kept: 2.8 tokens a step, which drafting makes 10 % longer"
+        in backtest(*typed).words
+    )
+    assert "drafts 3 tokens, 25 % of them kept: 1.75 tokens a step" in backtest(*typed, "--acceptance", "25%").words
+    assert "drafts" not in backtest(*typed, "--draft-tokens", "0").words
+
+
+def test_drafts_that_are_kept_make_tokens_faster_and_those_that_are_not_only_cost(backtest, folder):
+    (folder / "lone.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,100,1000\n")
+    settings = (
+        "--trace",
+        "lone.csv",
+        "--token-budget",
+        "512",
+        "--max-sequences",
+        "64",
+        "--against",
+        "none",
+        "--json",
+        "-",
+    )
+
+    def token_s(*drafts):
+        return json.loads(backtest(*settings, *drafts).out)["controllers"][0]["tpot_p50"]["mean"]
+
+    good, poor, none = (
+        token_s("--draft-tokens", "3", "--acceptance", acceptance, "--draft-overhead", "10%")
+        for acceptance in ("80%", "30%", "0%")
+    )
+    assert good < poor < token_s() < none
+    assert good == pytest.approx(none / (1 + 3 * 0.8), rel=0.05)
+
+
 def test_a_price_in_the_options_comes_before_all_others(backtest):
     one, two = (
         json.loads(backtest("--against", "none", "--json", "-", "--usd-per-gpu-hour", usd).out)["controllers"][0]

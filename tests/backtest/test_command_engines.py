@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from controller.backtest.engines import Settings, Speed, believed, engine_of, speed_of, speed_of_profile
+from controller.backtest.speculation import token_step_of
 from controller.catalog.load import find_gpu, find_model
 from controller.errors import ConfigError
-from controller.facts.fleet import EngineKind, Model, Variant
+from controller.estimate.performance.speculation import gained
+from controller.facts.fleet import EngineKind, Model, Speculation, Variant
 from controller.facts.missing import Missing
 from controller.facts.performance import StepModel
-from controller.facts.profile import Profile, StepFit
+from controller.facts.profile import Latency, Profile, ProfilePoint, StepFit
 from controller.simulate.stepmodel import LLAMA_70B_FP8_2XH100
 
 STEP = StepModel(base_s=0.01, per_sequence_s=1e-4, per_kv_token_s=1e-7, per_prefill_token_s=5e-5)
@@ -114,6 +116,42 @@ def test_a_profile_gives_the_speed_it_measured(model, tmp_path: Path):
     found = speed_of_profile(tmp_path / "one.json", model, variant())
     assert found.step == STEP
     assert found.told == "measured: one.json, llama at http://10.0.0.5:8000, 2026-03-01"
+
+
+def test_a_profile_of_an_engine_that_drafts_has_speculation_in_it_already(model, tmp_path: Path):
+    part, token = (Latency(mean=mean, p50=mean, p95=mean, p99=mean) for mean in (0.03, 0.012))
+    point = ProfilePoint(
+        kind="concurrency", load=4, prompt_tokens=500, output_tokens=200, window_s=60, requests=60, answered=60,
+        errors={}, timed_out=0, mean_prompt_tokens=500, mean_cached_tokens=0, mean_output_tokens=200,
+        requests_per_s=1, output_tokens_per_s=200, total_tokens_per_s=700, in_flight=4, ttft=token, tpot=token,
+        itl=part, e2e=part, lateness_p99_s=0, engine=Missing("engine", "not asked"), usd_per_million_output_tokens=1,
+    )  # fmt: skip
+    fit = StepFit(
+        step=STEP, overhead_s=0.0, coefficients=(), observations=9,
+        tpot_error_ratio=0.01, throughput_error_ratio=0.01, ttft_error_ratio=0.01,
+    )  # fmt: skip
+    profile = Profile(
+        server="http://10.0.0.5:8000", model="llama", at=datetime(2026, 3, 1, tzinfo=UTC), seed=1, usd_per_hour=4.0,
+        price_source="test", points=(point,), fit=fit,
+    )  # fmt: skip
+    (tmp_path / "one.json").write_text(profile.to_json())
+    speed = speed_of_profile(tmp_path / "one.json", model, variant())
+    drafts = Speculation(draft_tokens=3, acceptance_ratio=0.6, draft_overhead_ratio=0.1)
+    with pytest.raises(ConfigError, match="would count speculation twice"):
+        engine_of(model, variant(), speed, replace(settings(), speculation=drafts))
+    assert engine_of(model, variant(), speed, settings()).spec.draft_tokens == 0
+
+
+def test_an_engine_that_drafts_keeps_the_share_that_was_measured_and_room_for_its_drafts(model):
+    speed = speed_of(model, variant())
+    drafts = Speculation(draft_tokens=3, acceptance_ratio=0.6, draft_overhead_ratio=0.1)
+    found = engine_of(model, variant(), speed, replace(settings(), speculation=drafts)).spec
+    assert gained(3, found.acceptance_ratio) == pytest.approx(2.8)
+    assert found.draft_s == pytest.approx(0.1 * speed.step.base_s)
+    assert found.max_sequences * 4 < found.token_budget
+    plain = engine_of(model, variant(), speed, settings()).spec
+    assert token_step_of(plain) == plain.step
+    assert token_step_of(found).base_s == pytest.approx(1.1 * speed.step.base_s / 2.8)
 
 
 def test_the_fleet_files_profile_comes_before_the_tables(model):

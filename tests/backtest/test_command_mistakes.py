@@ -57,6 +57,18 @@ def test_every_mistake_is_told_at_once_before_anything_runs(backtest, folder):
         (["--quantization", "fp7"], "--quantization: 'fp7' is not known"),
         (["--model", "llama-3.1-8b", "--fleet", "fleet.yaml"], "--fleet: a fleet file and --model"),
         (["--variant", "h100"], "--variant: chooses one of a fleet file's variants"),
+        (
+            ["--draft-tokens", "3"],
+            "--acceptance: is missing: h100-sxm-fp8 drafts 3 tokens a step; how many of them are",
+        ),
+        (["--draft-tokens", "3", "--acceptance", "60%"], "--draft-overhead: is missing: h100-sxm-fp8 drafts 3 tokens"),
+        (["--draft-tokens", "3", "--acceptance", "60"], "--acceptance: expected a share from 0% to 100%"),
+        (["--draft-tokens", "0", "--acceptance", "60%"], "--acceptance: means nothing: no engine here drafts tokens"),
+        (["--draft-overhead", "5%"], "--draft-overhead: means nothing: no engine here drafts tokens"),
+        (
+            [*("--draft-tokens", "3", "--acceptance", "60%", "--draft-overhead", "5%"), "--max-sequences", "400"],
+            "--max-sequences: 400 sequences of 4 tokens leave no room for prompts",
+        ),
         (["--max-sequences", "9000"], "--max-sequences: 9000 sequences leave no room for prompts"),
         (["--lengths", "trace.csv"], "--lengths: trace.csv tells the lengths of every request itself"),
         (["--profile", "chat.yaml"], "chat.yaml: cannot be used as a profile"),
