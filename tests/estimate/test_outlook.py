@@ -14,13 +14,16 @@ from controller.estimate.outlook import (
     MODELLED_S,
     START_UP_S,
     START_UPS_KEPT,
+    Engine,
     Lookout,
     Turn,
+    first_belief,
     looked_ahead,
     turns,
 )
 from controller.estimate.trim import Trim
 from controller.facts.missing import Missing
+from controller.facts.readings import Counter as Counted
 from controller.facts.readings import Distribution, Phase, ReplicaState
 from controller.facts.slo import LatencyTarget, Slo
 
@@ -123,6 +126,24 @@ def test_a_trim_that_was_learned_is_applied_to_the_capacity(look, world):
     trimmed, _ = look(Lookout(trims={"h100": Trim(factor=0.7)}), 0.0, world.busy())
     ratio = trimmed.capacity["h100"].requests_per_s / plain.capacity["h100"].requests_per_s
     assert ratio == pytest.approx(0.7, rel=0.01)
+
+
+def test_drafts_that_an_engine_counts_make_its_tokens_faster_once_its_steps_are_known(look, world):
+    belief = first_belief(world.fleet().services["chat"], world.variant())
+    drafts = {Counted.DRAFTS: 1000.0, Counted.DRAFT_TOKENS: 3000.0, Counted.ACCEPTED_TOKENS: 1500.0}
+    drafting = replace(world.busy(), counters={**world.busy().counters, **drafts})
+
+    def carried(learned, *readings):
+        lookout = Lookout(engines={"h100": Engine(learned=learned)})
+        for place, reading in enumerate(readings):
+            outlook, lookout = look(lookout, 60.0 * place, reading)
+        return outlook.capacity["h100"].requests_per_s
+
+    known = replace(belief, samples=50, error_ratio=0.01, prior_error_ratio=0.1)
+    plain, fast = carried(known, world.busy()), carried(known, drafting)
+    assert fast > 1.05 * plain
+    assert carried(known, drafting, world.busy()) == carried(known, drafting, drafting), "too few drafts change nothing"
+    assert carried(belief, drafting) == carried(belief, world.busy()), "a profile's step may be a token's already"
 
 
 def test_requests_that_miss_the_slo_trim_the_capacity_pass_by_pass(look, world):
