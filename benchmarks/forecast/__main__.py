@@ -3,19 +3,21 @@
 Every pass of 15 s is observed; every minute a forecast is made for the mean of the minute that begins 75, 240, 480 and
 900 s later, and scored against it. Beside it: the last pass, the last minute, and the same minute of the day before
 (where a day before it was drawn or recorded at this resolution). WAPE is the sum of absolute errors over the sum of
-actual values. No library is compared: one that fits a model per call (Holt-Winters, ARIMA) takes tens of milliseconds
-or more, and a pass over 500 services would call it 500 times.
+actual values. ``--libraries`` compares with forecasting libraries instead: see ``libraries.py``.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from benchmarks.forecast import libraries
 from benchmarks.forecast.series import DAY_S, PASS_S, SERIES, Floats, Traffic
 from controller.estimate.demand.forecast import forecasts
 from controller.estimate.demand.history import state_from_history
@@ -95,24 +97,46 @@ def costs(state: DemandState, start: datetime, passes: int) -> str:
     )
 
 
-def main() -> None:
+def main(given: Sequence[str] | None = None) -> int:
+    arguments = _parser().parse_args(given)
+    found = {name: SERIES[name](arguments.days) for name in arguments.series or SERIES}
+    if arguments.libraries:
+        return _libraries(list(found.values()), arguments.moments)
+    _accuracy(list(found.values()))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="benchmarks.forecast", description="accuracy and cost of demand forecasts")
     parser.add_argument("series", nargs="*", choices=[*SERIES, []], help="which traffic (default: all)")
     parser.add_argument("--days", type=float, default=7.0, help="days to score (Azure has 5, ServeGen 7)")
-    arguments = parser.parse_args()
+    parser.add_argument("--libraries", action="store_true", help="beside forecasting libraries, 240 s ahead")
+    parser.add_argument("--moments", type=int, default=2000, help="at which libraries are asked (default 2000)")
+    return parser
+
+
+def _libraries(traffics: Sequence[Traffic], moments: int) -> int:
+    lacking = libraries.missing_packages()
+    if lacking:
+        print(f"not installed: {', '.join(lacking)}\n{libraries.INSTALL}", file=sys.stderr)
+        return 2
+    print(libraries.HEADINGS, flush=True)
+    for traffic in traffics:
+        for row in libraries.rows(traffic, moments):
+            print(row, flush=True)
+    return 0
+
+
+def _accuracy(traffics: Sequence[Traffic]) -> None:
     print(
         "| traffic | horizon s | WAPE % | last pass | last minute | day before | bias % | P90 | P95 | P99 | P95/P50 |"
     )
     print("|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|")
-    last = None
-    for name in arguments.series or SERIES:
-        traffic = SERIES[name](arguments.days)
-        last = run(traffic), traffic
-        print("\n".join(accuracy_rows(traffic, last[0])), flush=True)
-    if last is not None:
-        done, traffic = last
-        print("\n" + costs(done.state, traffic.start + timedelta(seconds=PASS_S * len(traffic.passes)), 2000))
+    for traffic in traffics:
+        done = run(traffic)
+        print("\n".join(accuracy_rows(traffic, done)), flush=True)
+    print("\n" + costs(done.state, traffic.start + timedelta(seconds=PASS_S * len(traffic.passes)), 2000))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
