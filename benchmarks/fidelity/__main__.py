@@ -1,12 +1,13 @@
-"""``python -m benchmarks.fidelity [--keep FOLDER] [profile play compare]``: how true the simulator is.
+"""``python -m benchmarks.fidelity [--keep FOLDER] [published profile play compare]``: how true the simulator is.
 
-profile   our own ``pennyweight profile`` measures a real vLLM process and fits its step model
-play      traces of other lengths are played against that process, each as often as --repeats says
-compare   the same requests, as they were really sent, in the simulator; tables
+published   what others measured end to end on large GPUs, beside the simulator: half a minute, and nothing is needed
+profile     our own ``pennyweight profile`` measures a real vLLM process and fits its step model
+play        traces of other lengths are played against that process, each as often as --repeats says
+compare     the same requests, as they were really sent, in the simulator; tables
 
-It needs `make live-engine` once, and a quiet machine: two cores are just enough for the engine and its clients. About
-15 minutes. With --keep what was measured stays in a folder, and parts can be done again; what was played while other
-programs were busy does not count, and what counts is not played twice.
+The last three need `make live-engine` once, and a quiet machine: two cores are just enough for the engine and its
+clients. About 15 minutes. With --keep what was measured stays in a folder, and parts can be done again; what was played
+while other programs were busy does not count, and what counts is not played twice.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -25,13 +26,14 @@ from pathlib import Path
 from benchmarks.fidelity.clients import Served, play
 from benchmarks.fidelity.compare import tables
 from benchmarks.fidelity.engine import MAX_MODEL_LEN, MAX_SEQUENCES, TOKEN_BUDGET, engine
+from benchmarks.fidelity.published import table
 from benchmarks.fidelity.simulated import simulated
 from benchmarks.fidelity.traces import CASES, capacity_per_s, trace
 from controller.facts.missing import Missing, known
 from controller.facts.profile import Profile, StepFit
 from controller.simulate.stepmodel import EngineSpec
 
-PARTS = ("profile", "play", "compare")
+PARTS = ("published", "profile", "play", "compare")
 
 PROFILE = (
     *("--concurrency", "1,2,4,8,16", "--prompt-tokens", "32,128,384", "--output-tokens", "48"),
@@ -107,6 +109,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2, help="plays of each trace (default 2)")
     arguments = parser.parse_args()
     parts = arguments.parts or PARTS
+    if "published" in parts:
+        print(table(), flush=True)
+    if set(parts) != {"published"}:
+        against_vllm(parts, arguments)
+
+
+def against_vllm(parts: Sequence[str], arguments: argparse.Namespace) -> None:
+    """What is measured here, on a real engine."""
     with tempfile.TemporaryDirectory(prefix="fidelity-") as temporary:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)

@@ -23,7 +23,8 @@ class StepModel:
     per_prefill_pair_s: float = 0.0
     host_per_token_s: float = 1 / 15_000
     """One engine process samples and streams at most about 15,000 tokens/s: NIM on an 8B at 200 concurrent requests
-    reached 13,348 where the GPU alone would have given 17,800."""
+    reached 13,348 where the GPU alone would have given 17,800. On the careful side: cache and prefill come on top, so
+    that row comes out 13 % low (BENCHMARKS.md: published figures); with 18,000 it would be right."""
 
     def decode_s(self, sequences: float, kv_tokens: float) -> float:
         """One step that only decodes."""
