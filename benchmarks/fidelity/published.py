@@ -9,8 +9,9 @@ MLPerf  v4.0, Llama-2-70B, offline. Engines and batch from github.com/mlcommons/
 A100    https://johnmusgrave.com/p/vllm-throughput-latency-sweep-on, vLLM 0.23, 1,024 + 128 tokens; one request at a
         time decodes at "about 75 tokens/sec".
 
-Each is simulated twice: with a step model fitted to NVIDIA AIConfigurator 0.12 (Apache-2.0), and with the prior that
-the GPU and model tables alone give. Neither has seen any of these figures, but for the host's floor (StepModel).
+Each is simulated twice: as `backtest` would, with the shipped fit to NVIDIA AIConfigurator 0.12 (Apache-2.0) where
+there is one for the machine, and with the roofline that the GPU and model tables alone give. Neither has seen any of
+these figures, but for the host's floor (StepModel).
 """
 
 from __future__ import annotations
@@ -19,41 +20,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.fidelity.loads import ClosedLoop, Load, Offline, Outcome
+from controller.backtest.engines import Speed, speed_of
 from controller.catalog.load import load_gpus, load_models
-from controller.estimate.performance.prior import step_prior
+from controller.estimate.performance.prior import StepPrior, step_prior
 from controller.facts.fleet import EngineKind, Variant
 from controller.facts.missing import Missing
-from controller.facts.performance import StepModel
-from controller.simulate.stepmodel import LLAMA_70B_FP8_2XH100, EngineSpec
+from controller.simulate.stepmodel import EngineSpec
 
 GOAL_RATIO = 0.10
-
-LLAMA_8B_H100 = StepModel(
-    base_s=4.4294e-3,
-    per_sequence_s=0.0144e-3,
-    per_kv_token_s=0.0226e-6,
-    per_prefill_token_s=12.676e-6,
-    per_prefill_pair_s=0.671e-9,
-)
-LLAMA_8B_A100_80GB = StepModel(
-    base_s=11.4593e-3,
-    per_sequence_s=0.0372e-3,
-    per_kv_token_s=0.0813e-6,
-    per_prefill_token_s=54.675e-6,
-    per_prefill_pair_s=1.515e-9,
-)
-LLAMA_70B_H200 = StepModel(
-    base_s=21.9847e-3,
-    per_sequence_s=0.0693e-3,
-    per_kv_token_s=0.0517e-6,
-    per_prefill_token_s=93.528e-6,
-    per_prefill_pair_s=3.885e-9,
-)
-"""Least squares, 1.9 to 4.5 % error decoding; tests hold them against the recorded table."""
-
-A100_80GB_OVER_40GB = 2039 / 1555
-"""Bandwidths, GB/s. Nobody fitted an A100-40GB: the step without a sequence, which reads the weights, is taken to last
-so much longer."""
 
 MLPERF_TOKENS = 294.0
 """Mean of prompts and of answers; the dataset's 24,576 requests are played once."""
@@ -62,20 +36,56 @@ HOST_TOKENS_PER_S = 18_000
 """What one engine process would have to carry for the row of NIM's 8B at 200 to come out: solved from that row, so it
 is no check of it; 150 and 250 are."""
 
+HOST_DECIDES_FROM = 100
+"""Requests at once: below, steps of an 8B last longer than the host needs for their tokens."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """An engine with its fitted step model, and the rows of the tables that it belongs to."""
+    """One engine: its rows in the tables, and its scheduler's settings. ``dtype``: of weights and KV cache;
+    ``kv_tokens``: None where it is what the tables say."""
 
-    spec: EngineSpec
     model: str
     gpu: str
     gpus: int = 1
     dtype: str = "fp8"
+    kv_tokens: int | None = None
+    reserves_output: bool = False
+    max_sequences: int = 1024
+    token_budget: int = 8192
 
-    def by_prior(self) -> EngineSpec:
-        """The same engine with the step model that the tables give."""
-        variant = Variant(
+    def shipped(self) -> EngineSpec:
+        """As `backtest` would simulate it."""
+        speed = self._speed()
+        return EngineSpec(
+            model_name=self.model,
+            step=speed.step,
+            kv_capacity_tokens=self.kv_tokens or int(speed.kv_tokens),
+            token_budget=self.token_budget,
+            max_sequences=self.max_sequences,
+            kv_cache_dtype=self.dtype,
+            reserves_output=self.reserves_output,
+        )
+
+    def by_roofline(self) -> EngineSpec:
+        """The same, as if nobody had ever fitted anything to it."""
+        prior = step_prior(load_models()[self.model], self._variant())
+        assert isinstance(prior, StepPrior), prior
+        return replace(self.shipped(), step=prior.step)
+
+    def with_host(self, tokens_per_s: float) -> EngineSpec:
+        """The same with a process that hands out at most so many tokens/s; 0: as many as it likes."""
+        spec = self.shipped()
+        return replace(spec, step=replace(spec.step, host_per_token_s=1 / tokens_per_s if tokens_per_s else 0.0))
+
+    def _speed(self) -> Speed:
+        found = speed_of(load_models()[self.model], self._variant())
+        if isinstance(found, Missing):
+            raise RuntimeError(str(found))
+        return found
+
+    def _variant(self) -> Variant:
+        return Variant(
             service="published",
             name=self.gpu,
             gpu=load_gpus()[self.gpu],
@@ -85,10 +95,6 @@ class Machine:
             engine=EngineKind.VLLM,
             capacity=(),
         )
-        prior = step_prior(load_models()[self.model], variant)
-        if isinstance(prior, Missing):
-            raise RuntimeError(str(prior))
-        return replace(self.spec, step=prior.step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,59 +108,24 @@ class Row:
     itl_ms: float | None = None
     ttft_ms: float | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """A row and what the simulator makes of it."""
-
-    row: Row
-    fitted: Outcome
-    prior: Outcome
+    def errors(self, said: Outcome) -> dict[str, float]:
+        """(simulated - published) / published, of what is published."""
+        found = {"tokens/s": (self.tokens_per_s, said.tokens_per_s), "ITL": (self.itl_ms, said.itl_s * 1e3)}
+        return {name: simulated / published - 1 for name, (published, simulated) in found.items() if published}
 
 
+# TensorRT-LLM lets a request in only when its whole answer has room. How many fit follows from the page's last row by
+# Little's law: 920 tokens/s x 93.2 ms between tokens are 86 sequences of 5,500 tokens. (AIConfigurator's room is for
+# 75.) So the rows from 100 on say how long a full batch takes, not how full it gets.
 NIM_70B = Machine(
-    # TensorRT-LLM lets a request in only when its whole answer has room. How many fit follows from the page's last row
-    # by Little's law: 920 tokens/s x 93.2 ms between tokens are 86 sequences of 5,500 tokens. (AIConfigurator's room is
-    # for 75.) So the rows from 100 on say how long a full batch takes, not how full it gets.
-    spec=replace(LLAMA_70B_FP8_2XH100, reserves_output=True, kv_capacity_tokens=round(920 * 0.0932 * 5500)),
-    model="llama-3.1-70b",
-    gpu="H100-SXM",
-    gpus=2,
+    model="llama-3.1-70b", gpu="H100-SXM", gpus=2, reserves_output=True, kv_tokens=round(920 * 0.0932 * 5500)
 )
-NIM_8B = Machine(
-    spec=EngineSpec(
-        model_name="meta-llama/Llama-3.1-8B-Instruct",
-        step=LLAMA_8B_H100,
-        kv_capacity_tokens=930_328,
-        reserves_output=True,
-        kv_cache_dtype="fp8",
-    ),
-    model="llama-3.1-8b",
-    gpu="H100-SXM",
-)
-MLPERF_H100 = Machine(
-    spec=replace(LLAMA_70B_FP8_2XH100, max_sequences=896),
-    model="llama-3.1-70b",  # Llama-2-70B but for its smaller vocabulary
-    gpu="H100-SXM",
-    gpus=2,
-)
-MLPERF_H200 = Machine(
-    spec=replace(LLAMA_70B_FP8_2XH100, step=LLAMA_70B_H200, kv_capacity_tokens=325_317, max_sequences=784),
-    model="llama-3.1-70b",
-    gpu="H200-SXM",
-)
-A100_40GB = Machine(
-    spec=EngineSpec(
-        model_name="meta-llama/Llama-3.1-8B-Instruct",
-        step=replace(LLAMA_8B_A100_80GB, base_s=LLAMA_8B_A100_80GB.base_s * A100_80GB_OVER_40GB),
-        kv_capacity_tokens=129_000,
-        token_budget=2048,
-        max_sequences=256,
-    ),
-    model="llama-3.1-8b",
-    gpu="A100-40GB-SXM",
-    dtype="bf16",
-)
+NIM_8B = Machine(model="llama-3.1-8b", gpu="H100-SXM", reserves_output=True)
+# Llama-2-70B is Llama-3.1-70B but for its smaller vocabulary.
+MLPERF_H100 = Machine(model="llama-3.1-70b", gpu="H100-SXM", gpus=2, max_sequences=896)
+MLPERF_H200 = Machine(model="llama-3.1-70b", gpu="H200-SXM", max_sequences=784)
+# vLLM's defaults for a GPU of 40 GB. There is no fit for it: both simulations are the roofline's.
+A100_40GB = Machine(model="llama-3.1-8b", gpu="A100-40GB-SXM", dtype="bf16", token_budget=2048, max_sequences=256)
 
 NIM_70B_SAID = {
     1: (51.67, 18.58, 406.77),
@@ -219,25 +190,6 @@ ROWS: tuple[Row, ...] = (
 )
 
 
-def with_host(row: Row, tokens_per_s: float) -> Row:
-    """The row with an engine whose process hands out at most so many tokens/s; 0: as many as it likes."""
-    spec = row.machine.spec
-    floor_s = 1 / tokens_per_s if tokens_per_s else 0.0
-    machine = replace(row.machine, spec=replace(spec, step=replace(spec.step, host_per_token_s=floor_s)))
-    return replace(row, machine=machine)
-
-
-def compared(row: Row) -> Compared:
-    """The row, simulated with both step models."""
-    return Compared(row=row, fitted=row.load.run(row.machine.spec), prior=row.load.run(row.machine.by_prior()))
-
-
-def errors(row: Row, said: Outcome) -> dict[str, float]:
-    """(simulated - published) / published of the throughput and the time between tokens, where they are published."""
-    found = {"tokens/s": (row.tokens_per_s, said.tokens_per_s), "ITL": (row.itl_ms, said.itl_s * 1e3)}
-    return {name: simulated / published - 1 for name, (published, simulated) in found.items() if published is not None}
-
-
 def table() -> str:
     """Markdown of all rows, and of what the host's floor does to the 8B."""
     return "\n".join([*_main_table(), "", *_host_table()])
@@ -246,17 +198,17 @@ def table() -> str:
 def _main_table() -> Iterator[str]:
     yield (
         "| published | tokens/s | simulated | error | ITL, ms | simulated | error | TTFT, ms | simulated | within 10 % "
-        "| by the tables alone: tokens/s | ITL |"
+        "| by the roofline: tokens/s | ITL |"
     )
     yield "|---|" + "---:|" * 8 + "---|---:|---:|"
     for row in ROWS:
-        one = compared(row)
-        off, by_tables = errors(row, one.fitted), errors(row, one.prior)
-        throughput = _pair(row.tokens_per_s, one.fitted.tokens_per_s, off.get("tokens/s"))
-        itl = _pair(row.itl_ms, one.fitted.itl_s * 1e3, off.get("ITL"))
-        ttft = _pair(row.ttft_ms, one.fitted.ttft_s * 1e3, None)[:2]
-        tables = [_signed(by_tables.get(name)) for name in ("tokens/s", "ITL")]
-        yield f"| {' | '.join([row.name, *throughput, *itl, *ttft, _within(off), *tables])} |"
+        said = row.load.run(row.machine.shipped())
+        off, by_roofline = row.errors(said), row.errors(row.load.run(row.machine.by_roofline()))
+        throughput = _cells(row.tokens_per_s, said.tokens_per_s, off.get("tokens/s"))
+        itl = _cells(row.itl_ms, said.itl_s * 1e3, off.get("ITL"))
+        ttft = _cells(row.ttft_ms, said.ttft_s * 1e3, None)[:2]
+        roofline = [_signed(by_roofline.get(name)) for name in ("tokens/s", "ITL")]
+        yield f"| {' | '.join([row.name, *throughput, *itl, *ttft, _within(off), *roofline])} |"
 
 
 def _host_table() -> Iterator[str]:
@@ -264,11 +216,9 @@ def _host_table() -> Iterator[str]:
     yield f"| NIM 8B, error of tokens/s (of ITL) with a host of at most ... tokens/s | {' | '.join(floors)} |"
     yield "|---|" + "---:|" * len(floors)
     for row in ROWS:
-        if row.machine is NIM_8B and isinstance(row.load, ClosedLoop) and row.load.clients >= 100:
-            cells = []
-            for floor in floors.values():
-                off = errors(row, row.load.run(with_host(row, floor).machine.spec))
-                cells.append(f"{_signed(off['tokens/s'])} ({_signed(off['ITL'])})")
+        if row.machine is NIM_8B and isinstance(row.load, ClosedLoop) and row.load.clients >= HOST_DECIDES_FROM:
+            errors = [row.errors(row.load.run(row.machine.with_host(floor))) for floor in floors.values()]
+            cells = [f"{_signed(one['tokens/s'])} ({_signed(one['ITL'])})" for one in errors]
             yield f"| {row.load.clients} at once | {' | '.join(cells)} |"
 
 
@@ -277,7 +227,7 @@ def _within(off: Mapping[str, float]) -> str:
     return "yes" if len(good) == len(off) else " and ".join(f"{name} only" for name in good) or "no"
 
 
-def _pair(published: float | None, simulated: float, error: float | None) -> list[str]:
+def _cells(published: float | None, simulated: float, error: float | None) -> list[str]:
     return ["", "", ""] if published is None else [_number(published), _number(simulated), _signed(error)]
 
 
