@@ -211,11 +211,12 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     measure.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the server's key")
     for name, default, text in (
         ("concurrency", None, "requests kept in flight, a point each (default 1,2,4,8,16)"),
-        ("rates", None, "requests/s arriving at random, a point each"),
+        ("rates", None, "requests/s arriving at random, a point each (default: 50, 70, 85 %% of what was reached so)"),
         ("prompt-tokens", "256,1024", "mean prompt lengths, each with every load (default %(default)s)"),
         ("output-tokens", "128", "mean output lengths (default %(default)s)"),
     ):
         measure.add_argument(f"--{name}", metavar="N,N", default=default, help=text)
+    measure.add_argument("--closed-loop-only", action="store_true", help="no arrivals at random")
     for name, default, metavar, text in (
         ("spread", "0.5", "X", "standard deviation / mean of the lengths (default %(default)s)"),
         ("duration", "30s", "DURATION", "measured at each point (default %(default)s)"),

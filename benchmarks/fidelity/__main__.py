@@ -37,8 +37,9 @@ PARTS = ("published", "profile", "play", "compare")
 
 PROFILE = (
     *("--concurrency", "1,2,4,8,16", "--prompt-tokens", "32,128,384", "--output-tokens", "48"),
-    *("--duration", "10s", "--warm-up", "2s"),
+    *("--duration", "10s", "--warm-up", "2s", "--closed-loop-only"),
 )
+"""Arrivals at random are what is played afterwards."""
 
 MOST_OTHERS_CORES = 0.1
 """A play during which other programs used more of the machine is no measurement of the engine and is played again,

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from math import isfinite
+from math import ceil, isfinite
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,7 +22,7 @@ from controller.facts.missing import Missing
 from controller.facts.performance import StepModel
 from controller.facts.profile import Profile
 from controller.prices.book import PriceBook
-from controller.profile.plan import CONCURRENCY, RATE, PointPlan, SweepPlan
+from controller.profile.plan import CONCURRENCY, OPEN_LOOP_SHARES, RATE, PointPlan, SweepPlan
 from controller.profile.plot import plot, trouble
 from controller.profile.show import Progressed, told
 from controller.profile.sweep import Priced, Sweep
@@ -43,6 +43,7 @@ def profile(arguments: argparse.Namespace) -> int:
     plan, price, prior = _checked(arguments)
     only_json = arguments.out == STDOUT
     console = Console(stderr=only_json)
+    console.print(_announced(plan), highlight=False)
     with Progressed(console, len(plan.points)) as progress:
         sweep = Sweep(
             plan=plan,
@@ -71,6 +72,16 @@ def profile(arguments: argparse.Namespace) -> int:
     if sweep.stop.is_set():
         return STOPPED
     return DIED if sweep.ended else 0
+
+
+def _announced(plan: SweepPlan) -> str:
+    """What is about to happen, and for how long."""
+    points, each_s = len(plan.points), plan.warm_up_s + plan.duration_s
+    minutes = ceil(points * each_s / 60)
+    return (
+        f"{plan.root}: {points} points of {each_s:g} s, about {minutes} {'minute' if minutes == 1 else 'minutes'}; "
+        "Ctrl-C ends the sweep and keeps what was measured"
+    )
 
 
 async def _run(sweep: Sweep) -> None:
@@ -117,7 +128,10 @@ def _checked(arguments: argparse.Namespace) -> tuple[SweepPlan, Priced, StepMode
     rates = reader.read("rates", _numbers, NONE)
     if arguments.concurrency is None and arguments.rates is None:
         concurrency = DEFAULT_CONCURRENCY
+    if arguments.closed_loop_only and arguments.rates is not None:
+        reader.wrong("closed_loop_only", "leaves out arrivals at random, which --rates asks for; give one of them")
     loads = [(CONCURRENCY, load) for load in concurrency] + [(RATE, load) for load in rates]
+    shares = NONE if arguments.closed_loop_only or arguments.rates is not None else OPEN_LOOP_SHARES
     lengths = [
         (prompt, output)
         for prompt in reader.read("prompt_tokens", _numbers, NONE)
@@ -125,10 +139,17 @@ def _checked(arguments: argparse.Namespace) -> tuple[SweepPlan, Priced, StepMode
     ]
     plan = SweepPlan(
         url=_address(reader, arguments.url),
-        points=tuple(
-            PointPlan(kind=kind, load=load, prompt_tokens=prompt, output_tokens=output)
-            for prompt, output in lengths
-            for kind, load in loads
+        points=(
+            *(
+                PointPlan(kind=kind, load=load, prompt_tokens=prompt, output_tokens=output)
+                for prompt, output in lengths
+                for kind, load in loads
+            ),
+            *(
+                PointPlan(kind=RATE, share=share, prompt_tokens=prompt, output_tokens=output)
+                for prompt, output in lengths
+                for share in shares
+            ),
         ),
         api=arguments.api,
         model=arguments.model,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from datetime import datetime
 from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -16,8 +16,12 @@ Number = float | Missing
 
 NOT_FITTED = Missing("prediction", "nothing was fitted")
 
+ASKED_FOR = Missing("closed_loop_share", "this load was asked for")
+NOT_CHECKED = Missing("error", "no point was kept out of the fit")
+
 FORMAT = 1
-"""Version of the JSON text. A text of another version is refused, not guessed at."""
+"""Version of the JSON text. A text of another version is refused, not guessed at. What has a default may be lacking in
+an older text of the same version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +62,8 @@ class ProfilePoint:
 
     kind               "concurrency" (closed loop: so many requests in flight) or "rate" (open loop: Poisson arrivals)
     load               requests in flight, or requests/s
+    closed_loop_share  the rate is this share of the most requests/s that the closed loop of the same lengths reached;
+                       such points are not fitted to: they check the fit
     window_s           how long was measured, warm-up discarded
     requests           due within the window
     answered           of these, with all their tokens
@@ -95,6 +101,12 @@ class ProfilePoint:
     usd_per_million_output_tokens: Number
     predicted: Predicted | Missing = NOT_FITTED
     cut: bool = False
+    closed_loop_share: Number = ASKED_FOR
+
+    @property
+    def checks(self) -> bool:
+        """It checks the fit, and was kept out of it."""
+        return not isinstance(self.closed_loop_share, Missing)
 
     @property
     def failed(self) -> int:
@@ -125,6 +137,8 @@ class StepFit:
     observations          equations that it was fitted to
     tpot_error_ratio, throughput_error_ratio, ttft_error_ratio
                           mean |predicted - measured| / measured over the points (MAPE); TTFT over closed-loop points
+    checked_tpot_error_ratio, checked_ttft_error_ratio
+                          the same over the points that were kept out of the fit to check it: arrivals at random
     """
 
     step: StepModel
@@ -134,6 +148,8 @@ class StepFit:
     tpot_error_ratio: Number
     throughput_error_ratio: Number
     ttft_error_ratio: Number
+    checked_tpot_error_ratio: Number = NOT_CHECKED
+    checked_ttft_error_ratio: Number = NOT_CHECKED
 
     @property
     def unclaimed(self) -> tuple[str, ...]:
@@ -218,7 +234,7 @@ def _read_union(kinds: tuple[Any, ...], data: Any, key: str) -> Any:
 
 def _read_dataclass(kind: Any, data: Mapping[str, Any], key: str) -> Any:
     hints = get_type_hints(kind)
-    names = [one.name for one in fields(kind)]
+    names = [one.name for one in fields(kind) if one.name in data or one.default is MISSING]
     lacking = [name for name in names if name not in data]
     unknown = [name for name in data if name not in names]
     if lacking or unknown:

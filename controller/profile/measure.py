@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from controller.facts.missing import Missing
 from controller.facts.performance import RequestShape
-from controller.facts.profile import EngineSeen, Latency, Number, ProfilePoint
+from controller.facts.profile import ASKED_FOR, EngineSeen, Latency, Number, ProfilePoint
 from controller.profile.client import OK, TIMED_OUT, Flight
 from controller.profile.load import Held
 
@@ -53,6 +53,7 @@ def point(held: Held, engine: EngineSeen | Missing, usd_per_hour: Number) -> Pro
         engine=engine,
         usd_per_million_output_tokens=usd_per_million(usd_per_hour, per_s),
         cut=bool(held.cut),
+        closed_loop_share=ASKED_FOR if plan.share is None else plan.share,
     )
 
 

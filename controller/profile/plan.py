@@ -3,26 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import log, sqrt
 
 import numpy as np
 
 CONCURRENCY, RATE = "concurrency", "rate"
 
+OPEN_LOOP_SHARES = (0.5, 0.7, 0.85)
+"""Of the requests/s that the closed loop reached, for arrivals at random. A guess: a quiet hour, a usual one, and as
+near to the limit as anybody runs a server that has an SLO."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointPlan:
-    """One load to hold. ``load``: requests in flight (CONCURRENCY) or requests/s (RATE); lengths are means, tokens."""
+    """One load to hold. Lengths are means, tokens.
+
+    load    requests in flight (CONCURRENCY) or requests/s (RATE)
+    share   the rate is this share of the most that the closed loop of the same lengths reached, and ``load`` is known
+            only then; None: ``load`` was asked for
+    """
 
     kind: str
-    load: float
+    load: float = 0.0
     prompt_tokens: float
     output_tokens: float
+    share: float | None = None
 
     def __str__(self) -> str:
         load = f"{self.load:g} in flight" if self.kind == CONCURRENCY else f"{self.load:g} requests/s"
-        return f"{load}, {self.prompt_tokens:g} + {self.output_tokens:g} tokens"
+        share = "" if self.share is None else f" ({self.share:.0%} of the closed loop's)"
+        return f"{load}{share}, {self.prompt_tokens:g} + {self.output_tokens:g} tokens"
+
+    def of(self, most_per_s: float) -> PointPlan:
+        """With its rate, to three digits, now that the closed loop's is known."""
+        return self if self.share is None else replace(self, load=float(f"{self.share * most_per_s:.3g}"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from controller.facts.missing import Missing
 from controller.facts.profile import Number, Predicted, Profile, ProfilePoint
-from controller.profile.plan import CONCURRENCY
+from controller.profile.plan import CONCURRENCY, RATE
 
 SUFFIXES = (".png", ".svg", ".pdf")
+
+X_LABELS = {CONCURRENCY: "requests in flight (closed loop)", RATE: "requests/s arriving at random (open loop)"}
 
 Read = Callable[[ProfilePoint], Number]
 Say = Callable[[Predicted], Number]
@@ -54,9 +56,11 @@ def plot(profile: Profile, path: Path) -> None:
                 for marker, (name, read) in zip("o^", measured, strict=False):
                     label = f"{name}, {prompt:g} + {output:g} tokens"
                     _line(axis, points, read, scale, style=color + marker, label=label)
-                _line(axis, points, _model(say), scale, style=color + "--", label="model")
+                model = "model, not fitted to these" if points[0].checks else "model"
+                _line(axis, points, _model(say), scale, style=color + "--", label=model)
+                _name_shares(axis, points, measured[-1][1], scale)
             axis.set_title(title)
-            axis.set_xlabel("requests in flight" if kind == CONCURRENCY else "requests/s")
+            axis.set_xlabel(X_LABELS[kind])
             axis.set_ylim(bottom=0)
             axis.grid(alpha=0.3)
             axis.legend(fontsize="x-small")
@@ -70,6 +74,15 @@ def _series(point: ProfilePoint) -> tuple[float, float, float]:
 
 def _model(say: Say) -> Read:
     return lambda one: one.predicted if isinstance(one.predicted, Missing) else say(one.predicted)
+
+
+def _name_shares(axis: object, points: list[ProfilePoint], read: Read, scale: float) -> None:
+    """Which part of the closed loop's most a rate is, beside its highest mark."""
+    for one in points:
+        value, share = read(one), one.closed_loop_share
+        if not isinstance(value, Missing) and not isinstance(share, Missing):
+            place = {"textcoords": "offset points", "xytext": (4, 4), "fontsize": "x-small"}
+            axis.annotate(f"{share:.0%}", (one.load, value * scale), **place)  # type: ignore[attr-defined]
 
 
 def _line(axis: object, points: list[ProfilePoint], read: Read, scale: float, *, style: str, label: str) -> None:

@@ -23,19 +23,32 @@ def predicted(fitted: Fitted | Missing, point: ProfilePoint, shape: RequestShape
 
 
 def scored(fitted: Fitted, points: Sequence[ProfilePoint], observations: int) -> StepFit:
-    """The fit with its errors over ``points``, whose predictions are its own."""
+    """The fit with its errors over ``points``, whose predictions are its own. Throughput is no check of it where the
+    arrivals decide it."""
+    checks = [one for one in points if one.checks]
+    points = [one for one in points if not one.checks]
     looped = [one for one in points if one.kind == CONCURRENCY]
     return StepFit(
         step=fitted.step,
         overhead_s=fitted.overhead_s,
         coefficients=fitted.coefficients,
         observations=observations,
-        tpot_error_ratio=_mape("TPOT error", [(one.tpot.mean, _said(one).tpot_s) for one in points]),
+        tpot_error_ratio=_tpot_error(points),
         throughput_error_ratio=_mape(
             "throughput error", [(one.output_tokens_per_s, _said(one).output_tokens_per_s) for one in points]
         ),
-        ttft_error_ratio=_mape("TTFT error", [(one.ttft.mean, _said(one).ttft_s) for one in looped]),
+        ttft_error_ratio=_ttft_error(looped),
+        checked_tpot_error_ratio=_tpot_error(checks),
+        checked_ttft_error_ratio=_ttft_error(checks),
     )
+
+
+def _tpot_error(points: Sequence[ProfilePoint]) -> Number:
+    return _mape("TPOT error", [(one.tpot.mean, _said(one).tpot_s) for one in points])
+
+
+def _ttft_error(points: Sequence[ProfilePoint]) -> Number:
+    return _mape("TTFT error", [(one.ttft.mean, _said(one).ttft_s) for one in points])
 
 
 def _said(point: ProfilePoint) -> Predicted:

@@ -13,11 +13,11 @@ from rich.table import Table
 from controller.facts.missing import Missing
 from controller.facts.profile import Coefficient, Number, Predicted, Profile, ProfilePoint, StepFit
 from controller.profile.load import Held
-from controller.profile.plan import CONCURRENCY, PointPlan
+from controller.profile.plan import CONCURRENCY, RATE, PointPlan
 from controller.profile.score import error_ratio
 
 UNKNOWN = "?"
-BAR_WIDTH = 24
+BAR_WIDTH = 20
 MILLI, MICRO, NANO = 1e3, 1e6, 1e9
 
 DOUBTFUL_RATIO = 0.15
@@ -75,8 +75,8 @@ class Progressed:
         """One line a point, which stays."""
         failed = f", {point.failed} failed" if point.failed else ""
         self._console.print(
-            f"{_load(point)}: {point.output_tokens_per_s:,.0f} output tokens/s, TTFT p95 {_ms(point.ttft.p95)} ms, "
-            f"TPOT p95 {_ms(point.tpot.p95)} ms{failed}",
+            f"{_load(point)}, {_lengths(point)} tokens: {point.output_tokens_per_s:,.0f} out tok/s, "
+            f"TTFT p95 {_ms(point.ttft.p95)} ms, TPOT p95 {_ms(point.tpot.p95)} ms{failed}",
             highlight=False,
         )
 
@@ -91,6 +91,9 @@ def _live(held: Held) -> str:
 
 def told(profile: Profile) -> Iterator[RenderableType]:
     """Everything, in the order to be read."""
+    yield f"{profile.model} at {profile.server}"
+    yield from _loads(profile)
+    yield ""
     yield _latencies(profile)
     yield ""
     yield _throughput(profile)
@@ -100,6 +103,17 @@ def told(profile: Profile) -> Iterator[RenderableType]:
     yield from _fit(profile.fit)
     for note in profile.notes:
         yield f"note: {note}"
+
+
+def _loads(profile: Profile) -> Iterator[str]:
+    """What the words for the loads mean."""
+    kinds = {one.kind for one in profile.points}
+    if CONCURRENCY in kinds:
+        yield "at once: closed loop, a client sends its next request when the last is answered"
+    if RATE in kinds:
+        yield "/s: open loop, requests come at random (Poisson), whatever the server does"
+    if any(one.checks for one in profile.points):
+        yield "%: that rate as a share of the most requests/s that the closed loop reached"
 
 
 def _latencies(profile: Profile) -> Table:
@@ -123,8 +137,17 @@ def _latencies(profile: Profile) -> Table:
 
 
 def _throughput(profile: Profile) -> Table:
-    table = _table("throughput, money, and how far the fitted model is off", "load", "tokens")
-    for heading in ("req/s", "out tok/s", "all tok/s", "failed", "$/M out", "mean\nTTFT", "mean\nTPOT", "tok/s"):
+    table = _table("throughput, money, and how far the fitted model is off (means)", "load", "tokens")
+    for heading in (
+        "req/s",
+        "out tok/s",
+        "all tok/s",
+        "failed",
+        "$/M out",
+        "off in\nTTFT",
+        "off in\nTPOT",
+        "off in\ntok/s",
+    ):
         table.add_column(heading, justify="right", no_wrap=True)
     for one in profile.points:
         failed = f"{one.failed}/{one.requests}" if one.failed else "0"
@@ -183,6 +206,7 @@ def _fit(fit: StepFit | Missing) -> Iterator[RenderableType]:
         f"mean error of the model's own predictions: mean TPOT {_shown(fit.tpot_error_ratio, '{:.1%}')}, throughput "
         f"{_shown(fit.throughput_error_ratio, '{:.1%}')}, mean TTFT {_shown(fit.ttft_error_ratio, '{:.1%}')}"
     )
+    yield from _checked(fit)
     if not isinstance(fit.tpot_error_ratio, Missing) and fit.tpot_error_ratio > DOUBTFUL_RATIO:
         yield "the model explains this server badly: did something else use its machine, or does its speed vary?"
     if fit.unclaimed:
@@ -190,6 +214,18 @@ def _fit(fit: StepFit | Missing) -> Iterator[RenderableType]:
             "what was not excited takes more than one prompt length (--prompt-tokens 256,2048), a spread, "
             "a concurrency of 1, and several others"
         )
+
+
+def _checked(fit: StepFit) -> Iterator[str]:
+    """What arrivals at random said of a model that had not seen them."""
+    if isinstance(fit.checked_tpot_error_ratio, Missing):
+        return
+    yield (
+        f"checked by the arrivals at random, which it was not fitted to: mean TPOT {fit.checked_tpot_error_ratio:.1%}, "
+        f"mean TTFT {_shown(fit.checked_ttft_error_ratio, '{:.1%}')}"
+    )
+    if fit.checked_tpot_error_ratio > DOUBTFUL_RATIO:
+        yield "for arrivals at random the model is a rough guide only; their own lines above are what was measured"
 
 
 def _coefficient(one: Coefficient) -> tuple[str, str]:
@@ -206,7 +242,9 @@ def _table(title: str, *left: str) -> Table:
 
 
 def _load(point: ProfilePoint) -> str:
-    return f"{point.load:g}" + ("" if point.kind == CONCURRENCY else " req/s") + (" (cut)" if point.cut else "")
+    share = "" if isinstance(point.closed_loop_share, Missing) else f" {point.closed_loop_share:.0%}"
+    load = f"{point.load:g} at once" if point.kind == CONCURRENCY else f"{point.load:g}/s{share}"
+    return load + (" (cut)" if point.cut else "")
 
 
 def _lengths(point: ProfilePoint) -> str:

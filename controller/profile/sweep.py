@@ -73,8 +73,12 @@ class Sweep:
             for index, one in enumerate(plan.points):
                 if self.stop.is_set() or self.ended:
                     break
-                self.began(index, one)
-                await self._point(index, one, asking, watch)
+                settled = self._settled(one)
+                if isinstance(settled, Missing):
+                    self._notes.append(settled.why)
+                    continue
+                self.began(index, settled)
+                await self._point(index, settled, asking, watch)
         if self.stop.is_set():
             self.ended = f"stopped: {len(self.points)} of {len(plan.points)} points measured"
 
@@ -96,6 +100,21 @@ class Sweep:
             fit=fitted if isinstance(fitted, Missing) else scored(fitted, points, sum(map(len, self._rows))),
             notes=(*self._notes, *([self.ended] if self.ended else [])),
         )
+
+    def _settled(self, plan: PointPlan) -> PointPlan | Missing:
+        """The point with its rate, where that is a share of what the closed loop reached."""
+        if plan.share is None:
+            return plan
+        rates = [
+            one.requests_per_s
+            for one in self.points
+            if one.kind == CONCURRENCY and _alike(one, plan) and not _failing(one)
+        ]
+        if not any(rates):
+            lengths = f"{plan.prompt_tokens:g} + {plan.output_tokens:g} tokens"
+            why = f"nothing was measured, because at {lengths} no such point was without failures"
+            return Missing("rate", f"at {plan.share:.0%} of the closed loop's rate: {why}")
+        return plan.of(max(rates))
 
     async def _point(self, index: int, plan: PointPlan, asking: Asking, watch: EngineWatch) -> None:
         seed = self.plan.seed * 1000 + index
@@ -124,17 +143,27 @@ class Sweep:
         self.points.append(point)
         self._shapes.append(measure.shape(held))
         self._notes += _doubts(held, point)
-        failed = point.failed > MOST_FAILED_RATIO * max(1, point.requests)
-        if failed and not held.cut:
-            self._notes.append(f"{held.plan}: {point.failed} of {point.requests} requests failed; not used for the fit")
-        if not failed and not isinstance(self._shapes[-1], Missing):
+        failing, checks = _failing(point), point.checks
+        if failing and not held.cut:
+            unused = "" if checks else "; not used for the fit"
+            self._notes.append(f"{held.plan}: {point.failed} of {point.requests} requests failed{unused}")
+        if not failing and not checks and not isinstance(self._shapes[-1], Missing):
             self._rows.append(rows(held.flights, held.start_s, held.end_s, _engine_steps(watched)))
         self.finished(point)
 
     def _fit(self) -> Fitted | Missing:
         if not self._rows:
             return Missing("step model", "no point was measured that could be fitted")
-        return fit(joined(self._rows), self.prior, max(one.in_flight for one in self.points))
+        largest = max(one.in_flight for one in self.points if not one.checks)
+        return fit(joined(self._rows), self.prior, largest)
+
+
+def _alike(point: ProfilePoint, plan: PointPlan) -> bool:
+    return (point.prompt_tokens, point.output_tokens) == (plan.prompt_tokens, plan.output_tokens)
+
+
+def _failing(point: ProfilePoint) -> bool:
+    return point.failed > MOST_FAILED_RATIO * max(1, point.requests)
 
 
 def _engine_steps(watched: Watched) -> tuple[float, float, float] | None:

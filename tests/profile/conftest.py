@@ -46,6 +46,7 @@ class Behaviour:
     refuse_ignore_eos: bool = False
     stalled: bool = False
     fail_after: int | None = None
+    fail_every: int | None = None  # one request in so many
     breaks_above: int | None = None  # requests at once; from then on it is dead
     metrics: bool = True
     cached_tokens: int = 0
@@ -164,6 +165,8 @@ class Served:
             behaviour.fail_after = 0
         if behaviour.fail_after is not None and len(behaviour.asked) > behaviour.fail_after:
             return web.json_response({"detail": "the engine is dead"}, status=500)
+        if behaviour.fail_every is not None and len(behaviour.asked) % behaviour.fail_every == 0:
+            return web.json_response({"detail": "out of luck"}, status=500)
         chat = "messages" in body
         text = body["messages"][0]["content"] if chat else body["prompt"]
         prompt = len(text.split()) + 3

@@ -16,7 +16,8 @@ from controller.facts.missing import Missing
 from controller.facts.profile import Profile
 from controller.prices.book import PriceBook
 
-SHORT = ("--duration", "400ms", "--warm-up", "100ms", "--prompt-tokens", "60", "--output-tokens", "8")
+BRIEF = ("--duration", "400ms", "--warm-up", "100ms", "--prompt-tokens", "60", "--output-tokens", "8")
+SHORT = (*BRIEF, "--closed-loop-only")
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def test_a_sweep_is_told_kept_and_plotted(server, typed):
     """How well it is fitted: see test_sweep.py."""
     said = typed(
         server.url,
-        *("--concurrency", "1,4", "--prompt-tokens", "60,400", "--output-tokens", "12"),
+        *("--concurrency", "1,4", "--prompt-tokens", "60,400", "--output-tokens", "12", "--closed-loop-only"),
         *("--duration", "900ms", "--warm-up", "100ms", "--usd-per-hour", "2"),
         *("--out", "profile.json", "--plot", "profile.svg"),
     )
@@ -67,6 +68,28 @@ def test_a_sweep_is_told_kept_and_plotted(server, typed):
     assert "step model, from" in said.words
     assert "$/M out" in said.words
     assert Path("profile.svg").stat().st_size > 10_000
+
+
+def test_by_default_arrivals_at_random_follow_the_closed_loop(server, typed):
+    said = typed(server.url, "--concurrency", "1,4", *BRIEF, "--out", "profile.json", "--plot", "profile.svg")
+    assert said.code == 0, said.err
+    points = kept().points
+    assert [one.kind for one in points] == ["concurrency"] * 2 + ["rate"] * 3
+    assert [one.closed_loop_share for one in points[2:]] == [0.5, 0.7, 0.85]
+    assert "5 points of 0.5 s, about 1 minute; Ctrl-C ends the sweep" in said.words
+    assert "/s 85%" in said.words
+    assert "85%" in Path("profile.svg").read_text(encoding="utf-8")
+
+
+def test_rates_that_are_given_take_the_place_of_the_usual_ones(server, typed):
+    assert typed(server.url, "--concurrency", "1", "--rates", "5", *BRIEF, "--out", "profile.json").code == 0
+    assert [(one.kind, one.load) for one in kept().points] == [("concurrency", 1), ("rate", 5)]
+
+
+def test_rates_and_a_closed_loop_only_contradict_each_other(typed):
+    said = typed("http://127.0.0.1:1", "--rates", "5", "--closed-loop-only")
+    assert said.code == 2
+    assert "--closed-loop-only: leaves out arrivals at random, which --rates asks for; give one of them" in said.err
 
 
 def test_json_on_standard_output_is_only_json(server, typed):
@@ -105,7 +128,7 @@ def test_requests_given_up_are_counted_beside_the_latency(server, typed, later):
         server.behaviour.stalled = True
 
     later(lambda: len(server.behaviour.asked) >= 4, stall)
-    said = typed(server.url, "--rates", "20", *SHORT, "--timeout", "600ms", "--out", "profile.json")
+    said = typed(server.url, "--rates", "20", *BRIEF, "--timeout", "600ms", "--out", "profile.json")
     (point,) = kept().points
     assert point.timed_out > 2
     assert point.ttft.p95 >= 0.5

@@ -146,6 +146,14 @@ def test_a_damaged_profile_is_refused_with_its_key(profile, change, told):
         Profile.from_json(json.dumps(data))
 
 
+def test_a_profile_from_before_there_were_checks_is_still_read(profile):
+    data = json.loads(profile.to_json())
+    for one in data["points"]:
+        del one["closed_loop_share"]
+    del data["fit"]["checked_tpot_error_ratio"], data["fit"]["checked_ttft_error_ratio"]
+    assert Profile.from_json(json.dumps(data)) == profile
+
+
 def test_text_that_is_no_json_is_refused():
     with pytest.raises(ValueError, match="not JSON"):
         Profile.from_json("{")
