@@ -211,7 +211,11 @@ def _add_profile(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     measure.add_argument("--api-key-env", metavar="NAME", help="environment variable that holds the server's key")
     for name, default, text in (
         ("concurrency", None, "requests kept in flight, a point each (default 1,2,4,8,16)"),
-        ("rates", None, "requests/s arriving at random, a point each (default: 50, 70, 85 %% of what was reached so)"),
+        (
+            "rates",
+            None,
+            "requests/s arriving at random, a point each (default: 50, 70, 85 %% of what --concurrency reached)",
+        ),
         ("prompt-tokens", "256,1024", "mean prompt lengths, each with every load (default %(default)s)"),
         ("output-tokens", "128", "mean output lengths (default %(default)s)"),
     ):
