@@ -1,0 +1,1 @@
+"""Traffic whose bursts nothing announces: what following them costs."""
