@@ -53,13 +53,14 @@ def table(cells: Counter[tuple[str, str, str]]) -> Iterator[str]:
     """``cells``: by (platform, kind, "made" or "played")."""
     platforms = sorted({platform for platform, _, _ in cells})
     kinds = sorted({kind for _, kind, _ in cells})
-    yield f"{'played of made':24}" + "".join(f"{platform:>20}" for platform in platforms)
+    wide = max(map(len, ("played of made", *kinds))) + 2
+    yield f"{'played of made':{wide}}" + "".join(f"{platform:>20}" for platform in platforms)
     for kind in kinds:
         row = [f"{cells[one, kind, 'played']} of {cells[one, kind, 'made']}" for one in platforms]
-        yield f"{kind:24}" + "".join(f"{number:>20}" for number in row)
+        yield f"{kind:{wide}}" + "".join(f"{number:>20}" for number in row)
     sums = [
         tuple(sum(n for (p, _, w), n in cells.items() if p == one and w == what) for what in ("played", "made"))
         for one in platforms
     ]
-    yield f"{'all':24}" + "".join(f"{f'{played} of {made}':>20}" for played, made in sums)
+    yield f"{'all':{wide}}" + "".join(f"{f'{played} of {made}':>20}" for played, made in sums)
     yield f"{sum(made for _, made in sums)} cells in all, {sum(played for played, _ in sums)} played"
