@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.decide.rules import (
+    DEFAULT_FORECAST_QUANTILE,
     USUAL_DOWN,
     USUAL_UP,
     AlertRule,
@@ -207,7 +208,8 @@ def _replica_rule(shape: ScalingShape, attainment_ratio: float) -> ReplicaRule:
 
 
 def _forecast(shape: ForecastShape, attainment_ratio: float) -> ForecastRule:
-    quantile = quantile_for(attainment_ratio) if shape.quantile is None else shape.quantile
+    asked = max(DEFAULT_FORECAST_QUANTILE, quantile_for(attainment_ratio))
+    quantile = asked if shape.quantile is None else shape.quantile
     return ForecastRule(quantile=quantile, drain_s=shape.drain)
 
 

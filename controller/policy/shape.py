@@ -148,7 +148,7 @@ class ForecastShape(Shape):
     quantile: Annotated[RatioValue, Field(ge=rules.QUANTILES[0], le=rules.QUANTILES[1])] | None = Field(
         default=None,
         description="how much of what may come is worth a replica that stands ready; higher is surer and costs more; "
-        "left out: what slo.attainment asks for, 95% for 99%, 99.5% for 99.9%",
+        "left out: 95%, or what a higher slo.attainment than 99% asks for, 99.5% for 99.9%",
     )
     drain: Period = Field(
         default=rules.DEFAULT_DRAIN_S, description="what waits is worked off within this time by the replicas added"

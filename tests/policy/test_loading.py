@@ -240,9 +240,9 @@ def test_without_a_method_it_is_predictive_with_the_rules_own_defaults_and_needs
 
 
 @pytest.mark.parametrize(
-    ("attainment", "quantile"), [("80%", 0.5), ("95%", 0.75), ("99%", 0.95), ("99.9%", 0.995), ("99.99%", 0.999)]
+    ("attainment", "quantile"), [("80%", 0.95), ("99%", 0.95), ("99.5%", 0.975), ("99.9%", 0.995), ("99.99%", 0.999)]
 )
-def test_without_a_quantile_the_forecast_is_as_sure_as_the_attainment_asks(write, attainment, quantile):
+def test_without_a_quantile_the_forecast_is_as_sure_as_a_high_attainment_asks(write, attainment, quantile):
     path = write(f"service: chat\nslo: {{ttft_p95: 1s, attainment: {attainment}}}\nscaling: {{max_replicas: 8}}\n")
     assert load_policies([path], None, ())["chat"].replicas.forecast.quantile == pytest.approx(quantile)
 
