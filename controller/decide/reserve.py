@@ -33,6 +33,7 @@ SHARES, FINE_SHARES = _middles(50), _middles(500)
 """One per cent each; a tenth of that for quantiles above COARSE, to which rarer demands are worth a replica."""
 
 COARSE = 0.99
+"""The surest quantile that parts of one per cent tell apart."""
 
 TAIL_FROM = 0.95
 """Beyond the highest quantile that is known, demand goes on as the tail from here to there falls: exponentially, as
