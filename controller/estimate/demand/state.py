@@ -227,5 +227,5 @@ def guessed_offsets() -> Floats:
     """
     spread = 0.2 * np.sqrt(np.array(HORIZONS_S) / MINUTE_S)
     normal = np.array([NormalDist().inv_cdf(one) for one in PROBABILITIES])
-    guess: Floats = np.outer(np.minimum(spread, GUESS_MOST), normal)
+    guess: Floats = np.outer(np.minimum(spread, GUESS_MOST), normal) / LULL  # of a scale that is LULL times the rate
     return guess
