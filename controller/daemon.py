@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
-import queue
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from types import FrameType
 from typing import Protocol
 
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, JobSubmissionEvent
@@ -24,6 +22,7 @@ from controller.facts.passes import PassResult
 from controller.jobs import at_once, every
 from controller.loop import UNRECORDED, Plan, Running, one_pass
 from controller.outside import Shell
+from controller.signals import Signals
 
 log = logging.getLogger("pennyweight")
 
@@ -51,9 +50,6 @@ begins anew; of several daemons none does anything meanwhile, and a new term cos
 
 PASS = "pass"
 """The job of passes."""
-
-LONGEST_WAIT_S = 1.0
-"""Between two looks for signals. A guess: nobody minds that SIGTERM takes so long, and waking costs nothing."""
 
 BETWEEN_COLLECTIONS = 100_000
 """New values until Python looks for cycles among them; its own default is 700. A pass over a large fleet makes and
@@ -139,8 +135,7 @@ class Daemon:
         self._on_stop: list[Callable[[], None]] = []
         self._one_at_a_time = threading.Lock()
         self._one_round_at_a_time = threading.Lock()
-        # A SimpleQueue and no Event: only its put() may be called by a signal handler at any moment.
-        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._signals = Signals()
         self._latest: PassResult | None = None
         self._failure = ""
         self._unrecorded = 0
@@ -204,23 +199,24 @@ class Daemon:
 
     def run(self) -> None:
         """Passes every interval until SIGTERM or SIGINT, which let the running pass finish; SIGHUP reloads."""
-        previous = {number: signal.signal(number, self._signalled) for number in _SIGNALS}
-        collect_seldom()  # after that: whoever sees us listen may signal at once, and this takes a while
+        with self._signals.heard():
+            collect_seldom()  # after that: whoever sees us listen may signal at once, and this takes a while
+            self._run()
+        log.info("stopped after the last pass ended; engines keep running")
+
+    def _run(self) -> None:
         scheduler = self._scheduler()
         if self._terms is not None:
             self._terms.on_change(lambda epoch: at_once(scheduler, PASS) if epoch is not None else None)
         scheduler.start()
         try:
-            while self._next_signal() == signal.SIGHUP:
+            while self._signals.next() == signal.SIGHUP:
                 self._reloaded(scheduler)
         finally:
             for told in self._on_stop:
                 told()
             self._resign()
             scheduler.shutdown(wait=True)
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-        log.info("stopped after the last pass ended; engines keep running")
 
     def stop(self) -> None:
         """Let the running pass finish, then return from ``run``."""
@@ -384,18 +380,3 @@ class Daemon:
             self._running = replace(self._running, memory=memory, lookouts=lookouts)
         self.reload_ok, self.reloaded_at = True, self._clock()
         log.info("reloaded: %d services, %d policies, mode %s", len(known), len(plan.policies), plan.mode)
-
-    def _next_signal(self) -> int:
-        """Waits for one. Its handler runs in this thread, between two instructions: a signal that comes just before a
-        wait begins would sleep with it, so no wait is long."""
-        while True:
-            try:
-                return self._signals.get(timeout=LONGEST_WAIT_S)
-            except queue.Empty:
-                continue
-
-    def _signalled(self, number: int, _: FrameType | None) -> None:
-        self._signals.put(number)
-
-
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
