@@ -15,8 +15,18 @@ from controller.facts.missing import Missing
 from controller.simulate.score import Number, RunScore
 
 CONTROLLER = Path(__file__).parent.parent.parent / "controller"
-SHARED = ("simulate", "backtest/run.py", "../benchmarks/contest/cases.py")
-ONLY_OURS = ("facts", "estimate", "decide", "loop.py", "backtest/ours.py")
+SHARED = (
+    *("simulate", "catalog", "backtest/run.py", "backtest/ground.py", "backtest/engines.py", "backtest/fits.csv"),
+    *("backtest/speculation.py", "../benchmarks/contest/cases.py"),
+)
+"""Files and folders on which every run hangs."""
+
+ONLY_OURS = (
+    *("facts", "errors.py", "estimate", "decide", "safety", "screening.py", "outside.py", "passlog.py", "loop.py"),
+    "backtest/ours.py",
+)
+"""... and those of our own."""
+
 SCORED = (
     *("hours", "usd", "replica_hours", "requests", "finished", "dropped", "within_slo", "within_ttft", "within_tpot"),
     *("worst_five_minutes_ratio", "ttft_p99_s", "tpot_p99_s", "preemptions", "reversals", "idle_ratio"),
@@ -156,7 +166,9 @@ def _fingerprint(places: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for place in places:
         path = CONTROLLER / place
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        for file in (
+            sorted(one for one in path.rglob("*") if one.suffix in (".py", ".csv")) if path.is_dir() else [path]
+        ):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import grimp
 import pytest
 
 from benchmarks.contest import report as report_of
@@ -15,7 +16,7 @@ from benchmarks.contest.cases import Ground
 from benchmarks.contest.play import Contest, Sweep, first_share
 from benchmarks.contest.players import MAIN, PLAYERS
 from benchmarks.contest.report import HEADING, results_text, with_section
-from benchmarks.contest.results import SCORED, Result, Store, Task, code_of, read_line
+from benchmarks.contest.results import ONLY_OURS, SCORED, SHARED, Result, Store, Task, code_of, read_line
 from benchmarks.contest.standings import arenas, below_bound, cost_ratio, ratio_of
 from benchmarks.contest.stress import STRESSES
 from benchmarks.contest.sweep import TARGETS
@@ -145,6 +146,17 @@ def test_runs_of_other_code_count_only_when_asked(tmp_path: Path) -> None:
     path.write_text(old.line + "\n")
     assert (Store(path).find(old.task), Store(path).stale) == (None, 1)
     assert Store(path, any_code=True).find(old.task) == old
+
+
+def test_a_run_of_ours_hangs_on_all_the_code_that_decides_in_it() -> None:
+    """A module that is used and not named would leave old runs standing as if nothing had changed."""
+    graph = grimp.build_graph("controller")
+    deciding = ("controller.loop", "controller.backtest.ours", "controller.simulate")
+    used = set(deciding).union(*(graph.find_upstream_modules(one, as_package=True) for one in deciding[2:]))
+    used |= set().union(*(graph.find_upstream_modules(one) for one in deciding[:2]))
+    files = {Path(*one.split(".")[1:]) for one in used}
+    named = [Path(place).with_suffix("") for place in (*SHARED, *ONLY_OURS)]
+    assert [str(one) for one in sorted(files) if not any(one.is_relative_to(place) for place in named)] == []
 
 
 def test_what_is_in_the_store_is_not_run_again(tmp_path: Path) -> None:
