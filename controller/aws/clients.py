@@ -110,11 +110,20 @@ class Aws:
             raise AwsError(f"{operation} is called nowhere else and not in the IAM policy; it was not called")
 
 
+PAGES = (b"<html", b"<!doctype")
+"""How a page begins; no answer of AWS does."""
+
+
 def _without_page(*, response_dict: dict[str, Any], **_: object) -> None:
     """A server error that brings a page for people is told by its status: botocore knows only some of those pages, and
-    takes the others for an answer that it cannot understand."""
-    if response_dict["status_code"] >= 500 and (response_dict.get("body") or b"").lstrip()[:9].lower() == b"<!doctype":
+    takes the others for an answer that it cannot understand. With a status that says all is well, it takes them for an
+    answer of those operations that answer nothing, and of EC2 for one that lists nothing."""
+    if not (response_dict.get("body") or b"").lstrip()[:9].lower().startswith(PAGES):
+        return
+    if response_dict["status_code"] >= 500:
         response_dict["body"] = b""
+    elif response_dict["status_code"] < 300:
+        raise AwsError("AWS answered with a page for people: somebody in between did, and nothing is taken from it")
 
 
 NOT_FOR_US = frozenset(

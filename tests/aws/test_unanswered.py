@@ -63,6 +63,18 @@ def test_what_is_not_to_be_had_is_known_by_its_code_or_by_the_servers_failure(st
     assert (raised.value.code, unanswerable(raised.value)) == (code, final)
 
 
+def test_a_page_for_people_is_no_answer_of_a_call_that_answers_nothing():
+    """As a proxy sends it, with a status that says all is well: botocore would call it done, and nothing was."""
+    with answering(200, "<html><body>Service Unavailable</body></html>") as url:
+        aws = Aws(endpoint_url=url, aws_access_key_id="nobody", aws_secret_access_key="nothing")
+        groups, machines = aws.client("autoscaling", "us-east-1", ONCE), aws.client("ec2", "us-east-1", ONCE)
+        with pytest.raises(AwsError, match="AWS answered with a page for people"):
+            asked(groups.set_desired_capacity, AutoScalingGroupName="chat", DesiredCapacity=2)
+        with pytest.raises(AwsError, match="AWS answered with a page for people"):
+            asked(machines.describe_instances)
+        groups.close(), machines.close()
+
+
 def test_it_is_told_when_it_begins_and_when_it_is_over(caplog):
     caplog.set_level(logging.INFO)
     unanswered, error = Unanswered(), AwsError("AWS answered: no", code="AccessDenied", status=403)
