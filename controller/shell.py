@@ -128,15 +128,15 @@ class LiveShell:
     def restore(self, now: datetime, history: History) -> Running:
         """Go on where the process before stopped. ``history``: what arrived, by minute, where no forecaster was kept.
 
-        Counters continue. What was begun and not finished is settled as unknown, and its count is taken as it is
-        found. Every signal must be live for its whole window, and idleness be proven, anew before anything shrinks.
+        Counters continue. What was begun and not finished is unknown, and its count is taken as it is found. That is
+        recorded together with what the first pass finds: a process that dies before then leaves it to the next.
+        Every signal must be live for its whole window, and idleness be proven, anew before anything shrinks.
         """
         restored, self._history = self._ledger.restore(), history
         self._interruptions.begin(restored.notices, partial(self._ledger.keep_notices, epoch=self._tenure.epoch))
         self._observer.restore(restored.marks, restored.last_pass_at)
         died = "the daemon died between the intent and its outcome"
-        unknown = [Outcome.of(decision, OutcomeKind.UNKNOWN, died, now) for decision in restored.unfinished]
-        self._ledger.settle(unknown, self._tenure.epoch)
+        self._owed = tuple(Outcome.of(decision, OutcomeKind.UNKNOWN, died, now) for decision in restored.unfinished)
         begun = {(decision.service, decision.variant) for decision in restored.unfinished}
         services = {
             name: replace(

@@ -39,6 +39,7 @@ class LivingActuator:
         self.name = name
         self._runner = runner
         self._searched: set[tuple[str, str]] = set()
+        self._told: dict[tuple[str, str], frozenset[str]] = {}
         self._notice: Notice | None = None
         self._acts: Acts = always
         self._carried: Carried = as_it_is
@@ -57,19 +58,23 @@ class LivingActuator:
         self._notice = notices.get(LOCAL)
 
     def replicas(self, variant: Variant, now: datetime) -> tuple[ReplicaState, ...] | Missing:
-        """What exists, each moved one step on. A failed replica is told once."""
+        """What exists, each moved one step on. A failed replica is told once by each daemon, and goes after that: who
+        told it last may have died before anybody wrote it down."""
         with self._lock:
             runner = self._runner(variant)
             found = self._found(runner, variant, now)
             if isinstance(found, Missing):
                 return found
-            records, runs = dict(found[0]), found[1]
-            told = {slot for slot, record in records.items() if record.stage is Stage.FAILED}
+            records, runs = found
+            told = self._told.get((variant.service, variant.name), frozenset())
             touch = Touch(runner, lambda: self._acts(variant.service))
             records = _leaving_with(self._notice, touch, records, now)
-            left = moved(touch, records, runs, now, _end(self._notice))
+            untold = {slot: record for slot, record in _failed(records).items() if record.replica not in told}
+            told_or_well = {slot: record for slot, record in records.items() if slot not in untold}
+            left = untold | moved(touch, told_or_well, runs, now, _end(self._notice))
             publish(runner.targets_file, left.values())
-            return tuple(_state(record, now, self._notice) for slot, record in left.items() if slot not in told)
+            self._told[variant.service, variant.name] = frozenset(one.replica for one in _failed(left).values())
+            return tuple(_state(one, now, self._notice) for _, one in sorted(left.items()) if one.replica not in told)
 
     def apply(self, decision: Decision, variant: Variant, now: datetime) -> Outcome:
         """Start or drain as many as the decision says."""
@@ -151,6 +156,10 @@ def _new(runner: Runner, variant: Variant, slot: int, run: Run, now: datetime) -
         since=now,
         run=run.run,
     )
+
+
+def _failed(records: Mapping[int, Record]) -> dict[int, Record]:
+    return {slot: record for slot, record in records.items() if record.stage is Stage.FAILED}
 
 
 def _state(record: Record, now: datetime, notice: Notice | None) -> ReplicaState:

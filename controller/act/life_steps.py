@@ -18,6 +18,7 @@ UNSEEN_S = 30.0
 """An intended start that is not found may still appear: a daemon that is killed while it starts a process leaves a
 child that does not carry its name yet. Until then it counts as starting. A guess: on a busy host it took under 1 s."""
 
+NEVER_STARTED = "it was never started: the daemon ended in the midst of starting it"
 
 LAST_STEPS = timedelta(seconds=30)
 """Before the machine ends, whoever drains is stopped in good order, whatever still runs on it: its last counters are
@@ -98,13 +99,21 @@ def _answers(runner: Runner, records: Mapping[int, Record], runs: Mapping[int, R
 
 def _step(touch: Touch, record: Record, run: Run | None, answer: bool, now: datetime) -> Record | None:
     """``record`` one step on; None when nothing is left of it. ``answer``: healthy, or idle, by stage."""
-    if run is None and not record.run and _waited_s(record, now) < UNSEEN_S:
-        return record
     if run is None:
-        return None  # it was intended, and never started; or somebody else ended it and wants it so
+        return _unseen(record, now)
     if run.gone and record.stage not in ALIVE:
         return None
     return STEPS[record.stage](touch, record, run, answer, now)
+
+
+def _unseen(record: Record, now: datetime) -> Record | None:
+    """One of which nothing is found. A start that never came is told as failed: a count that only shrank would look
+    like somebody else's doing. Who had run was ended by somebody else, who wants it so."""
+    if record.run or record.stage is Stage.FAILED:
+        return None
+    if _waited_s(record, now) < UNSEEN_S:
+        return record
+    return record.to(Stage.FAILED, now, NEVER_STARTED) if record.stage is Stage.STARTING else None
 
 
 def _starting(touch: Touch, record: Record, run: Run, answer: bool, now: datetime) -> Record | None:

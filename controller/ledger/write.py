@@ -187,14 +187,6 @@ class Ledger:
             _add_rates(connection, result.work_rates)
             self._replace_memory(connection, memory)
 
-    def settle(self, outcomes: Sequence[Outcome], epoch: int | None = None) -> None:
-        """Record what became of actions of an earlier process (``Restored.unfinished``). ``epoch`` as above."""
-        with self._writing(
-            "record the outcomes", "they stay unfinished and are settled at the next start"
-        ) as connection:
-            leadership.check(connection, self._fleet, epoch)
-            _record_outcomes(connection, outcomes)
-
     def restore(self) -> Restored:
         """What the daemon needs to go on where it stopped."""
         self._remembered = {}  # another process may have written since

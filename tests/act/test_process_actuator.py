@@ -58,7 +58,7 @@ def test_a_new_daemon_adopts_what_runs(engines):
     assert engines.scale(0, 2).kind is OutcomeKind.ALREADY
 
 
-def test_an_intent_without_a_process_is_forgotten_and_its_port_used_again(engines):
+def test_an_intent_without_a_process_is_told_once_as_a_failed_start_and_its_port_used_again(engines):
     (before,) = engines.grown(1)
     (path,) = (engines.folder / "run").glob("*.replica.json")
     os.kill(engines.leaders()[0], signal.SIGKILL)
@@ -66,7 +66,10 @@ def test_an_intent_without_a_process_is_forgotten_and_its_port_used_again(engine
     path.write_text(json.dumps({**json.loads(path.read_text()), "run": "", "stage": "starting"}))
     engines.restart()
     assert [one.phase for one in engines.look()] == [Phase.STARTING], "it may still appear"
-    assert engines.look(after_s=31.0) == ()
+    (failed,) = engines.look(after_s=31.0)
+    assert (failed.replica, failed.phase) == (before.replica, Phase.FAILED)
+    assert "never started" in failed.detail
+    assert engines.look() == ()
     (after,) = engines.grown(1)
     assert (after.url, after.replica == before.replica) == (before.url, False)
 
@@ -81,10 +84,11 @@ def test_a_daemon_killed_while_starting_leaves_nothing_unknown(engines, crash):
     assert intended["run"] == ""
     assert [one.replica for one in engines.look()] == [intended["replica"]]
     engines.until(lambda _: len(engines.leaders()) == (crash == "after"))
-    expected = {"before": [], "after": [intended["replica"]]}[crash]
-    assert [one.replica for one in engines.look(after_s=31.0)] == expected
-    assert len(engines.leaders()) == len(expected)
-    engines.scale(len(expected), 2)
+    (later,) = engines.look(after_s=31.0)
+    assert (later.replica, later.phase is Phase.FAILED) == (intended["replica"], crash == "before")
+    running = len(engines.look())
+    assert len(engines.leaders()) == running == (crash == "after")
+    engines.scale(running, 2)
     engines.phases(Phase.READY, Phase.READY)
     assert len(engines.leaders()) == 2
 
@@ -149,6 +153,17 @@ def test_a_ready_engine_that_is_killed_is_told_once(engines):
     assert "code -9" in next(one.detail for one in states if one.phase is Phase.FAILED)
     engines.phases(Phase.READY)
     engines.until(lambda _: len(engines.processes()) == 2)  # the other leader and its worker: no orphaned worker
+
+
+def test_a_crash_is_told_again_by_the_next_daemon_which_cannot_know_whether_it_was_noted(engines):
+    engines.grown(1)
+    os.kill(engines.leaders()[0], signal.SIGKILL)
+    (told,) = engines.phases(Phase.FAILED)
+    engines.restart()
+    assert engines.look() == (told,)
+    assert engines.look() == ()
+    engines.restart()
+    assert engines.look() == ()
 
 
 def test_an_engine_that_never_gets_healthy_is_killed(engines):

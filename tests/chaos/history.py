@@ -128,6 +128,8 @@ class History:
     done: list[Done] = field(default_factory=list)
     lost: list[tuple[int, str]] = field(default_factory=list)
     """(pass, replica) that the world took."""
+    ended_in_order: bool = False
+    """Whether the lost ended as somebody ends them who wants it so: nothing of theirs tells the one from the other."""
     replaced: list[int] = field(default_factory=list)
     """Passes before which a noticed replica ended while the platform did not answer, or the ledger did not take what was to
     be done: its cover was there already, and the platform made it anew, for nobody could lower the count."""

@@ -237,6 +237,7 @@ class Stage:
         change: dict[str, Any] = {}
         if one is Event.LOSE:
             self.history.lost.append((self.number, self.platform.lose()))
+            self.history.ended_in_order = self.platform.ends_in_order
         elif one in BY_OTHERS:
             assert isinstance(self.platform, Provider), self.platform.name
             change |= self._by_others(one, self.platform)

@@ -115,6 +115,20 @@ def test_an_action_cut_short_by_death_becomes_unknown_and_is_decided_anew(rig, r
     assert "the daemon died while acting" in caplog.text
 
 
+def test_a_daemon_that_dies_again_before_its_first_pass_leaves_what_was_begun_to_the_next(rig, died):
+    rig.fleet.queue(30.0)
+    rig.machines.dies = True
+    with rig.daemon() as made, pytest.raises(died):
+        rig.passes(made.daemon, 1)
+    rig.machines.dies, rig.machines.count = False, 4  # half of it had been done
+    with rig.daemon():
+        """It restores, and is gone before it has looked."""
+    with rig.daemon() as made:
+        (again,) = rig.passes(made.daemon, 1)
+    assert again.because is not Because.FOREIGN_CHANGE, "what we began ourselves is not somebody else's doing"
+    assert again.current == 4
+
+
 def test_tokens_made_while_the_daemon_was_away_are_counted_once_and_the_gap_is_named(rig, reader, fleet):
     with rig.daemon() as made:
         rig.passes(made.daemon, 2)

@@ -121,7 +121,8 @@ def test_an_intent_without_its_outcome_is_unfinished_until_it_is_settled(url, le
     ledger.close()
     reopened = Ledger.open(url)
     assert sorted(reopened.restore().unfinished, key=str) == sorted((moves, shrinks), key=str)
-    reopened.settle([outcome(moves, OutcomeKind.UNKNOWN), outcome(shrinks, OutcomeKind.UNKNOWN)])
+    unknown = (outcome(moves, OutcomeKind.UNKNOWN), outcome(shrinks, OutcomeKind.UNKNOWN))
+    reopened.record_outcomes(make.result(15, outcomes=unknown), Memory())
     assert reopened.restore().unfinished == ()
     reopened.close()
 
@@ -130,7 +131,7 @@ def test_the_first_outcome_of_an_action_stands(ledger, reader, make):
     decision = make.decision(0)
     ledger.record_intent(make.record(0, decisions=(decision,)))
     ledger.record_outcomes(make.result(0, outcomes=(outcome(decision),)), Memory())
-    ledger.settle([outcome(decision, OutcomeKind.UNKNOWN)])
+    ledger.record_outcomes(make.result(0, outcomes=(outcome(decision, OutcomeKind.UNKNOWN),)), Memory())
     assert reader.last_decision("chat").outcome.kind is OutcomeKind.DONE
 
 

@@ -46,6 +46,7 @@ class Platform(ABC):
     faults: ClassVar[Mapping[Sort, tuple[Fault, ...]]] = {}
     sorts: ClassVar[tuple[Sort, ...]] = ()
     deaf_to: ClassVar[tuple[str, ...]] = ()
+    ends_in_order: ClassVar[bool] = False
 
     @abstractmethod
     def begin(self, replicas: int) -> Variant:

@@ -65,6 +65,8 @@ class Units(OnThisHost):
     def actuator(self) -> Actuator:
         return SystemdActuator()
 
+    ends_in_order: ClassVar[bool] = True
+
     def lose(self) -> str:
         """It ended in good order, so that systemd does not start it again."""
         name = next(iter(self.targets()))
