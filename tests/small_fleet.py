@@ -119,7 +119,7 @@ def until(condition: Callable[[], object], what: str, deadline_s: float = 60.0, 
 
 def free_ports(count: int, *, first: int) -> str:
     """So many ports in a row that nobody listens on, as a fleet file names them; each process looks from elsewhere on."""
-    start = first + os.getpid() % 4_000
+    start = first + os.getpid() * 16 % 4_000  # workers of one run have pids that follow each other
     for low in range(start, start + 8_000, count):
         with suppress(OSError):
             for port in range(low, low + count):

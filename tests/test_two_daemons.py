@@ -203,7 +203,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
             python=json.dumps(sys.executable),
             engine=json.dumps(str(ENGINE)),
             starts=json.dumps(str(tmp_path / "starts")),
-            ports=free_ports(4, first=33_000),
+            ports=free_ports(4, first=10_000),
         )
         (tmp_path / "policies").mkdir()
         (tmp_path / "policies" / "chat.yaml").write_text(POLICY)

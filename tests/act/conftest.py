@@ -143,7 +143,7 @@ class Engines(Hand):
 
 def free_ports(count: int) -> tuple[int, int]:
     """``count`` neighbouring ports that nobody uses."""
-    for first in range(20000 + os.getpid() % 8000, 32000, count):
+    for first in range(20000 + os.getpid() * 16 % 8000, 32000, count):
         try:
             for port in range(first, first + count):
                 with socket.socket() as probe:

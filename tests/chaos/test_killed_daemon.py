@@ -65,7 +65,7 @@ class Killed:
             python=json.dumps(sys.executable),
             engine=json.dumps(str(ENGINE)),
             starts=json.dumps(str(self.folder / "starts")),
-            ports=free_ports(WANTED + 2, first=46_000),
+            ports=free_ports(WANTED + 2, first=15_000),
         )
         (self.folder / "fleet.yaml").write_text(text)
 
