@@ -81,7 +81,7 @@ def counted_once(history: History, story: Story) -> Iterator[str]:
     for name, since, until in _starting(history):
         set_back = any(since <= one.at <= until and one.conditions.jump_s < 0 for one in history.passes)
         deadlines = 2 if set_back else 1  # then the wait begins again
-        passes = 3 + sum(since <= one.at <= until and one.died for one in history.passes)
+        passes = 3 + sum(since <= one.at <= until and (one.died or _refused(one)) for one in history.passes)
         if until - since > timedelta(seconds=deadlines * told.START_DEADLINE_S + passes * told.INTERVAL_S):
             yield f"{name} was starting from {since:%H:%M:%S} to {until:%H:%M:%S}"
 
@@ -240,6 +240,11 @@ def broken(history: History, story: Story) -> list[str]:
 
 def _gives_up(move: Decision) -> bool:
     return move.because is Because.START_FAILED
+
+
+def _refused(one: PassSeen) -> bool:
+    """Whether the platform did not do what it was asked for, so that the next pass asks again."""
+    return any(each.kind == "failed" for each in one.outcomes)
 
 
 def _wanted(one: PassSeen) -> int:
