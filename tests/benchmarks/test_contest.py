@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -302,6 +303,16 @@ def test_the_runs_that_are_kept_of_the_unseen_days_tell_what_is_published(tmp_pa
     assert contest([*asked, "--store", str(kept), "--out", str(out), "--bounds", str(tmp_path / "b.jsonl")]) == 0
     (beside,) = (line for line in out.read_text().splitlines() if line.startswith("| skyserve | 6 of 6 |"))
     assert beside in report_of.BENCHMARKS.read_text()
+
+
+def test_the_runs_that_are_kept_of_the_judged_days_tell_what_is_published(tmp_path: Path) -> None:
+    kept = Path(report_of.__file__).with_name("judged.jsonl")
+    out, bounds = tmp_path / "R.md", kept.with_name("judged_bounds.jsonl")
+    asked = ("report", "--any-code", "--no-section", "--store", str(kept), "--bounds", str(bounds), "--out", str(out))
+    assert contest(asked) == 0
+    days = [line for line in out.read_text().splitlines() if re.match(r"\| \d+, 1 \| \$", line)]
+    assert len(days) == 6
+    assert [day for day in days if day not in report_of.BENCHMARKS.read_text()] == []
 
 
 def test_the_report_shows_who_never_reaches_it_and_every_stress_case_has_words() -> None:
