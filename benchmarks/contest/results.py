@@ -165,12 +165,14 @@ def code_of(name: str) -> str:
 def _fingerprint(places: Iterable[str]) -> str:
     digest = hashlib.sha256()
     for place in places:
-        path = CONTROLLER / place
-        for file in (
-            sorted(one for one in path.rglob("*") if one.suffix in (".py", ".csv")) if path.is_dir() else [path]
-        ):
+        for file in _files(CONTROLLER / place):
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def _files(place: Path) -> list[Path]:
+    """Code and tables in a folder; a file itself."""
+    return sorted(one for one in place.rglob("*") if one.suffix in (".py", ".csv")) if place.is_dir() else [place]
 
 
 assert set(SCORED) <= {field.name for field in fields(RunScore)}

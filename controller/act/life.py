@@ -3,7 +3,7 @@
     STARTING --healthy--> READY --apply--> DRAINING
     DRAINING --idle or timeout--> DRAINED --next pass--> STOPPING --gone--> (none)
     STARTING --apply--> STOPPING
-    STARTING or READY --ended, or not healthy in time--> FAILED --next pass, gone--> (none)
+    STARTING or READY --ended, not healthy in time, or never there--> FAILED --told, next pass, gone--> (none)
 
 All that is known is in the state files and in what runs; nothing is kept in memory that a kill -9 could take.
 """

@@ -135,10 +135,10 @@ def one_writer(history: History, story: Story) -> Iterator[str]:
         refused = [each for one in held for each in one.outcomes if each.kind == "refused"]
         if held and not said and not refused and any(one.decisions for one in held):
             yield f"nobody said that an operator changed the count in pass {changed.number}"
-    yield from _accused(history, story)
+    yield from _accused(history)
 
 
-def _accused(history: History, story: Story) -> Iterator[str]:
+def _accused(history: History) -> Iterator[str]:
     """Nobody else changes a count but by an event; or a platform, that made what it had lost anew while nobody could
     tell it not to; or systemd, of a unit that ended in good order."""
     changed = any(one.conditions.foreign is not None or one.conditions.owned for one in history.passes)

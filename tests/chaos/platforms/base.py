@@ -32,6 +32,7 @@ class Platform(ABC):
     comes_up   whether what is started becomes healthy
     busy       urls of replicas on which requests run
     told       told of every change of what the platform shall have: what, and how many replicas more
+    ends_in_order  whether who is lost ends as if somebody wanted it so
     """
 
     tape: Tape

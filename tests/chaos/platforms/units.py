@@ -35,6 +35,7 @@ class Units(OnThisHost):
     """Instances of a template unit."""
 
     name = "systemd"
+    ends_in_order = True
     faults: ClassVar = {
         Sort.WRITE: (Fault.REFUSED, Fault.LOST, Fault.TIMEOUT, Fault.KILLED_BEFORE, Fault.KILLED_AFTER),
         Sort.READ: (Fault.REFUSED, Fault.TIMEOUT, Fault.NONSENSE, Fault.KILLED_BEFORE),
@@ -64,8 +65,6 @@ class Units(OnThisHost):
 
     def actuator(self) -> Actuator:
         return SystemdActuator()
-
-    ends_in_order: ClassVar[bool] = True
 
     def lose(self) -> str:
         """It ended in good order, so that systemd does not start it again."""
