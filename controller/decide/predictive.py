@@ -109,7 +109,7 @@ def _wish(
     supply = sum(
         known[name].requests_per_s * variant.current for name, variant in situation.variants.items() if name in known
     )
-    needs = needs_until(outlook.forecasts, _need(outlook, rule, best.requests_per_s), horizon_s)
+    needs = _needs(outlook, policy, best.requests_per_s, horizon_s)
     then, now = _backlog_per_s(outlook, rule, supply, needs[-1], horizon_s)
     if not all(map(isfinite, (*needs, then, now))):
         return Missing(SIGNAL, "it is not a number")
@@ -121,8 +121,6 @@ def _wish(
         wanted = situation.current - _spare(leaving, supply, keep)
     growing = wanted > situation.current
     asked = f"in {horizon_s:.0f} s is {needs[-1]:.1f}" if growing else f"within {horizon_s:.0f} s is {max(needs):.1f}"
-    known_usual = not isinstance(outlook.usual_per_s, Missing)
-    share = share_of(_at(outlook.forecasts, horizon_s), needs[-1]) if known_usual else rule.quantile
     backlog = then if growing else now
     waiting = f" and {backlog:.1f} more for what waits" if backlog > 0 else ""
     return Wish(
@@ -132,7 +130,7 @@ def _wish(
         wanted=wanted,
         saturates=False,
         words=(
-            f"P{min(share * 100, 99.9):.3g} of the demand {asked} requests/s{waiting}, "
+            f"{_what(outlook, policy, needs[-1], horizon_s)} {asked} requests/s{waiting}, "
             f"a replica carries {best.requests_per_s:.2f} ({best.source}, {best.binding} binds): wants {wanted}"
         ),
         numbers={
@@ -170,6 +168,27 @@ def _added(
 def _ceil(replicas: float) -> int:
     """Rounding first: (0.1 + 0.2) / 0.1 is 3.0000000000000004 in floats, and must not become 4 replicas."""
     return max(0, ceil(round(replicas, 9)))
+
+
+def _needs(outlook: Outlook, policy: ServicePolicy, each_per_s: float, horizon_s: float) -> list[float]:
+    """What to be ready for, in requests/s, at every moment until ``horizon_s``, the last one at it.
+
+    Where nothing foresees the next surge the fleet stands still, and no replica of it could save more at another time:
+    it carries as much as the SLO's share of the requests came with.
+    """
+    if outlook.surges:
+        return [at_quantile(outlook.surges, policy.slo.attainment_ratio)]
+    return needs_until(outlook.forecasts, _need(outlook, policy.replicas.forecast, each_per_s), horizon_s)
+
+
+def _what(outlook: Outlook, policy: ServicePolicy, need_per_s: float, horizon_s: float) -> str:
+    """What ``need_per_s`` is of what may come, in words."""
+    if outlook.surges:
+        return f"the most at once for {policy.slo.attainment_ratio * 100:.4g} % of the requests"
+    known_usual = not isinstance(outlook.usual_per_s, Missing)
+    quantile = policy.replicas.forecast.quantile
+    share = share_of(_at(outlook.forecasts, horizon_s), need_per_s) if known_usual else quantile
+    return f"P{min(share * 100, 99.9):.3g} of the demand"
 
 
 Need = Callable[[Mapping[float, float]], float]

@@ -9,7 +9,7 @@ from math import ceil
 
 from controller.estimate.demand.arrivals import DemandMark, demand_of
 from controller.estimate.demand.forecast import forecasts
-from controller.estimate.demand.marginal import unforeseeable
+from controller.estimate.demand.marginal import surges_of, unforeseeable
 from controller.estimate.demand.observe import observed
 from controller.estimate.demand.season import usual
 from controller.estimate.demand.state import DemandState, empty_state
@@ -182,6 +182,7 @@ def looked_ahead(
         capacity={name: _with_trim(one, trims.get(name)) for name, one in modelled.items()},
         start_up_s=start_up_s,
         usual_per_s=usual(demand_state.season),
+        surges={} if foreseeable else surges_of(demand_state.record),
     )
     return outlook, Lookout(
         demand=demand_state,

@@ -74,6 +74,8 @@ class Outlook:
     capacity     by variant: what one replica carries
     start_up_s   by variant: from the order to ready, as seen lately, else as the fleet file or the table says
     usual_per_s  mean demand over the days seen so far, requests/s
+    surges       where nothing foresees them: by share of the requests, they came while no more than so many requests/s
+                 did, by the pass, over the last day; else empty
     """
 
     demand: Demand
@@ -81,3 +83,4 @@ class Outlook:
     capacity: Mapping[str, ReplicaCapacity | Missing] = field(default_factory=dict)
     start_up_s: Mapping[str, float] = field(default_factory=dict)
     usual_per_s: Number = NOT_SEEN
+    surges: Mapping[float, float] = field(default_factory=dict)

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from math import floor, isfinite, isnan
+from math import floor, isfinite, isnan, nan
 
 import numpy as np
 
 from controller.estimate.demand.bands import ALPHAS, bounded, corrected, offsets_of
 from controller.estimate.demand.experts import combined_of, predictions, weights_of
 from controller.estimate.demand.levels import followed
-from controller.estimate.demand.marginal import counted, pinball, unforeseeable
+from controller.estimate.demand.marginal import counted, moment_s, pinball, unforeseeable
 from controller.estimate.demand.schedule import learned as schedule_learned
 from controller.estimate.demand.schedule import lifts
 from controller.estimate.demand.season import learned as season_learned
@@ -93,6 +93,7 @@ def _advanced(state: DemandState, start: float, end: float, rate: float, unseen:
             recent,
             at_s=until,
             minute=(recent.minute[0] + requests, recent.minute[1] + seconds),
+            moment=rate if at <= moment_s(at) < until else recent.moment,
             five=(recent.five[0] + requests, recent.five[1] + seconds),
             slot=(recent.slot[0] + requests, recent.slot[1] + seconds),
         )
@@ -110,12 +111,12 @@ def _closed(state: DemandState, start: float, until: float, *, issues: bool) -> 
     minute = floor(start / MINUTE_S)
     recent = state.recent
     if floor(until / MINUTE_S) > minute:
-        requests, seconds = recent.minute
-        recent = replace(recent, minute=(0.0, 0.0))
+        (requests, seconds), moment = recent.minute, recent.moment
+        recent = replace(recent, minute=(0.0, 0.0), moment=nan)
         if seconds >= LEAST_COVERED * MINUTE_S:
             rate = requests / seconds
             recent = replace(recent, peak=max(rate, recent.peak * PEAK_FORGET))
-            record = counted(state.record, rate, refreshes=_refreshes(state.record.minutes_seen))
+            record = counted(state.record, rate, moment, refreshes=_refreshes(state.record.minutes_seen))
             state = replace(state, recent=recent, record=record)
             state = replace(state, record=_scored(state, minute, rate))
         state = replace(state, recent=recent)

@@ -23,6 +23,9 @@ HORIZON_MINUTES: Integers = np.array([round(one / MINUTE_S) for one in HORIZONS_
 PROBABILITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.975, 0.99, 0.995)
 """The quantiles of every forecast."""
 
+SURGE_SHARES = (0.5, 0.75, 0.9, 0.95, 0.975, 0.99, 0.995, 0.999)
+"""Of the requests: what an SLO may ask for, and what lies between."""
+
 LEVELS_S = (20.0, 45.0, 120.0, 360.0, 1200.0, 3600.0)
 """Time constants of the recent rates, a factor of 2 to 3 apart: from one pass to an hour."""
 EXPERTS = (*(("level",) * len(LEVELS_S)), "trend", "trend", "day", "day", "week", "week")
@@ -90,6 +93,7 @@ class Recent:
     noise_ratio    mean |rate of a pass - level| / scale: what is noise, and so what is a jump
     surprise       the rate of the pass before, when that was a surprise; else nan
     peak           the busiest minute that is over, requests/s, slowly forgotten; 0: none yet
+    moment         rate of the pass that saw one moment of the minute not over yet, see marginal.py; nan: not yet seen
     minute, five, slot   sums of requests and seconds of the minute, the five minutes, the half hour not over yet
     """
 
@@ -101,6 +105,7 @@ class Recent:
     noise_ratio: float
     surprise: float
     peak: float
+    moment: float
     minute: tuple[float, float]
     five: tuple[float, float]
     slot: tuple[float, float]
@@ -119,9 +124,11 @@ class Record:
     offsets         by probability: where the quantile lies from the combined forecast, in scales
     sums            forgetful sums: weight, |error|, error, actual, then by probability: covered
     minutes         ring of the mean rates of the minutes that were seen, requests/s
-    minutes_seen    how many ever were
+    moments         ring, too: of each of those minutes the rate of one pass, requests/s; nan: nobody looked
+    minutes_seen    how many minutes ever were
     marginal        by probability: the quantile of ``minutes``, requests/s
     marginal_mean   their mean, requests/s
+    surges          by SURGE_SHARES: so much of the requests came in passes of at most that rate; nan: unknown
     pinball         forgetful sums of what the upper quantiles lost: the band's, then the marginal ones'
     """
 
@@ -135,9 +142,11 @@ class Record:
     offsets: Floats
     sums: Floats
     minutes: Floats
+    moments: Floats
     minutes_seen: int
     marginal: Floats
     marginal_mean: float
+    surges: Floats
     pinball: Floats
 
 
@@ -188,6 +197,7 @@ def empty_state() -> DemandState:
             noise_ratio=NOISE_GUESS,
             surprise=nan,
             peak=0.0,
+            moment=nan,
             minute=(0.0, 0.0),
             five=(0.0, 0.0),
             slot=(0.0, 0.0),
@@ -210,9 +220,11 @@ def empty_state() -> DemandState:
             offsets=guessed_offsets(),
             sums=np.zeros((rows, 4 + quantiles)),
             minutes=np.full(ERRORS, nan),
+            moments=np.full(ERRORS, nan),
             minutes_seen=0,
             marginal=np.zeros(quantiles),
             marginal_mean=0.0,
+            surges=np.full(len(SURGE_SHARES), nan),
             pinball=np.zeros((rows, 2)),
         ),
     )

@@ -25,7 +25,7 @@ PARTS = ("recent", "season", "schedule", "record")
 
 
 def state_to_json(state: DemandState) -> dict[str, Any]:
-    """About 45 kB of text. Arrays are base64 of deflated little-endian 32-bit floats (counts: integers)."""
+    """About 50 kB of text. Arrays are base64 of deflated little-endian 32-bit floats (counts: integers)."""
     stored: dict[str, Any] = {"version": VERSION}
     for part in PARTS:
         values = getattr(state, part)
