@@ -120,7 +120,6 @@ def _wish(
     if grow <= supply:
         wanted = situation.current - _spare(leaving, supply, keep)
     growing = wanted > situation.current
-    asked = f"in {horizon_s:.0f} s is {needs[-1]:.1f}" if growing else f"within {horizon_s:.0f} s is {max(needs):.1f}"
     backlog = then if growing else now
     waiting = f" and {backlog:.1f} more for what waits" if backlog > 0 else ""
     return Wish(
@@ -130,7 +129,7 @@ def _wish(
         wanted=wanted,
         saturates=False,
         words=(
-            f"{_what(outlook, policy, needs[-1], horizon_s)} {asked} requests/s{waiting}, "
+            f"{_expected(outlook, policy, needs, horizon_s, growing=growing)}{waiting}, "
             f"a replica carries {best.requests_per_s:.2f} ({best.source}, {best.binding} binds): wants {wanted}"
         ),
         numbers={
@@ -181,14 +180,18 @@ def _needs(outlook: Outlook, policy: ServicePolicy, each_per_s: float, horizon_s
     return needs_until(outlook.forecasts, _need(outlook, policy.replicas.forecast, each_per_s), horizon_s)
 
 
-def _what(outlook: Outlook, policy: ServicePolicy, need_per_s: float, horizon_s: float) -> str:
-    """What ``need_per_s`` is of what may come, in words."""
+def _expected(
+    outlook: Outlook, policy: ServicePolicy, needs: Sequence[float], horizon_s: float, *, growing: bool
+) -> str:
+    """What the fleet is to be ready for, in words."""
     if outlook.surges:
-        return f"the most at once for {policy.slo.attainment_ratio * 100:.4g} % of the requests"
+        share = policy.slo.attainment_ratio
+        return f"{share * 100:.4g} % of the requests come while at most {needs[-1]:.1f} requests/s do"
     known_usual = not isinstance(outlook.usual_per_s, Missing)
     quantile = policy.replicas.forecast.quantile
-    share = share_of(_at(outlook.forecasts, horizon_s), need_per_s) if known_usual else quantile
-    return f"P{min(share * 100, 99.9):.3g} of the demand"
+    share = share_of(_at(outlook.forecasts, horizon_s), needs[-1]) if known_usual else quantile
+    asked = f"in {horizon_s:.0f} s is {needs[-1]:.1f}" if growing else f"within {horizon_s:.0f} s is {max(needs):.1f}"
+    return f"P{min(share * 100, 99.9):.3g} of the demand {asked} requests/s"
 
 
 Need = Callable[[Mapping[float, float]], float]

@@ -14,6 +14,7 @@ from controller.decide.rules import ForecastRule, Method, Targets
 from controller.facts.decisions import Because, ServiceMemory
 from controller.facts.fleet import Mode
 from controller.facts.missing import Missing
+from controller.facts.slo import Slo
 
 
 def p95(quantiles):
@@ -101,6 +102,33 @@ def test_what_waits_keeps_replicas_that_the_demand_alone_would_let_go(build):
     fewer = decided(build, build.outlook(10, arriving=10.0, waiting=900.0))
     assert (fewer.desired, fewer.because) == (3, Because.FORECAST)
     assert "is 10.0 requests/s and 15.0 more for what waits" in fewer.detail
+
+
+# --- surges that nothing foresees ------------------------------------------------------------------------------------
+
+SURGES = {0.5: 5.0, 0.9: 12.0, 0.95: 20.0, 0.99: 60.0, 0.999: 90.0}
+
+
+def standing(build, attainment=0.99, ready=4, forecast=None, **changes):
+    outlook = replace(build.outlook({0: 3, 240: 3}), surges=SURGES, **changes)
+    return decided(build, outlook, ready, slo=Slo(attainment_ratio=attainment), forecast=forecast or ForecastRule())
+
+
+@pytest.mark.parametrize(("attainment", "desired"), [(0.9, 2), (0.95, 2), (0.97, 4), (0.99, 6), (0.999, 8)])
+def test_the_fleet_stands_for_what_the_slos_share_of_the_requests_came_with(build, attainment, desired):
+    # At 97 % half of the way from 20 to 60 requests/s; 90 requests/s would want nine, and eight are allowed.
+    assert standing(build, attainment).desired == desired
+
+
+def test_then_neither_the_usual_demand_nor_the_forecasts_quantile_decides(build):
+    others = [{"usual_per_s": 3.0}, {"usual_per_s": 300.0}, {"forecast": ForecastRule(quantile=0.5)}]
+    assert {standing(build, **one).desired for one in others} == {6}
+
+
+def test_such_a_move_says_what_the_fleet_stands_for(build):
+    said = "99 % of the requests come while at most 60.0 requests/s do, a replica carries 10.00 (learned, tpot binds)"
+    assert standing(build).detail.startswith(said)
+    assert standing(build, ready=8).detail.startswith(said)
 
 
 # --- when the forecast has nothing to say ---------------------------------------------------------------------------

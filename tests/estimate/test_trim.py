@@ -3,7 +3,7 @@
 from math import exp, inf
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from controller.estimate.trim import (
@@ -102,6 +102,22 @@ def test_what_surges_cost_is_taken_off_the_capacity_where_nothing_foresees_them(
     moved = [trimmed(Trim(), overloaded, SLO, 1.5, foreseeable=one).factor for one in (True, False)]
     assert moved[0] == 1.0
     assert moved[1] < 1.0
+
+
+def test_what_comes_between_surges_gives_it_back_on_replicas_that_stand_for_them():
+    lull = Histograms(ttft=ttft(1000, 0, 0), tpot=NONE)
+    assert trimmed(Trim(factor=0.6), lull, SLO, 0.1).factor == 0.6
+    assert trimmed(Trim(factor=0.6), lull, SLO, 0.1, foreseeable=False).factor > 0.6
+
+
+@given(allowed=st.floats(0.001, 0.2), every=st.integers(2, 40))
+def test_over_surges_and_lulls_together_the_trim_falls_where_more_misses_than_the_slo_has_room_for(allowed, every):
+    slo, trim = Slo(ttft=SLO.ttft, attainment_ratio=1 - allowed), Trim()
+    assume(abs(1 / every - STEADY_SHARE * allowed) > 1e-6)
+    for look in range(every):
+        met = ttft(0, 0, 1000) if look == every // 2 else ttft(1000, 0, 0)
+        trim = trimmed(trim, Histograms(ttft=met, tpot=NONE), slo, 0.1, foreseeable=False)
+    assert (trim.factor < 1) == (1 / every > STEADY_SHARE * allowed)
 
 
 def test_the_trim_stays_within_its_bounds():

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from controller.estimate.demand.forecast import forecasts
-from controller.estimate.demand.marginal import pinball, unforeseeable
-from controller.estimate.demand.state import PROBABILITIES, DemandState
+from controller.estimate.demand.marginal import moment_s, pinball, surges_of, unforeseeable
+from controller.estimate.demand.state import PROBABILITIES, SURGE_SHARES, DemandState
 from controller.estimate.demand.stored import state_from_json, state_to_json
 
 PASSES = 4
@@ -93,3 +97,57 @@ def test_the_pinball_loss_is_least_for_the_true_quantiles():
     true = np.quantile(minutes, PROBABILITIES)
     lost = np.array([[pinball(one, (true * times)[None], true)[0] for one in minutes[:5000]] for times in (0.7, 1.4)])
     assert (lost[:, :, 0].mean(axis=1) > lost[:, :, 1].mean(axis=1)).all()
+
+
+# --- how much comes at once -----------------------------------------------------------------------------------------
+
+
+def bunches(hours: float, seed: int = 1, share: float = 0.05) -> np.ndarray:
+    """Requests/s by pass: a pass with a bunch of requests is followed by any other."""
+    random = np.random.default_rng(seed)
+    return np.where(random.random(round(hours * 60) * PASSES) < share, 4 * BURST, LULL)
+
+
+def test_what_came_at_once_is_told_of_passes_where_minutes_smooth_it_away(story):
+    state = story.after(bunches(24))
+    surges = surges_of(state.record)
+    # 0.05 x 40 of 0.05 x 40 + 0.95 x 0.2 requests come in bunches: nine in ten.
+    assert surges[0.5] == surges[0.99] == 4 * BURST
+    assert state.record.marginal[PROBABILITIES.index(0.99)] < 3 * BURST
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1000), size=st.floats(0.1, 100))
+def test_of_all_requests_the_share_came_in_passes_of_no_more(story, seed, size):
+    rates = np.repeat(np.random.default_rng(seed).gamma(0.5, size, 180), PASSES)  # the passes of a minute are alike
+    surges = surges_of(story.after(rates).record)
+    assert all(low <= high for low, high in pairwise(surges.values()))
+    assert set(surges.values()) <= set(rates)
+    for one, rate in surges.items():
+        assert rates[rates <= rate].sum() / rates.sum() == pytest.approx(one, abs=0.15)  # the older count a little less
+
+
+def test_every_minute_is_looked_at_in_another_moment_and_each_moment_as_often():
+    moments = np.array([moment_s(60.0 * minute) - 60.0 * minute for minute in range(28_000_000, 28_001_440)])
+    assert ((moments >= 0) & (moments < 60)).all()
+    assert np.histogram(moments, bins=4, range=(0, 60))[0] == pytest.approx([360] * 4, abs=3)
+
+
+def test_nothing_is_known_of_surges_before_there_were_any_requests_or_of_a_state_that_is_older_than_they(story):
+    assert surges_of(story.after([]).record) == {}
+    assert surges_of(story.after([0.0] * 8 * 60).record) == {}
+    stored = state_to_json(story.after(bunches(3)))
+    for part, names in (("recent", ("moment",)), ("record", ("moments", "surges"))):
+        for name in names:
+            del stored[part][name]
+    old = state_from_json(stored)
+    assert surges_of(old.record) == {}
+    again = story.after(bunches(1, seed=2), state=old, start=story.now(old))
+    assert surges_of(again.record)[0.99] == 4 * BURST
+
+
+def test_a_restart_keeps_what_came_at_once(story):
+    state = story.after(bunches(3))
+    kept = state_from_json(state_to_json(state))
+    assert surges_of(kept.record) == pytest.approx(surges_of(state.record), rel=1e-5)
+    assert set(surges_of(kept.record)) == set(SURGE_SHARES)
