@@ -5,8 +5,11 @@ from dataclasses import replace
 from datetime import timedelta
 from math import inf
 
+import numpy as np
 import pytest
 
+from controller.estimate.demand.observe import observed
+from controller.estimate.demand.state import empty_state
 from controller.estimate.outlook import (
     ALONE,
     LEARNED_PER_PASS,
@@ -159,6 +162,18 @@ def test_requests_that_miss_the_slo_trim_the_capacity_pass_by_pass(look, world):
     assert carried == sorted(carried, reverse=True)
     assert carried[-1] < carried[0]
     assert lookout.trims["h100"].judged == 180
+
+
+@pytest.mark.parametrize(("case", "every", "told"), [("bursts", 8, True), ("a level", 1, False)])
+def test_what_came_at_once_is_told_where_nothing_foresees_it_and_nowhere_else(look, world, case, every, told):
+    random, demand = np.random.default_rng(1), empty_state()
+    for number in range(6 * 240):
+        rate = 10.0 if random.integers(every) == 0 else 0.2
+        demand = observed(demand, world.noon + timedelta(seconds=15.0 * number), random.poisson(15 * rate) / 15)
+    outlook, _ = look(Lookout(demand=demand), 6 * 3600.0)
+    assert bool(outlook.surges) is told, case
+    if told:
+        assert outlook.surges[0.99] > 9
 
 
 def test_services_that_begin_together_are_modelled_in_turns_and_each_once_a_minute_from_then_on(look, world):
