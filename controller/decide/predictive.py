@@ -233,12 +233,15 @@ def _backlog_per_s(
     """What must be worked off within drain_s beside the demand: what will wait when new replicas come; what waits now.
 
     A queue that the replicas serve within a second is none. What arrives just now may be a burst: until then what is
-    expected next counts, on a straight line to the need.
+    expected next counts, on a straight line to what is expected then. What may come beside it is in the need already;
+    as if it queued up, too, a burst of BurstGPT's ordered 50 replicas at once.
     """
     waiting = outlook.demand.waiting_requests
     if isinstance(waiting, Missing) or not waiting > supply_per_s:
         return 0.0, 0.0
-    growth_per_s = (at_quantile(outlook.forecasts[0].quantiles, 0.5) + need_per_s) / 2 - supply_per_s
+    next_per_s = at_quantile(outlook.forecasts[0].quantiles, 0.5)
+    then_per_s = min(at_quantile(_at(outlook.forecasts, horizon_s), 0.5), need_per_s)
+    growth_per_s = (next_per_s + then_per_s) / 2 - supply_per_s
     drain_s = max(rule.drain_s, 1.0)
     return max(0.0, waiting + growth_per_s * horizon_s) / drain_s, waiting / drain_s
 

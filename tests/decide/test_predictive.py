@@ -91,6 +91,14 @@ def test_what_waits_is_worked_off_beside_the_demand(build):
     )
 
 
+def test_what_may_come_beside_what_is_expected_does_not_queue_up_as_well(build):
+    wide = tuple(build.forecast(at_s, 60, p50_per_s=10) for at_s in (0, 240))
+    outlook = replace(build.outlook(60, arriving=40.0, waiting=600.0), forecasts=wide)
+    # Four replicas work off the 600 and 10 requests/s: the six are for the 60 that may come.
+    decision = decided(build, outlook)
+    assert (decision.desired, "for what waits" in decision.detail) == (6, False)
+
+
 @pytest.mark.parametrize("waiting", [0.0, 39.0, Missing("queue_depth", "not exported"), nan])
 def test_a_moments_queue_and_an_unknown_one_order_nothing(build, waiting):
     assert decided(build, build.outlook(40, arriving=40.0, waiting=waiting)).desired == 4

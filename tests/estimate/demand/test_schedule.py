@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from controller.estimate.demand.bands import MOST_LIFT, MOST_RATIO
 from controller.estimate.demand.forecast import forecasts
 from controller.estimate.demand.history import state_from_history
 from controller.estimate.demand.observe import observed
@@ -55,6 +56,15 @@ def test_a_job_of_some_nights_moves_the_upper_quantiles_and_leaves_the_middle() 
     some = four_minutes_ahead(days_with_a_job(False, True, False, True, False, True, False), 7, TWO - 3)
     assert some.quantiles[0.5] == pytest.approx(BEFORE, rel=0.1)
     assert some.quantiles[0.95] >= 0.97 * AFTER > calm.quantiles[0.95]
+
+
+def test_a_job_that_came_out_of_silence_is_not_as_many_times_what_there_is_today() -> None:
+    nights = np.full((5, 1440), BEFORE)
+    nights[:, TWO - 10 : TWO] = 0.0  # out of nothing to 16 requests/s: 4,800 times as many
+    nights[:, TWO : TWO + 30] = AFTER
+    forecast = four_minutes_ahead(state_from_history(MONDAY, 60.0, nights.reshape(-1) * 60), 5, TWO - 3)
+    assert AFTER <= forecast.quantiles[0.5] <= MOST_LIFT * AFTER
+    assert forecast.quantiles[0.99] <= MOST_RATIO * MOST_LIFT * AFTER
 
 
 def test_one_odd_night_is_no_schedule() -> None:
