@@ -29,7 +29,7 @@ BASES = {
     "trend": "the recent level and its trend",
     "day": "the recent level and the time of day",
     "week": "the recent level, the time of day and the day of the week",
-    "minutes": "what any minute of the last day brought: the last ones say nothing of the next",
+    "minutes": "what any minute of the last day brought, as nothing foresees the bursts: the fleet stands for them",
 }
 BINDINGS = {
     "ttft": ("time to first token", "with more, new requests would wait longer than the target allows"),
