@@ -28,7 +28,7 @@ from controller.__main__ import main as pennyweight
 TRACES = Path(__file__).resolve().parents[1] / "traces"
 SEED = 7
 HOURS, WARM_UP_HOURS = 30, 6
-FLEETS = {"azure-code": (5, 6, 7, 8, 9, 10), "bunches": (4, 8, 12, 16, 20, 24, 28)}
+FLEETS = {"azure-code": (5, 6, 7, 8, 9, 10), "bunches": (4, 8, 12, 16, 20, 24)}
 ATTAINMENTS = ("95%", "99%", "99.9%")
 
 QUIET_PER_S, BUNCH_PER_S, BUNCH_S, BUNCHES_PER_HOUR = 2.0, 40.0, 20.0, 12.0
