@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import grimp
 import pytest
@@ -14,6 +15,7 @@ from benchmarks.contest import report as report_of
 from benchmarks.contest.__main__ import main as contest
 from benchmarks.contest.bracket import Bounds
 from benchmarks.contest.cases import Ground
+from benchmarks.contest.frontier import Point, cost_at
 from benchmarks.contest.play import Contest, Sweep, first_share
 from benchmarks.contest.players import MAIN, PLAYERS
 from benchmarks.contest.report import HEADING, results_text, with_section
@@ -313,6 +315,22 @@ def test_the_runs_that_are_kept_of_the_judged_days_tell_what_is_published(tmp_pa
     days = [line for line in out.read_text().splitlines() if re.match(r"\| \d+, 1 \| \$", line)]
     assert len(days) == 6
     assert [day for day in days if day not in report_of.BENCHMARKS.read_text()] == []
+
+
+def test_the_means_over_seeds_that_are_published_are_those_of_the_runs_that_are_kept() -> None:
+    kept = Store(Path(report_of.__file__).with_name("judged_wider.jsonl"), any_code=True)
+    points: dict[tuple[Ground, str, int], list[Point]] = {}
+    for run in kept.results:
+        points.setdefault((run.task.ground, run.task.entrant.name, run.task.seed), []).append(run.point)
+    costs: dict[tuple[Ground, str], list[float]] = {}
+    for (ground, name, _), found in points.items():
+        costs.setdefault((ground, name), []).append(cost_at(found, 0.99).usd)
+    told = report_of.BENCHMARKS.read_text()
+    for ground in {ground for ground, _ in costs}:
+        mean = [f"${fmean(costs[ground, name]):,.0f}" for name in (OURS, "skyserve", "dynamo")]
+        trace = {"azure2024": "Azure", "servegen": "ServeGen"}[ground.trace]
+        seeds = len(costs[ground, OURS])
+        assert f"| {trace}, {ground.day} | {ground.start_up_s:.0f} s | {seeds} | {' | '.join(mean)} |" in told
 
 
 def test_the_report_shows_who_never_reaches_it_and_every_stress_case_has_words() -> None:
