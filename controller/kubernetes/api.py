@@ -261,7 +261,7 @@ def _connection(config: SingleConfig, timeouts: Timeouts) -> dict[str, Any]:
     except (KubeConfigError, OSError, ValueError) as error:
         server = config.cluster.server
         raise ClusterError(f"no credentials for {server}: {_words(error)}; they are loaded again later") from error
-    return {**params, "auth": credentials_of(params["auth"])}
+    return {**params, "auth": credentials_of(config.user, params["auth"])}
 
 
 def config_of(context: str = "", *, kubeconfig: str = "") -> SingleConfig:

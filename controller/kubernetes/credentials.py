@@ -7,13 +7,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from functools import partial
+from pathlib import Path
 from threading import Lock
 from time import monotonic
 
 import httpx2
 from lightkube.config.client_adapter import ExecAuth
-from lightkube.config.models import UserExec
+from lightkube.config.models import User, UserExec
 
 from controller.kubernetes.refusals import CredentialsError
 
@@ -44,15 +46,15 @@ class Credentials(httpx2.Auth):
             raise CredentialsError(" ".join(str(error).split()) or type(error).__name__) from error
 
 
-class Plugin(httpx2.Auth):
-    """A command that prints a token, such as ``aws eks get-token``. Run when there is no token, and when it is refused.
-    For several threads: one runs it, and those who wait take what came of it.
+class Bearer(httpx2.Auth):
+    """A token from ``source``: got when there is none, and when it is refused. What is no token is not kept.
+    For several threads: one gets it, and those who wait take what came of it.
 
-    https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
+    ``source`` raises CredentialsError.
     """
 
-    def __init__(self, command: UserExec) -> None:
-        self._command = command
+    def __init__(self, source: Callable[[], str]) -> None:
+        self._source = source
         self._lock = Lock()
         self._token = ""
         self._failed, self._failed_at = "", 0.0
@@ -75,22 +77,42 @@ class Plugin(httpx2.Auth):
             if self._failed and self._failed_at >= began:
                 raise CredentialsError(self._failed)
             try:
-                self._token, self._failed = _printed(self._command), ""
+                self._token, self._failed = self._source(), ""
             except CredentialsError as error:
                 self._failed, self._failed_at = str(error), monotonic()
                 raise
             return self._token
 
 
-def credentials_of(found: httpx2.Auth | None) -> Credentials | None:
-    """``found``, as lightkube has it, with failures of ours. None: nothing is to be proved."""
-    if isinstance(found, ExecAuth):  # lightkube's waits for ever for a plugin that hangs
-        return Credentials(Plugin(found._exec))
+def credentials_of(user: User | None, found: httpx2.Auth | None) -> Credentials | None:
+    """``found``, as lightkube has it for ``user``, with failures of ours. None: nothing is to be proved.
+
+    Two of lightkube's do not come back from a failure, so they are ours: it waits for ever for a plugin that hangs, and
+    keeps what it once read of a token file, though that may have been empty for a moment.
+    """
+    if user is not None and user.token_file is not None:
+        return Credentials(Bearer(partial(_read, Path(user.token_file))))
+    if isinstance(found, ExecAuth):
+        return Credentials(Bearer(partial(_printed, found._exec)))
     return Credentials(found) if found is not None else None
 
 
+def _read(file: Path) -> str:
+    """The token of a file, which the kubelet or another writes anew from time to time. CredentialsError."""
+    try:
+        token = file.read_bytes().decode(errors="replace").strip()
+    except OSError as error:
+        raise CredentialsError(f"token file {file} cannot be read: {error.strerror}") from error
+    if not _fits(token):
+        raise CredentialsError(f"token file {file} holds no token; it may be being written")
+    return token
+
+
 def _printed(command: UserExec) -> str:
-    """The token that the plugin prints. CredentialsError."""
+    """The token that a plugin prints, a command such as ``aws eks get-token``. CredentialsError.
+
+    https://kubernetes.io/docs/reference/access-authn-authz/authentication/#client-go-credential-plugins
+    """
     if command.apiVersion not in VERSIONS:
         raise CredentialsError(
             f"{command.command} is a plugin of {command.apiVersion}; known are {', '.join(VERSIONS)}"
@@ -125,6 +147,11 @@ def _token(plugin: str, printed: bytes) -> str:
         token = json.loads(printed)["status"]["token"]
     except (ValueError, KeyError, TypeError) as error:
         raise CredentialsError(f"{plugin} printed no token ({type(error).__name__})") from error
-    if not isinstance(token, str) or not token or not token.isprintable():  # a header with others is quoted in an error
+    if not isinstance(token, str) or not _fits(token):
         raise CredentialsError(f"{plugin} printed no token but what no header can hold")
     return token
+
+
+def _fits(token: str) -> bool:
+    """Whether a header can hold it: one with other characters is quoted in an error."""
+    return bool(token) and token.isascii() and token.isprintable()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
@@ -92,6 +93,7 @@ NO_TOKEN = [
     pytest.param("echo '{\"status\": null}'", r"get-token.* printed no token", id="an empty status"),
     pytest.param('echo \'{"status": {"token": 7}}\'', r"get-token.* printed no token", id="a number"),
     pytest.param("printf '\\377\\376'", r"get-token.* printed no token", id="no text"),
+    pytest.param("""echo '{"status": {"token": "zwölf"}}'""", r"get-token.* printed no token", id="no ASCII"),
     pytest.param(r"""printf '{"status": {"token": "a\\nb"}}'""", r"get-token.* printed no token", id="two lines"),
 ]
 
@@ -175,22 +177,36 @@ def test_a_watch_whose_token_expired_while_the_plugin_fails_goes_on_when_it_work
     assert cluster.problems() == ()
 
 
-def test_a_token_file_that_is_gone_for_a_moment_is_read_again(world: World, tmp_path: Path) -> None:
-    file = tmp_path / "token"
-    file.write_text("first")
+SPOILS = [
+    pytest.param(Path.unlink, r"token cannot be read: No such file", id="it is gone"),
+    pytest.param(lambda file: file.write_bytes(b""), r"token holds no token", id="it is being written"),
+    pytest.param(lambda file: file.write_bytes(b"half\na token"), r"token holds no token", id="two lines"),
+    pytest.param(lambda file: file.write_bytes("söcond".encode()), r"token holds no token", id="no ASCII"),
+    pytest.param(lambda file: file.write_bytes(b"\xff\xfe"), r"token holds no token", id="no text"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "said"), SPOILS)
+def test_a_token_file_that_holds_no_token_for_a_moment_is_read_again(
+    world: World, tmp_path: Path, spoil: Callable[[Path], object], said: str
+) -> None:
+    file, whole = tmp_path / "token", tmp_path / "whole"
+    file.write_text("first\n")
     world.server.token = "first"
     config = config_of(kubeconfig=str(world.server.kubeconfig(tmp_path / "kubeconfig", namespace="llm")))
     api = Api(config._replace(user=User(token_file=str(file))), timeouts=QUICK)  # as in a pod
     cluster = Cluster(api, pace=PACE)
     assert not isinstance(cluster.nodes(), Missing)
     until(lambda: world.server.watching >= 1, "the watch")
-    file.unlink()
+    spoil(file)
     world.server.token = "second"
     world.server.drop()
-    until(lambda: any("token" in one.why and "not found" in one.why for one in cluster.problems()), "the complaint")
+    until(lambda: any(re.search(said, one.why) for one in cluster.problems()), "the complaint")
     world.add_nodes(1)
-    file.write_text("second")
+    whole.write_text("second\n")
+    whole.rename(file)
     until(sees_the_node(cluster), "the node")
+    assert cluster.problems() == ()
     cluster.close()
 
 
