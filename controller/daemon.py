@@ -7,6 +7,7 @@ import logging
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
@@ -197,10 +198,14 @@ class Daemon:
         """Tell ``told`` that ``run`` ends: jobs that take long should stop where they can go on another time."""
         self._on_stop.append(told)
 
+    def hearing(self) -> AbstractContextManager[None]:
+        """Signals wait for ``run`` from here on: whoever sees us listen may send one at once. In the main thread."""
+        return self._signals.heard()
+
     def run(self) -> None:
         """Passes every interval until SIGTERM or SIGINT, which let the running pass finish; SIGHUP reloads."""
-        with self._signals.heard():
-            collect_seldom()  # after that: whoever sees us listen may signal at once, and this takes a while
+        with self.hearing():
+            collect_seldom()
             self._run()
         log.info("stopped after the last pass ended; engines keep running")
 

@@ -241,7 +241,7 @@ class Stage:
     def metric(self, name: str, **labels: str) -> float:
         """Of all samples with these labels the sum; 0 where there is none."""
         url = re.findall(r"listening on (\S+):", self.said())[-1]
-        with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+        with urllib.request.urlopen(f"{url}/metrics", timeout=60) as answer:
             page = answer.read().decode()
         found = re.findall(rf"(?m)^{name}(?:{{([^}}]*)}})? (\S+)$", page)
         told = [f'{key}="{value}"' for key, value in labels.items()]

@@ -219,7 +219,7 @@ def hasty_ledgers() -> Iterator[None]:
     assert pragmas != engine.WRITER_PRAGMAS
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(engine, "WRITER_PRAGMAS", pragmas)
-        patch.setattr(engine, "CONNECT_TIMEOUT_S", 60)
+        patch.setattr(engine, "PATIENCE", {**engine.PATIENCE, "connect_timeout": 60})
         yield
 
 

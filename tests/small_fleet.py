@@ -127,3 +127,8 @@ def free_ports(count: int, *, first: int) -> str:
                     probe.bind(("", port))
             return f"{low}-{low + count - 1}"
     raise AssertionError("no free ports")
+
+
+def free_port(*, first: int = 23_000) -> int:
+    """One that nobody listens on, below those that the kernel hands out: it is free still when a slow program binds it."""
+    return int(free_ports(1, first=first).split("-")[0])

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import inf
 from threading import Lock
+from time import monotonic
 from typing import Any, Protocol
 
 from controller.aws.operations import OPERATIONS, PREFIXES
@@ -37,6 +39,24 @@ BETWEEN_PASSES = Patience(connect_s=5.0, read_s=20.0, attempts=3, adaptive=False
 """Guesses: whoever asks waits a minute at most, and is asked again a few minutes later."""
 
 
+AGAIN_S = 60.0
+"""Between two looks for credentials that were not there, or that AWS refused. A guess: a look may ask the instance
+metadata for a second, and new clients take a tenth of one each."""
+
+NO_KEYS = (
+    "AWS cannot be asked: no credentials were found (environment, ~/.aws, role of the container or the instance); they"
+    " are looked for again every minute"
+)
+
+UNKNOWN_KEYS = frozenset(
+    {"AuthFailure", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidClientTokenId"}
+    | {"SignatureDoesNotMatch", "UnrecognizedClientException"}
+)
+"""Codes of AWS for keys that it does not know, or no longer.
+https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html and
+https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html"""
+
+
 class Client(Protocol):
     """What is called of a boto3 client: methods by name, with keywords, that give plain mappings."""
 
@@ -49,7 +69,8 @@ Clients = Callable[[str], Client]
 
 class Aws:
     """boto3's clients, with the credentials that it finds for itself. Made when they are first asked for and then kept,
-    because that takes longer than a call. For use by several threads."""
+    because that takes longer than a call; until AWS refuses their keys, which may have been replaced since. Ask for
+    a client each time. For use by several threads."""
 
     def __init__(self, **options: Any) -> None:
         """``options``: of every client, e.g. ``endpoint_url``."""
@@ -57,6 +78,9 @@ class Aws:
         self._options = options
         self._made: dict[tuple[str, str, Patience], Client] = {}
         self._boto: Any = None
+        self._given = "aws_access_key_id" in options
+        self._looked_at = -inf
+        """When credentials were last looked for, by the monotonic clock."""
         self._lock, self._counting = Lock(), Lock()
 
     @property
@@ -93,14 +117,36 @@ class Aws:
         try:
             # One for all: it reads what a service looks like once. Not the default one, which is not for several
             # threads; of this one clients are made one after the other.
-            self._boto = self._boto or boto3.session.Session()
+            self._boto = self._boto or self._session(boto3.session.Session)
             made: Any = self._boto.client(service, region_name=region or None, config=config, **self._options)
         except (BotoCoreError, ValueError) as error:
             raise AwsError(f"AWS cannot be asked: {error}") from error
         made.meta.events.register("provide-client-params.*.*", self._called)
         made.meta.events.register("before-parse.*.*", _without_page)
+        if not self._given:
+            made.meta.events.register("after-call.*.*", self._answered)
         kept: Client = made
         return kept
+
+    def _session(self, new: Callable[[], Any]) -> Any:
+        """One that has credentials: without any it would go on without when there are some."""
+        if self._given:
+            return new()
+        if monotonic() - self._looked_at < AGAIN_S:
+            raise AwsError(NO_KEYS)
+        self._looked_at, session = monotonic(), new()
+        if session.get_credentials() is None:
+            raise AwsError(NO_KEYS)
+        return session
+
+    def _answered(self, *, parsed: Mapping[str, Any], **_: object) -> None:
+        """New clients, with the keys that are found then, where AWS does not know these."""
+        if parsed.get("Error", {}).get("Code") not in UNKNOWN_KEYS:
+            return
+        with self._lock:
+            if monotonic() - self._looked_at >= AGAIN_S:
+                self._made.clear()
+                self._boto = None
 
     def _called(self, *, model: Any, **_: object) -> None:
         operation = iam_action(str(model.service_model.service_id.hyphenize()), str(model.name))

@@ -15,7 +15,7 @@ def daemon(arguments: argparse.Namespace) -> int:
     """Passes until told to stop."""
     settings = settings_of(arguments.fleet, works=True)
     fresh = built(settings, reload=lambda: settings_of(arguments.fleet, works=True), stands_by=True)
-    with fresh as everything, served(settings, everything):
+    with fresh as everything, everything.daemon.hearing(), served(settings, everything):
         everything.daemon.run()
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 import threading
 from collections.abc import Mapping
@@ -43,7 +44,17 @@ class ServedFleet:
         """A replica that will be ready ``delay_s`` from now; its port answers 503 until then."""
         with self._lock:
             self._fleet.start(name, self._spec, delay_s)
-            self._servers[name] = _serve(self, name, self._ports.pick(FIRST_PORT, f"replica {name}"))
+            self._servers[name] = self._listening(name)
+
+    def _listening(self, name: str) -> ThreadingHTTPServer:
+        """OSError when no port is free. One that somebody took since it was picked stays given away."""
+        while True:
+            port = self._ports.pick(FIRST_PORT, f"replica {name}")
+            try:
+                return _serve(self, name, port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
 
     def drain(self, name: str) -> None:
         with self._lock:

@@ -25,6 +25,7 @@ class Renewed(Generic[Made]):
         """Raises whatever ``make`` and reading the files raise: at the start they must be right."""
         self._tls, self._make = tls, make
         self._stamp = _stamp(tls)
+        self._told = ""
         self.now = make(tls)
 
     def changed(self) -> bool:
@@ -33,13 +34,18 @@ class Renewed(Generic[Made]):
             stamp = _stamp(self._tls)
             if stamp == self._stamp:
                 return False
-            self._stamp = stamp
             self.now = self._make(self._tls)
         except (OSError, ValueError) as error:  # ssl's errors are OSErrors
-            log.error("the certificate %s could not be read again, the old one stays: %s", self._tls.certificate, error)
+            self._tell(str(error))
             return False
+        self._stamp, self._told = stamp, ""  # not before: what failed may have been the reading, of good files
         log.info("the certificate %s was read again", self._tls.certificate)
         return True
+
+    def _tell(self, why: str) -> None:
+        if why != self._told:
+            log.error("the certificate %s could not be read again, the old one stays: %s", self._tls.certificate, why)
+        self._told = why
 
 
 def files(tls: Tls) -> tuple[Path, ...]:

@@ -45,7 +45,7 @@ def engine_port():
 
 
 @pytest.fixture
-def units(tmp_path, monkeypatch, engine_port, make_hand):
+def units(tmp_path, monkeypatch, engine_port, make_hand, patient_probes):
     """A hand over units 1-3, all at the same fake engine, and the folder of their states."""
     folder, tools = tmp_path / "units", tmp_path / "bin"
     folder.mkdir()

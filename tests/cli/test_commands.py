@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -16,7 +15,7 @@ import pytest
 from controller.daemon import utc_now
 from controller.settings.load import load_settings
 from controller.wiring import built
-from tests.small_fleet import until
+from tests.small_fleet import free_port, until
 
 COMMANDS = ["demo", "run", "once", "check", "schema", "status", "explain", "pause", "resume", "stop", "go", "backtest"]
 ACCOUNTING = ["report", "export", "ledger", "usage", "bill"]
@@ -305,9 +304,7 @@ def test_the_demo_runs_to_its_summary(repository, tmp_path):
 
 
 def test_the_dashboard_serves_the_fleet_files_ledger_on_loopback(fleet):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "controller", "dashboard", "--fleet", str(fleet.file), "--port", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

@@ -116,7 +116,8 @@ def test_the_life_of_a_daemon(fleet, start):
 
 def test_readyz_says_why_not(fleet, start):
     fleet.write(interval="1h")
-    fleet.file.write_text(fleet.file.read_text().replace("rate_window: 60s", "rate_window: 2h"))
+    limits = "scrape_limits: {deadline: 60s, target_timeout: 60s}"  # the first pass does not end by itself
+    fleet.file.write_text(fleet.file.read_text().replace("rate_window: 60s", f"rate_window: 2h\n{limits}"))
     for engine in fleet.engines:
         engine.hold.clear()
     daemon = start()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,8 @@ from urllib.request import urlopen
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.small_fleet import free_port
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -47,9 +48,7 @@ def chromium() -> str:
 @pytest.fixture(scope="module")
 def site(virtual_day: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a dashboard on a free loopback port."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("streamlit") / "log"
     options = ["--server.address", "127.0.0.1", "--server.port", str(port), "--server.headless", "true"]
     options += ["--server.fileWatcherType", "none", "--browser.gatherUsageStats", "false"]

@@ -198,7 +198,7 @@ def test_first_questions_to_an_api_server_that_is_silent_wait_as_long_together_a
         ref = chat_of(f"llm-{index}")
         assert isinstance(cluster.target(ref), Missing)
         assert isinstance(cluster.scalers_of(ref), Missing)
-    assert 0.4 <= monotonic() - began < 1.2
+    assert 0.4 <= monotonic() - began < 6, "each for itself, they would wait 8 s and more"
     assert len(cluster.problems()) <= len(cluster._all()) == 60, "all of them have begun"
     cluster.close()
 

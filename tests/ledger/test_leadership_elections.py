@@ -187,6 +187,7 @@ class TestTheAdvisoryLock:
             connection.execute("SELECT pg_terminate_backend(%s)", (a._backend,))
         with pytest.raises(LedgerError, match="could not see who leads"):
             until(lambda: a.round(1.0) is None, "the session to end")
+        until(lambda: b.round(1.0).ours, "the ended session to let go of the lock")
         assert b.round(1.0).term.epoch == 1
         assert a.round(2.0).term.holder == "b"
 
