@@ -114,6 +114,30 @@ def test_the_life_of_a_daemon(fleet, start):
     reader.close()
 
 
+SIGNALLED = """
+import os, signal, sys
+from contextlib import contextmanager
+from controller.__main__ import main
+from controller.cli import run
+
+@contextmanager
+def served(*settings):
+    os.kill(os.getpid(), signal.SIGTERM)
+    yield
+
+run.served = served
+sys.exit(main(["run", "--fleet", sys.argv[1]]))
+"""
+
+
+def test_a_signal_that_comes_as_soon_as_it_listens_waits_for_it(fleet, repository):
+    fleet.write()
+    command = [sys.executable, "-c", SIGNALLED, str(fleet.file)]
+    ended = subprocess.run(command, cwd=repository, capture_output=True, text=True, timeout=180, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "stopped after the last pass ended" in ended.stderr
+
+
 def test_readyz_says_why_not(fleet, start):
     fleet.write(interval="1h")
     limits = "scrape_limits: {deadline: 60s, target_timeout: 60s}"  # the first pass does not end by itself
