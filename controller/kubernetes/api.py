@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
+from math import inf
 from threading import Lock
+from time import monotonic
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from yaml import YAMLError
@@ -29,6 +32,9 @@ if TYPE_CHECKING:  # an extra: who has no Kubernetes need not install it
 Json: TypeAlias = dict[str, Any]
 
 MERGE_PATCH = "application/merge-patch+json"
+AGAIN_S = 60.0
+"""Between two looks at a config whose credentials are refused. A guess: it costs a file to read."""
+
 PAGE_ITEMS = 500
 """Objects a page of a list, as kubectl and client-go ask for."""
 
@@ -58,22 +64,27 @@ class Event:
 class Api:
     """Calls of one API server, counted. For use by several threads."""
 
-    def __init__(self, config: SingleConfig, *, timeouts: Timeouts | None = None) -> None:
-        """ClusterError where what is to prove who we are cannot be loaded."""
-        import httpx2
+    def __init__(
+        self, config: SingleConfig, *, timeouts: Timeouts | None = None, again: Callable[[], SingleConfig] | None = None
+    ) -> None:
+        """ClusterError where what is to prove who we are cannot be loaded.
 
+        again   reads the config anew, when the API server does not know us: a token or certificate that stands in it
+                may have been replaced. ClusterError
+        """
         self.timeouts = timeouts or Timeouts()
         self.server = config.cluster.server
         self.namespace = config.namespace
-        params = _connection(config, self.timeouts)
-        # A watch holds its connection, so their number is the number of watches: no pool limit may starve a call.
-        self._http = httpx2.Client(**params, limits=httpx2.Limits(max_connections=None, max_keepalive_connections=8))
+        self._config, self._again, self._read_at = config, again, -inf
+        self._http = self._client(config)
+        self._replaced: list[httpx2.Client] = []
         self._lock = Lock()
         self._calls: Counter[tuple[str, str]] = Counter()
 
     def close(self) -> None:
         """Let go of all connections."""
-        self._http.close()
+        for one in (self._http, *self._replaced):
+            one.close()
 
     @property
     def calls(self) -> Mapping[tuple[str, str], int]:
@@ -132,6 +143,28 @@ class Api:
         """A merge patch (RFC 7386). With metadata.resourceVersion in ``body``, ConflictError when it changed since."""
         call = Call("patch", resource, namespace, name, sub)
         return self._ask("PATCH", call, body=body, params=_WRITER, content_type=MERGE_PATCH)
+
+    def _client(self, config: SingleConfig) -> httpx2.Client:
+        import httpx2
+
+        # A watch holds its connection, so their number is the number of watches: no pool limit may starve a call.
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=8)
+        heard = {"response": [self._heard]}
+        return httpx2.Client(**_connection(config, self.timeouts), limits=limits, event_hooks=heard)
+
+    def _heard(self, answer: httpx2.Response) -> None:
+        """Of every call and watch. From here on with another config, if there is one; else the refusal stands."""
+        if answer.status_code != HTTPStatus.UNAUTHORIZED or self._again is None:
+            return
+        with self._lock, suppress(ClusterError):  # half of it may be written; the refusal is told in any case
+            if monotonic() - self._read_at < AGAIN_S:
+                return
+            self._read_at = monotonic()
+            found = self._again()
+            if found != self._config and _place(found) == _place(self._config):  # not what somebody switched to
+                fresh = self._client(found)
+                self._replaced.append(self._http)  # others may be in the midst of a call
+                self._config, self._http = found, fresh
 
     def _url(self, call: Call) -> str:
         return call.resource.path(call.namespace, call.name, call.sub)
@@ -246,6 +279,10 @@ def decoded(call: Call, content: bytes) -> Json:
     return found
 
 
+def _place(config: SingleConfig) -> tuple[str, str, str]:
+    return config.context_name, config.cluster.server, config.namespace
+
+
 def _connection(config: SingleConfig, timeouts: Timeouts) -> dict[str, Any]:
     """How httpx2 is to reach the API server."""
     import httpx2
@@ -283,10 +320,12 @@ def config_of(context: str = "", *, kubeconfig: str = "") -> SingleConfig:
             found = KubeConfig.from_env(service_account="/nonexistent").get(context)
         else:
             found = KubeConfig.from_env().get()
-    except (KubeConfigError, YAMLError, OSError, KeyError, TypeError, ValueError) as error:
+    except (KubeConfigError, YAMLError, OSError, ValueError) as error:
         raise ClusterError(
             f"no way to {wanted}: {_words(error)}; a kubeconfig or a service account is needed"
         ) from error
+    except (KeyError, TypeError, AttributeError) as error:  # lightkube looks for nothing before it takes it
+        raise ClusterError(f"no way to {wanted}: what was read is no whole kubeconfig ({_words(error)})") from error
     if found is None:
         raise ClusterError(f"no way to {wanted}: the kubeconfig names no current context")
     return found

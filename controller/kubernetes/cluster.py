@@ -8,6 +8,7 @@ not be true now, and an old count is no count.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from threading import Lock
 from time import monotonic
 from typing import Any, TypeVar
@@ -181,7 +182,8 @@ class Clusters:
         """The cluster of a kubeconfig's context; "": the pod's own, or the current context. ClusterError."""
         with self._lock:
             if context not in self._by_context:
-                api = Api(config_of(context, kubeconfig=self._kubeconfig), timeouts=self._timeouts)
+                again = partial(config_of, context, kubeconfig=self._kubeconfig)
+                api = Api(again(), timeouts=self._timeouts, again=again)
                 self._by_context[context] = Cluster(api, pace=self._pace)
             return self._by_context[context]
 

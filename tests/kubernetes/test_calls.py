@@ -200,7 +200,13 @@ def test_a_lease_is_made_and_replaced_by_its_version(world: World, api: Api) -> 
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("clusters: [", "no way to the API server"), ("{}", "no way to the API server"), (None, "not found")],
+    [
+        ("clusters: [", "no way to the API server: while parsing"),
+        ("{}", "no way to the API server: what was read is no whole kubeconfig"),
+        ("", "no way to the API server: what was read is no whole kubeconfig"),
+        ("[]", "no way to the API server: what was read is no whole kubeconfig"),
+        (None, "not found"),
+    ],
 )
 def test_a_kubeconfig_that_leads_nowhere_says_so(tmp_path: Path, text: str | None, said: str) -> None:
     path = tmp_path / "kubeconfig"

@@ -13,8 +13,9 @@ import pytest
 import yaml
 from lightkube.config.models import User
 
-from controller.errors import ClusterError
+from controller.errors import ClusterError, ForbiddenError
 from controller.facts.missing import Missing
+from controller.kubernetes import api as api_of
 from controller.kubernetes import credentials
 from controller.kubernetes.api import Api, config_of
 from controller.kubernetes.cluster import Cluster, Clusters
@@ -208,6 +209,65 @@ def test_a_token_file_that_holds_no_token_for_a_moment_is_read_again(
     until(sees_the_node(cluster), "the node")
     assert cluster.problems() == ()
     cluster.close()
+
+
+def test_a_token_that_is_written_into_the_kubeconfig_anew_is_read_when_the_old_one_is_refused(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_of, "AGAIN_S", 0.0)
+    world.server.token = "first"
+    clusters = Clusters(kubeconfig=kubeconfig_of(world, tmp_path, {"token": "first"}), pace=PACE, timeouts=QUICK)
+    cluster = clusters.of("")
+    assert not isinstance(cluster.nodes(), Missing)
+    until(lambda: world.server.watching >= 1, "the watch")
+    world.server.token = "second"
+    world.server.drop()
+    until(lambda: any("does not know us" in one.why for one in cluster.problems()), "the complaint")
+    world.add_nodes(1)
+    kubeconfig_of(world, tmp_path, {"token": "second"})
+    until(sees_the_node(cluster), "the node")
+    assert cluster.problems() == ()
+    clusters.close()
+
+
+def test_a_kubeconfig_that_was_switched_to_another_cluster_is_not_followed(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_of, "AGAIN_S", 0.0)
+    world.server.token = "first"
+    file = Path(kubeconfig_of(world, tmp_path, {"token": "first"}))
+    clusters = Clusters(kubeconfig=str(file), timeouts=QUICK)
+    api = clusters.of("").api
+    api.list(PODS, "llm")
+    world.server.token = "second"
+    switched = yaml.safe_load(file.read_text())
+    switched["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:1"
+    switched["users"][0]["user"] = {"token": "of the other"}
+    file.write_text(yaml.safe_dump(switched))
+    for _ in range(2):
+        with pytest.raises(ForbiddenError, match="does not know us"):
+            api.list(PODS, "llm")
+    clusters.close()
+
+
+@pytest.mark.parametrize("written", ["", "{", "clusters: []"])
+def test_a_kubeconfig_of_which_half_is_written_leaves_everything_as_it_is(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str
+) -> None:
+    monkeypatch.setattr(api_of, "AGAIN_S", 0.0)
+    world.server.token = "first"
+    file = kubeconfig_of(world, tmp_path, {"token": "first"})
+    clusters = Clusters(kubeconfig=file, timeouts=QUICK)
+    api = clusters.of("").api
+    api.list(PODS, "llm")
+    world.server.token = "second"
+    Path(file).write_text(written)
+    for _ in range(2):
+        with pytest.raises(ForbiddenError, match="does not know us"):
+            api.list(PODS, "llm")
+    world.server.token = "first"
+    api.list(PODS, "llm")
+    clusters.close()
 
 
 @pytest.mark.parametrize(
