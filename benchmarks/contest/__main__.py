@@ -2,6 +2,7 @@
 
     tune      the same budget of random settings for every opponent, on --tune-days; the best are in settings.json
     play      everybody's knob over the days that are judged
+    finer     up to --budget runs more near 99 %, beside those that are kept, until two close bills enclose it
     stress    what goes wrong: short cases, everybody as documented or shipped
     bracket   the lower bound and the clairvoyant schedule of every day that is judged
     report    RESULTS.md, and the contest's section of BENCHMARKS.md
@@ -9,7 +10,7 @@
 Without any: play and report. Every run is kept at once in --store; what is there already, made by the same code, is not
 run again. The full protocol:
 
-    python -m benchmarks.contest tune play stress bracket report \\
+    python -m benchmarks.contest tune play finer stress bracket report \\
         --days 2,3,4,5,6 --start-ups 75,240,480 --seeds 5 --budget 8
 """
 
@@ -36,7 +37,7 @@ from benchmarks.contest.tune import FROZEN, KNOB_RUNS, Frozen, Search, freeze, f
 from controller.backtest.run import OURS
 from controller.facts.missing import Missing
 
-ACTIONS = ("tune", "play", "stress", "bracket", "report")
+ACTIONS = ("tune", "play", "finer", "stress", "bracket", "report")
 STORE = Path(__file__).parent / "runs.jsonl"
 
 
@@ -167,8 +168,20 @@ def _tune(args: argparse.Namespace, store: Store) -> None:
 
 
 def _play(args: argparse.Namespace, store: Store) -> None:
+    _contest(args, store, _sweeps(args, store))
+
+
+def _finer(args: argparse.Namespace, store: Store) -> None:
+    _contest(args, store, [sweep.finer(store) for sweep in _sweeps(args, store)])
+
+
+def _contest(args: argparse.Namespace, store: Store, sweeps: Sequence[Sweep]) -> None:
+    Contest(store, args.jobs, sum(one.weight for one in sweeps)).run([(one.asked(), one.weight) for one in sweeps])
+
+
+def _sweeps(args: argparse.Namespace, store: Store) -> list[Sweep]:
     tuned = frozen(args.frozen)
-    sweeps = [
+    return [
         Sweep(
             ground=ground,
             name=name,
@@ -181,7 +194,6 @@ def _play(args: argparse.Namespace, store: Store) -> None:
         for seed in range(1, args.seeds + 1)
         for name in _names(args)
     ]
-    Contest(store, args.jobs, sum(one.weight for one in sweeps)).run([(one.asked(), one.weight) for one in sweeps])
 
 
 def _bracket(args: argparse.Namespace, store: Store) -> None:
@@ -255,7 +267,7 @@ def _report(args: argparse.Namespace, store: Store) -> None:
         print(report.BENCHMARKS)
 
 
-_DO = {"tune": _tune, "play": _play, "stress": _stress, "bracket": _bracket, "report": _report}
+_DO = {"tune": _tune, "play": _play, "finer": _finer, "stress": _stress, "bracket": _bracket, "report": _report}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from benchmarks.contest.cases import Ground, stage, workload
@@ -14,7 +14,7 @@ from benchmarks.contest.frontier import Point, log_miss
 from benchmarks.contest.players import PLAYERS, SHIPPED, Settings, documented
 from benchmarks.contest.results import Result, Store, Task, code_of, result_of
 from benchmarks.contest.stress import STRESSES
-from benchmarks.contest.sweep import TARGETS, sweep
+from benchmarks.contest.sweep import TARGETS, Tried, sweep
 from controller.backtest.run import OURS, Stage, play
 from controller.simulate.workload.blocks import BlockWorkload
 
@@ -44,7 +44,13 @@ def make(task: Task) -> Result:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """One controller on one ground with one seed. ``tuned``: its settings beside the knob."""
+    """One controller on one ground with one seed.
+
+    tuned    its settings beside the knob
+    first    the share of the knob's range to begin at
+    targets  the attainments to price, the one that decides first
+    kept     runs made before, to go on from
+    """
 
     ground: Ground
     name: str
@@ -52,13 +58,15 @@ class Sweep:
     budget: int
     tuned: Settings
     first: float = 0.5
+    targets: tuple[float, ...] = TARGETS
+    kept: tuple[Tried, ...] = ()
 
     def asked(self) -> Asked:
         """The documented default, then the knob."""
         default = yield Task(ground=self.ground, entrant=documented(self.name), seed=self.seed)
         player = PLAYERS[self.name]
-        known = [(SHIPPED, default.point)] if self.name == OURS else []
-        knob = sweep(self.budget, self.first, known=known)
+        shipped = [(SHIPPED, default.point)] if self.name == OURS else []
+        knob = sweep(self.budget, self.first, self.targets, known=[*shipped, *self.kept])
         point: Point | None = None
         while True:
             try:
@@ -72,6 +80,17 @@ class Sweep:
     @property
     def weight(self) -> float:
         return (self.budget + 1) * (WEIGHT_OF_OURS if self.name == OURS else 1.0)
+
+    def finer(self, store: Store) -> Sweep:
+        """At most ``budget`` more runs near the first target, beside those of this sweep that ``store`` has."""
+        player, tasks = PLAYERS[self.name], {}
+        for result in store.results:
+            share = result.task.share
+            if share is not None:
+                entrant = player.entrant(share, self.tuned)
+                tasks[Task(ground=self.ground, entrant=entrant, seed=self.seed, share=share).key] = share
+        kept = tuple((tasks[one.task.key], one.point) for one in store.results if one.task.key in tasks)
+        return replace(self, targets=self.targets[:1], kept=kept)
 
 
 def first_share(store: Store, name: str, hints: Mapping[str, float], place: tuple[Ground, int]) -> float:

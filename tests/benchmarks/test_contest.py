@@ -192,6 +192,28 @@ def test_a_sweep_that_was_stopped_begins_where_it_began(tmp_path: Path) -> None:
     assert first_share(store, "kpa", {}, (GROUND, 1)) == 0.3
 
 
+def test_a_finer_sweep_asks_between_the_runs_that_are_kept_and_only_near_the_first_target(tmp_path: Path) -> None:
+    sweep = Sweep(ground=GROUND, name="kpa", seed=1, budget=2, tuned={"window_s": 30.0})
+    store = Store(tmp_path / "runs.jsonl")
+
+    def keep(share: float, usd: float, attainment: float, *, seed: int = 1, tuned: float = 30.0) -> None:
+        entrant = PLAYERS["kpa"].entrant(share, {"window_s": tuned})
+        task = Task(ground=GROUND, entrant=entrant, seed=seed, share=share)
+        store.add(replace(a_result("kpa", share, usd, attainment), task=task))
+
+    keep(0.4, 80, 0.98)
+    keep(0.6, 120, 0.998)
+    keep(0.41, 81, 0.9899, seed=2)
+    keep(0.59, 119, 0.9901, tuned=60.0)
+    asking = sweep.finer(store).asked()
+    assert next(asking).entrant.documented
+    asked = asking.send(a_result("kpa", None, 300, 0.9999))
+    assert asked.share is not None
+    assert 0.42 < asked.share < 0.58, "neither another seed's runs nor those of other settings count"
+    with pytest.raises(StopIteration):
+        asking.send(a_result("kpa", asked.share, 81, 0.9901))
+
+
 # --- who plays -------------------------------------------------------------------------------------------------------
 
 
