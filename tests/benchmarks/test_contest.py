@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -15,7 +15,7 @@ from benchmarks.contest import report as report_of
 from benchmarks.contest.__main__ import main as contest
 from benchmarks.contest.bracket import Bounds
 from benchmarks.contest.cases import Ground
-from benchmarks.contest.frontier import Point, cost_at
+from benchmarks.contest.frontier import Cost, Point, cost_at
 from benchmarks.contest.play import Contest, Sweep, first_share
 from benchmarks.contest.players import MAIN, PLAYERS
 from benchmarks.contest.report import HEADING, results_text, with_section
@@ -339,21 +339,34 @@ def test_the_runs_that_are_kept_of_the_judged_days_tell_what_is_published(tmp_pa
     assert [day for day in days if day not in report_of.BENCHMARKS.read_text()] == []
 
 
-def test_the_means_over_seeds_that_are_published_are_those_of_the_runs_that_are_kept() -> None:
+@pytest.mark.parametrize(
+    "names", [(OURS, "skyserve", "dynamo"), (OURS, "dynamo-load"), (OURS, "dynamo-load", "ray-serve", "hpa-load")]
+)
+def test_the_means_over_seeds_that_are_published_are_those_of_the_runs_that_are_kept(names: tuple[str, ...]) -> None:
     kept = Store(Path(report_of.__file__).with_name("judged_wider.jsonl"), any_code=True)
     points: dict[tuple[Ground, str, int], list[Point]] = {}
     for run in kept.results:
         points.setdefault((run.task.ground, run.task.entrant.name, run.task.seed), []).append(run.point)
-    costs: dict[tuple[Ground, str], list[float]] = {}
+    costs: dict[tuple[Ground, str], list[Cost]] = {}
     for (ground, name, _), found in points.items():
-        costs.setdefault((ground, name), []).append(cost_at(found, 0.99).usd)
+        cost = cost_at(found, 0.99)
+        assert isinstance(cost, Cost)
+        costs.setdefault((ground, name), []).append(cost)
     told = report_of.BENCHMARKS.read_text()
-    for ground in {ground for ground, _ in costs}:
-        mean = [f"${fmean(costs[ground, name]):,.0f}" for name in (OURS, "skyserve", "dynamo")]
+    shared = {ground for ground, _ in costs if all((ground, name) in costs for name in names)}
+    assert shared
+    for ground in shared:
+        seeds = len(costs[ground, OURS])
+        mean = " | ".join(_mean_told(costs[ground, name]) for name in names)
+        assert {len(costs[ground, name]) for name in names} == {seeds}
         engine = "" if ground.engine == "70b-2xh100" else f", {ground.engine}"
         trace = {"azure2024": "Azure", "servegen": "ServeGen"}[ground.trace]
-        seeds = len(costs[ground, OURS])
-        assert f"| {trace}, {ground.day}{engine} | {ground.start_up_s:.0f} s | {seeds} | {' | '.join(mean)} |" in told
+        assert f"| {trace}, {ground.day}{engine} | {ground.start_up_s:.0f} s | {seeds} | {mean} |" in told
+
+
+def _mean_told(costs: Sequence[Cost]) -> str:
+    at_most = "≤ " if any(cost.below is None for cost in costs) else ""
+    return f"{at_most}${fmean(cost.usd for cost in costs):,.0f}"
 
 
 def test_the_report_shows_who_never_reaches_it_and_every_stress_case_has_words() -> None:
