@@ -148,13 +148,7 @@ def read_header(path: Path, shown_as: str | None = None) -> tuple[str, bytes, tu
     instead = misplaced(data, FileKind.TABLE)
     if instead:
         _refuse(file, 0, instead)
-    first = data.split(b"\n", 1)[0].rstrip(b"\r")
-    try:
-        text = first.decode("utf-8")
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        _refuse(file, 1, "is not text: expected a CSV file, gzip-packed or not")
+    text = _first_line(file, data)
     other = next((mark for mark in (";", "\t", "|") if mark in text and "," not in text), None)
     if other:
         _refuse(file, 1, f"columns are separated by {other!r}; expected ','")
@@ -235,6 +229,35 @@ def _members(data: bytes) -> Iterator[bytes]:
             at += len(packed) - len(member.unused_data)
 
 
+def _first_line(file: str, data: bytes) -> str:
+    first = data.split(b"\n", 1)[0].rstrip(b"\r")
+    if b"\0" in first:
+        _refuse(file, 1, "is not text: expected a CSV file, gzip-packed or not")
+    if data.lstrip().startswith((b"{", b"[")):
+        _refuse(file, 1, "is JSON: expected a CSV file, whose first line names its columns")
+    try:
+        text = first.decode("utf-8")
+    except UnicodeDecodeError as error:
+        what = f"is not UTF-8 (byte 0x{first[error.start]:02x}): expected a CSV file in UTF-8, gzip-packed or not"
+        _refuse(file, 1, what, error.start + 1)
+    _check_line_ends(file, data)
+    return text
+
+
+def _check_line_ends(file: str, data: bytes) -> None:
+    """Refuse a carriage return alone: one reader takes it for the end of a line, another for a part of it."""
+    if data.count(b"\r") == data.count(b"\r\n"):
+        return
+    bare = _BARE_RETURN.search(data)
+    if bare:
+        line, begin = data.count(b"\n", 0, bare.start()) + 1, data.rfind(b"\n", 0, bare.start()) + 1
+        ends = "a line ends in a bare carriage return (\\r); expected \\n or \\r\\n"
+        _refuse(file, line, ends, bare.start() - begin + 1)
+
+
+_BARE_RETURN = re.compile(rb"\r(?!\n)")
+
+
 def _lines(data: bytes, numbers: Sequence[int]) -> dict[int, str]:
     """The text of some lines, by number from 1."""
     ends = np.flatnonzero(np.frombuffer(data, np.uint8) == ord("\n"))
@@ -254,8 +277,8 @@ def _heading(file: str, total: int) -> list[Problem]:
     return [Problem(file, 0, 0, "", f"{total} mistakes; the first {MOST_SHOWN} by line:", total - MOST_SHOWN)]
 
 
-def _refuse(file: str, line: int, message: str) -> NoReturn:
-    raise ConfigError([Problem(file, line, 1 if line else 0, "", message)])
+def _refuse(file: str, line: int, message: str, column: int = 1) -> NoReturn:
+    raise ConfigError([Problem(file, line, column if line else 0, "", message)])
 
 
 # --- columns ---------------------------------------------------------------------------------------------------------

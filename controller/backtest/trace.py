@@ -28,6 +28,7 @@ from controller.simulate.workload.clients import ClientLengths
 from controller.simulate.workload.describe import Description, TokenSummary, describe
 from controller.simulate.workload.lengths import Lengths
 from controller.simulate.workload.modifiers import between, with_cached
+from controller.simulate.world import HOUR_S
 
 MINUTE_S = 60.0
 LATEST_S = 1e11
@@ -86,7 +87,8 @@ class Played:
         found = self.description
         busiest = f"{plain(found.mean_per_s)} a second, {plain(found.peak_minute_per_s)} in the busiest minute"
         tokens = f"{count(round(self.shape.prompt_tokens))} prompt and {count(round(self.shape.output_tokens))} output"
-        told = f"{many(found.requests, 'request')}, {busiest}; {tokens} tokens each on average"
+        requests = f"{many(found.requests, 'request')} in {span(self.span_s / HOUR_S)}"
+        told = f"{requests}, {busiest}; {tokens} tokens each on average"
         return f"{told}; {self.short}" if self.short else told
 
     @property

@@ -68,10 +68,13 @@ def milliseconds(value_s: float) -> str:
 
 
 def span(hours: float) -> str:
-    """7 days, 24 h, 40 min."""
+    """7 days, 24 h, 40 min, 12 s."""
     if hours >= 48:
         return f"{plain(hours / HOURS_PER_DAY)} days"
-    return f"{plain(hours)} h" if hours >= 1 else f"{plain(hours * 60)} min"
+    if hours >= 1:
+        return f"{plain(hours)} h"
+    minutes = hours * 60
+    return f"{plain(minutes)} min" if minutes >= 1 else f"{plain(minutes * 60)} s"
 
 
 FORMS: Mapping[str, Callable[[float], str]] = {

@@ -118,7 +118,7 @@ def test_a_name_plays_one_and_a_family_all_of_it(backtest, typed, played):
 def test_one_request_is_told_as_one_and_a_minute_says_nothing_about_a_year(backtest, folder):
     (folder / "one.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,100,10\n")
     said = backtest("--trace", "one.csv", "--against", "none")
-    assert "1 request, " in said.words
+    assert "1 request in 1 s, " in said.words
     assert "too little to say what a year would cost" in said.words
 
 

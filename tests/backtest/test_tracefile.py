@@ -95,8 +95,20 @@ HEADER = "arrival_s,prompt_tokens,output_tokens\n"
         ("0,374,44\n1,396,109\n", ["t.csv:1:1: holds numbers where the names of the columns should stand"]),
         ("arrival_s;prompt_tokens;output_tokens\n0;1;1\n", ["t.csv:1:1: columns are separated by ';'; expected ','"]),
         ("time_s\trequests\n0\t1\n", ["t.csv:1:1: columns are separated by '\\t'; expected ','"]),
+        (
+            "time_s,requests\r0,1\r10,2\r",
+            ["t.csv:1:16: a line ends in a bare carriage return (\\r); expected \\n or \\r\\n"],
+        ),
+        ("time_s,requests\n0,1\n10,2\r20,3\n", ["t.csv:3:5: a line ends in a bare carriage return (\\r); expected \\n or \\r\\n"]),
+        (
+            "time_s,requests,zone_é\n0,1,a\n".encode("latin-1"),
+            ["t.csv:1:22: is not UTF-8 (byte 0xe9): expected a CSV file in UTF-8, gzip-packed or not"],
+        ),
+        ('{"time_s": 0, "requests": 3}\n', ["t.csv:1:1: is JSON: expected a CSV file, whose first line names its columns"]),
+        ('[{"time_s": 0}]\n', ["t.csv:1:1: is JSON: expected a CSV file, whose first line names its columns"]),
         (b"PK\x03\x04\x00\x00\x08\n", ["t.csv:1:1: is not text: expected a CSV file, gzip-packed or not"]),
         (b"\xff\xfea\x00,\x00\n", ["t.csv:1:1: is not text: expected a CSV file, gzip-packed or not"]),
+        (b"PAR1\x15\x04\xe9\n", ["t.csv:1:7: is not UTF-8 (byte 0xe9): expected a CSV file in UTF-8, gzip-packed or not"]),
         (
             "arrival_s,promt_tokens,answer\n0,1,1\n",
             [
