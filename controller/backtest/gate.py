@@ -39,6 +39,8 @@ COMPARATORS: Mapping[str, Callable[[float, float], bool]] = {
     "!=": operator.ne,
 }
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "==": "==", "!=": "!="}
+MOST_BARE_S = 60.0
+"""A larger latency without a unit was meant in milliseconds, and as seconds would never fail. A guess."""
 EXAMPLE = 'such as "cost > 1200 or attainment < 99%"'
 
 Values = Mapping[str, Number]
@@ -292,6 +294,9 @@ class _Reader:
             self._add(number, f"'{name.text}' is not money: write a number without $")
         elif not is_percent and name.text in SHARES and value > 1:
             self._add(number, f"'{name.text}' is a share: write {value:g}% or {value / 100:g}")
+        elif name.text in TIMES and value > MOST_BARE_S:
+            meant = f"write {value:g}ms, or {value:g}s if that is meant"
+            self._add(number, f"'{name.text}' is a time in seconds: {meant}")
 
     def _add(self, token: _Token, message: str) -> None:
         self.problems.append(Problem(WHERE, self._line, token.start + 1, "", message))

@@ -8,12 +8,13 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from math import ceil, isfinite
+from math import ceil, isfinite, nan
 from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
 
+from controller.backtest.words import many
 from controller.catalog.load import nearest
 from controller.clock import utc_now
 from controller.errors import ConfigError, Problem
@@ -79,7 +80,7 @@ def _announced(plan: SweepPlan) -> str:
     points, each_s = len(plan.points), plan.warm_up_s + plan.duration_s
     minutes = ceil(points * each_s / 60)
     return (
-        f"{plan.root}: {points} points of {each_s:g} s, about {minutes} {'minute' if minutes == 1 else 'minutes'}; "
+        f"{plan.root}: {many(points, 'point')} of {each_s:g} s, about {many(minutes, 'minute')}; "
         "Ctrl-C ends the sweep and keeps what was measured"
     )
 
@@ -196,13 +197,19 @@ def _check_files(reader: _Reader, arguments: argparse.Namespace) -> None:
     if arguments.plot is not None and (why := trouble(arguments.plot)):
         reader.wrong("plot", why)
     for name, path in (("plot", arguments.plot), ("out", arguments.out)):
-        if path is not None and path != STDOUT and not Path(path).absolute().parent.is_dir():
+        if path is None or path == STDOUT:
+            continue
+        if Path(path).is_dir():
+            reader.wrong(name, f"{path} is a folder; name a file in it")
+        elif not Path(path).absolute().parent.is_dir():
             reader.wrong(name, f"there is no folder {Path(path).absolute().parent}")
 
 
 def _price(reader: _Reader, arguments: argparse.Namespace) -> Priced:
     """USD an hour of the whole server: as given, or a list price times its GPUs."""
     if arguments.usd_per_hour is not None:
+        if arguments.offer is not None:
+            reader.wrong("usd_per_hour", "is a price, and --offer names one too; give one of them")
         return Priced(usd_per_hour=reader.read("usd_per_hour", _one_number, 1.0), source="--usd-per-hour")
     if arguments.offer is None:
         return Priced(usd_per_hour=Missing("usd_per_hour", "give --usd-per-hour or --offer"))
@@ -242,10 +249,13 @@ def _whole_numbers(text: str) -> Numbers:
 
 
 def _one_number(text: str) -> float:
-    found = _numbers(text)
-    if len(found) != 1:
-        raise ValueError(f"expected one number, found '{text}'")
-    return found[0]
+    try:
+        found = float(text)
+    except ValueError:
+        found = nan
+    if not (isfinite(found) and found > 0):
+        raise ValueError(f"expected a number above 0, such as 4, found '{text}'")
+    return found
 
 
 def _spread(text: str) -> float:

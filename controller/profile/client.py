@@ -91,6 +91,10 @@ class Client:
         await self.session.close()
 
     @property
+    def has_key(self) -> bool:
+        return self._key is not None
+
+    @property
     def session(self) -> aiohttp.ClientSession:
         if self._session is None:
             raise RuntimeError("the client is used outside of its context")

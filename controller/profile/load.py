@@ -53,7 +53,9 @@ class Held:
 
     @property
     def measured(self) -> list[Flight]:
-        return [one for one in self.flights if self.start_s <= one.due_s < self.end_s]
+        """What was due within the window; when that was cut short, without what we dropped ourselves."""
+        due = (one for one in self.flights if self.start_s <= one.due_s < self.end_s)
+        return [one for one in due if one.outcome or not self.cut]
 
 
 Told = Callable[[Held, float], None]

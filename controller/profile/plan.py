@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import log, sqrt
@@ -40,11 +41,14 @@ class PointPlan:
         return self if self.share is None else replace(self, load=float(f"{self.share * most_per_s:.3g}"))
 
 
+_CALL = re.compile(r"/*(/v1(/(chat/)?completions)?)?/*$")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepPlan:
     """The whole sweep.
 
-    url            the server's, with or without /v1
+    url            the server's, with or without /v1 and a call
     api            "completions" or "chat"
     model          None: the only one that the server names
     spread         standard deviation / mean of prompt and output lengths (lognormal); 0: all alike
@@ -65,8 +69,8 @@ class SweepPlan:
 
     @property
     def root(self) -> str:
-        """The server's address without /v1."""
-        return self.url.rstrip("/").removesuffix("/v1").rstrip("/")
+        """The server's address without /v1, or a call below it."""
+        return _CALL.sub("", self.url)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -69,13 +69,16 @@ async def _model(client: Client, wanted: str | None) -> tuple[str, int | None]:
     """The model to ask, and the most tokens it is served with, where the server says so."""
     try:
         status, body = await client.get("/v1/models")
+    except aiohttp.ClientConnectorSSLError as error:
+        plain = client.root.replace("https://", "http://", 1)
+        raise PennyweightError(f"{client.root} speaks no TLS: is it {plain}? Nothing was measured") from error
     except aiohttp.ClientConnectorError as error:
         why = error.os_error.strerror or error.os_error
         raise PennyweightError(f"{client.root} cannot be reached: {why}; nothing was measured") from error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise PennyweightError(f"{client.root} failed: {type(error).__name__}; is it an HTTP address?") from error
     if status in (401, 403):
-        raise PennyweightError(_refused(client.root, status))
+        raise PennyweightError(_refused(client, status))
     served = _served(body) if status == 200 else {}
     if wanted is not None and (wanted in served or not served):
         return wanted, served.get(wanted)
@@ -84,6 +87,11 @@ async def _model(client: Client, wanted: str | None) -> tuple[str, int | None]:
         close = nearest(wanted, served, 1)
         raise PennyweightError(
             f"{client.root} serves no model '{wanted}', only {names}" + (f"; did you mean {close[0]}?" if close else "")
+        )
+    if status == 404:
+        raise PennyweightError(
+            f"{client.root} has no /v1/models (HTTP 404): give the address above /v1, such as http://HOST:PORT; "
+            "of a server that lists no models, name one with --model"
         )
     if len(served) != 1:
         said = f"serves {names}: choose one" if served else f"names no model (/v1/models: HTTP {status}): give one"
@@ -99,8 +107,10 @@ def _served(body: bytes) -> dict[str, int | None]:
         return {}
 
 
-def _refused(root: str, status: int) -> str:
-    return f"{root} refuses us (HTTP {status}): name the variable that holds its key with --api-key-env NAME"
+def _refused(client: Client, status: int) -> str:
+    if client.has_key:
+        return f"{client.root} refuses the key that --api-key-env names (HTTP {status}); nothing was measured"
+    return f"{client.root} refuses us (HTTP {status}): name the variable that holds its key with --api-key-env NAME"
 
 
 async def _probe(client: Client, model: str, words: int, *, ignore_eos: bool) -> Flight:
@@ -121,6 +131,6 @@ def _must_do(client: Client, flight: Flight) -> None:
             "a newer server, or the engine behind this proxy, will say"
         )
     if flight.outcome in ("HTTP 401", "HTTP 403"):
-        raise PennyweightError(_refused(client.root, int(flight.outcome.removeprefix("HTTP "))))
+        raise PennyweightError(_refused(client, int(flight.outcome.removeprefix("HTTP "))))
     told = f": {flight.detail}" if flight.detail else ""
     raise PennyweightError(f"{client.root} does not answer a first small request: {flight.outcome}{told}")

@@ -127,6 +127,8 @@ def test_several_seeds_are_judged_by_their_mean_and_told_with_their_range(make_r
         ("attainment < 99", 14, "'attainment' is a share: write 99% or 0.99"),
         ("cost > 3s", 8, "'cost' is not a time in seconds: write a number without a unit"),
         ("replica_hours > 2h", 17, "'replica_hours' is not a time in seconds: write a number without a unit"),
+        ("ttft_p99 > 900", 12, "'ttft_p99' is a time in seconds: write 900ms, or 900s if that is meant"),
+        ("61 < pass", 1, "'pass' is a time in seconds: write 61ms, or 61s if that is meant"),
         ("ttft_p99 > 2 sec", 14, "expected 'and', 'or' or the end, found 'sec'"),
         ("cost > 3; import os", 9, "expected 'and', 'or' or the end, found ';'"),
     ],

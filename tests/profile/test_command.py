@@ -153,6 +153,7 @@ def test_a_refused_key_is_told_without_the_key(server, typed, monkeypatch):
     refused = typed(server.url, "--model", "fake-1b", "--api-key-env", "MY_KEY", *SHORT)
     assert refused.code == 1
     assert "secret" not in refused.out + refused.err
+    assert "refuses the key that --api-key-env names (HTTP 401)" in refused.err
 
 
 def test_the_key_opens_the_server_and_stays_out_of_the_profile(server, typed, monkeypatch):
@@ -168,7 +169,7 @@ def test_the_key_opens_the_server_and_stays_out_of_the_profile(server, typed, mo
     [
         (("llama-8b", "llama-70b"), (), "serves llama-8b, llama-70b: choose one with --model"),
         (("llama-8b",), ("--model", "lama-8b"), "serves no model 'lama-8b', only llama-8b; did you mean llama-8b?"),
-        ((), (), "names no model"),
+        ((), (), "names no model (/v1/models: HTTP 200): give one with --model"),
     ],
 )
 def test_a_model_in_doubt_is_asked_for(server, typed, models, typed_model, told):
@@ -176,6 +177,25 @@ def test_a_model_in_doubt_is_asked_for(server, typed, models, typed_model, told)
     said = typed(server.url, *typed_model, *SHORT)
     assert said.code == 1
     assert told in said.err
+
+
+@pytest.mark.parametrize("path", ["/v1", "/v1/", "/v1/completions", "/v1/chat/completions"])
+def test_an_address_may_be_that_of_a_call(server, typed, path):
+    assert typed(server.url + path, "--concurrency", "1", *SHORT, "--out", "profile.json").code == 0
+    assert kept().server == server.url
+
+
+def test_an_address_below_the_root_is_told_as_such(server, typed):
+    said = typed(server.url + "/elsewhere", *SHORT)
+    assert said.code == 1
+    assert f"{server.url}/elsewhere has no /v1/models (HTTP 404): give the address above /v1" in said.err
+    assert "--model" in said.err
+
+
+def test_an_encrypted_address_of_a_server_that_is_not_says_so(server, typed):
+    said = typed(server.url.replace("http://", "https://"), *SHORT)
+    assert said.code == 1
+    assert f"speaks no TLS: is it {server.url}?" in said.err
 
 
 def test_a_password_in_the_address_is_refused_and_not_repeated(typed):
@@ -208,6 +228,8 @@ def test_ctrl_c_keeps_what_was_measured(server, typed, later):
     profile = kept()
     assert profile.points[0].cut
     assert profile.points[0].answered > 5
+    assert profile.points[0].answered == profile.points[0].requests
+    assert profile.points[0].errors == {}
     assert any("stopped: 1 of 2 points" in note for note in profile.notes)
 
 
@@ -285,6 +307,30 @@ def test_all_wrong_arguments_are_told_at_once(typed):
     ):
         assert one in said.err
     assert "nothing was started" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--out", "."), "--out: . is a folder; name a file in it"),
+        (("--plot", "p.svg"), "--plot: p.svg is a folder; name a file in it"),
+        (("--usd-per-hour", "-4"), "--usd-per-hour: expected a number above 0, such as 4, found '-4'"),
+        (("--usd-per-hour", "1,2"), "--usd-per-hour: expected a number above 0, such as 4, found '1,2'"),
+        (
+            ("--usd-per-hour", "4", "--offer", "aws/us-east-1/p5.48xlarge"),
+            "--usd-per-hour: is a price, and --offer names one too; give one of them",
+        ),
+    ],
+)
+def test_what_would_fail_after_the_sweep_is_told_before_it(typed, arguments, told):
+    Path("p.svg").mkdir()
+    said = typed("http://127.0.0.1:1", *arguments)
+    assert said.code == 2
+    assert told in said.err
+
+
+def test_one_point_is_told_as_one(server, typed):
+    assert ": 1 point of 0.5 s, about 1 minute" in typed(server.url, "--concurrency", "1", *SHORT).words
 
 
 def test_a_list_price_stands_for_the_gpus_that_are_used(server, typed):
