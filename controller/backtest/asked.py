@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -101,6 +102,8 @@ def read(arguments: argparse.Namespace, mistakes: Mistakes, default_fleet: Path)
         mistakes.tried(lambda: _check_report(arguments.report))
     if arguments.json not in (None, STDOUT):
         mistakes.tried(lambda: _json_writable(arguments.json))
+        if arguments.report is not None and arguments.report.absolute() == Path(arguments.json).absolute():
+            mistakes.wrong("--json", f"{arguments.json} is the report's file; name another")
     return Asked(
         policies=tuple(arguments.policy),
         against=mistakes.read("--against", arguments.against, _against) or (),
@@ -211,9 +214,18 @@ def _named(name: str) -> Sequence[str]:
     family = name.removesuffix(f"-{ALL}")
     found = [one for one in OPPONENTS if name == ALL or one == family or one.startswith(f"{family}-")]
     if not found:
-        close = nearest(name, OPPONENTS) or "."
-        raise ValueError(f"there is no '{name}'{close} There are {', '.join(OPPONENTS)}, all and none")
+        families = _families()
+        close = nearest(name, (*OPPONENTS, *families)) or "."
+        told = f"{', '.join(OPPONENTS)}, the families {', '.join(families[:-1])} and {families[-1]}, all and none"
+        raise ValueError(f"there is no '{name}'{close} There are {told}")
     return found
+
+
+def _families() -> list[str]:
+    """What names several at once."""
+    begin = Counter(name.partition("-")[0] for name in OPPONENTS)
+    families = [one for one in begin if begin[one] > 1]
+    return [f"{one}-{ALL}" if one in OPPONENTS else one for one in families]
 
 
 def _start_up(text: str) -> StartUp:

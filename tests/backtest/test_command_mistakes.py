@@ -10,6 +10,12 @@ from controller.__main__ import main
 from tests.backtest.command import FLEET, POLICY
 
 
+def test_a_report_and_its_figures_need_a_file_each(backtest):
+    said = backtest("--report", "x.html", "--json", "./x.html")
+    assert said.code == 2
+    assert "--json: ./x.html is the report's file; name another" in said.err
+
+
 def test_every_mistake_is_told_at_once_before_anything_runs(backtest, folder):
     (folder / "bad.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,10,5\n-1,20,5\n2,x,5\n")
     (folder / "bad.yaml").write_text(POLICY.replace("max_replicas", "max_replica"))
@@ -28,7 +34,8 @@ def test_every_mistake_is_told_at_once_before_anything_runs(backtest, folder):
         "none.yaml: cannot be read",
         "--start-up: expected warm_node, cold_pod, cold_node, seconds",
         "--from: expected a duration with its unit",
-        "--against: there is no 'hpaa'; did you mean 'hpa-load'?",
+        "--against: there is no 'hpaa'; did you mean 'hpa'? There are static, hpa-load,",
+        "dynamo, skyserve, ray-serve, the families hpa, keda, wva and dynamo-all, all and none",
         "--fail-if:1:1: unknown name 'cots'; did you mean 'cost'?",
         "x.pdf: a report's name ends in .html or .md",
         "--usd-per-gpu-hour: expected US dollars above 0",
