@@ -85,10 +85,12 @@ class Played:
     def told(self) -> str:
         """What is in it, in words."""
         found = self.description
-        busiest = f"{plain(found.mean_per_s)} a second, {plain(found.peak_minute_per_s)} in the busiest minute"
+        rate = f"{plain(found.mean_per_s)} a second"
+        if self.span_s >= MINUTE_S:
+            rate += f", {plain(found.peak_minute_per_s)} in the busiest minute"
         tokens = f"{count(round(self.shape.prompt_tokens))} prompt and {count(round(self.shape.output_tokens))} output"
         requests = f"{many(found.requests, 'request')} in {span(self.span_s / HOUR_S)}"
-        told = f"{requests}, {busiest}; {tokens} tokens each on average"
+        told = f"{requests}, {rate}; {tokens} tokens each on average"
         return f"{told}; {self.short}" if self.short else told
 
     @property
@@ -186,8 +188,15 @@ def played_of(whole: Whole, asked: Asked) -> Played:
         longest=longest,
         earlier=_earlier(whole, first, asked),
         notes=notes,
-        short=whole.short,
+        short=whole.short or _ends_before(asked.to_s, lasts_s),
     )
+
+
+def _ends_before(to_s: float | None, lasts_s: float) -> str:
+    """That the trace is over before ``--to``, in words."""
+    if to_s is None or to_s <= lasts_s:
+        return ""
+    return f"--to {duration_text(to_s)} was asked for, the trace lasts {span(lasts_s / HOUR_S)}"
 
 
 def per_minute(workload: BlockWorkload) -> Floats:

@@ -55,10 +55,14 @@ def backtest(arguments: argparse.Namespace) -> int:
     console = Console(stderr=asked.json == STDOUT, highlight=False)
     console.print(_setting(ready))
     console.print()
-    found = _found(ready, _played(ready), arguments.typed)
-    if asked.bracket:
-        bounds = _bracket(ready)
-        found = replace(found, lower_usd=bounds.lower_usd, upper_usd=bounds.upper_usd)
+    try:
+        found = _found(ready, _played(ready), arguments.typed)
+        if asked.bracket:
+            bounds = _bracket(ready)
+            found = replace(found, lower_usd=bounds.lower_usd, upper_usd=bounds.upper_usd)
+    except KeyboardInterrupt:
+        print("pennyweight: stopped before the end; nothing is told or written", file=sys.stderr)
+        raise
     console.print(Comparison(found))
     failed = asked.gate.check(standings(found)[0]) if asked.gate else ()
     _write(asked, found, failed, console)

@@ -118,8 +118,26 @@ def test_a_name_plays_one_and_a_family_all_of_it(backtest, typed, played):
 def test_one_request_is_told_as_one_and_a_minute_says_nothing_about_a_year(backtest, folder):
     (folder / "one.csv").write_text("arrival_s,prompt_tokens,output_tokens\n0,100,10\n")
     said = backtest("--trace", "one.csv", "--against", "none")
-    assert "1 request in 1 s, " in said.words
+    assert "1 request in 1 s, 1 a second; 100 prompt" in said.words
     assert "too little to say what a year would cost" in said.words
+
+
+def test_an_end_after_the_traces_is_told(backtest, folder):
+    (folder / "bins.csv").write_text("time_s,requests\n0,60\n60,60\n")
+    said = backtest("--trace", "bins.csv", "--to", "1h", "--against", "none")
+    assert "--to 1h was asked for, the trace lasts 2 min" in said.words
+    assert "in the busiest minute" in said.words
+
+
+def test_a_run_that_is_stopped_says_that_nothing_is_written(backtest, monkeypatch, folder):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("controller.cli.backtest.Scores", interrupted)
+    said = backtest("--json", "out.json")
+    assert said.code == 130
+    assert "stopped before the end; nothing is told or written" in said.err
+    assert not (folder / "out.json").exists()
 
 
 def test_a_log_sees_that_the_bracket_goes_on(backtest):
