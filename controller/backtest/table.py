@@ -27,6 +27,9 @@ MOST_SHOWN = 20
 Floats = NDArray[np.float64]
 
 GZIP_MAGIC = b"\x1f\x8b"
+UTF_16 = "UTF-16 (save it as UTF-8)"
+OTHER_KINDS = {b"PK\x03\x04": "a zip (unpack it, or pack it with gzip)", b"\xff\xfe": UTF_16, b"\xfe\xff": UTF_16}
+"""What a file is that begins so."""
 PACKED_BYTES = 1 << 16
 """Unpacked at a time."""
 
@@ -231,8 +234,9 @@ def _members(data: bytes) -> Iterator[bytes]:
 
 def _first_line(file: str, data: bytes) -> str:
     first = data.split(b"\n", 1)[0].rstrip(b"\r")
-    if b"\0" in first:
-        _refuse(file, 1, "is not text: expected a CSV file, gzip-packed or not")
+    other = next((what for mark, what in OTHER_KINDS.items() if data.startswith(mark)), None)
+    if other or b"\0" in first:
+        _refuse(file, 1, f"is {other or 'not text'}: expected a CSV file, gzip-packed or not")
     if data.lstrip().startswith((b"{", b"[")):
         _refuse(file, 1, "is JSON: expected a CSV file, whose first line names its columns")
     try:

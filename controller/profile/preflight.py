@@ -80,6 +80,11 @@ async def _model(client: Client, wanted: str | None) -> tuple[str, int | None]:
     if status in (401, 403):
         raise PennyweightError(_refused(client, status))
     served = _served(body) if status == 200 else {}
+    if served is None and wanted is None:
+        raise PennyweightError(
+            f"{client.root}/v1/models is no list of models: is that an OpenAI-compatible server? Nothing was measured"
+        )
+    served = served or {}
     if wanted is not None and (wanted in served or not served):
         return wanted, served.get(wanted)
     names = ", ".join(served)
@@ -99,12 +104,12 @@ async def _model(client: Client, wanted: str | None) -> tuple[str, int | None]:
     return next(iter(served.items()))
 
 
-def _served(body: bytes) -> dict[str, int | None]:
-    """Model names, with vLLM's max_model_len."""
+def _served(body: bytes) -> dict[str, int | None] | None:
+    """Model names, with vLLM's max_model_len; None where it is something else."""
     try:
         return {str(one["id"]): one.get("max_model_len") for one in json.loads(body)["data"]}
     except (ValueError, KeyError, TypeError, AttributeError):
-        return {}
+        return None
 
 
 def _refused(client: Client, status: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -290,3 +291,17 @@ def test_nobody_undercuts_the_replicas_that_every_policy_keeps(backtest, folder,
 def test_the_docs_name_every_opponent_quantity_and_option(repository, told):
     page = (repository / "docs" / "backtest.md").read_text(encoding="utf-8")
     assert f"`{told}" in page or f"{told}`" in page or f" {told} " in page
+
+
+def test_prompts_that_are_late_even_alone_are_counted_before_anything_is_played(backtest, folder):
+    """Every request has an engine to itself: as many miss the first token as were said to."""
+    rows = [f"{30 * number},{300 * number},10" for number in range(1, 101)]
+    (folder / "long.csv").write_text("\n".join(["arrival_s,prompt_tokens,output_tokens", *rows]))
+    said = backtest("--trace", "long.csv", "--against", "none")
+    told = re.search(r"the first token of ([\d.]+) % of the requests takes over 2 s even alone", said.words)
+    kept = re.search(r"pennyweight MISSED \S+ first ([\d.]+) %", said.words)
+    assert told is not None, said.words
+    assert kept is not None, said.words
+    assert 15 < float(told[1]) < 85
+    assert float(told[1]) + float(kept[1]) == pytest.approx(100)
+    assert f"with prompts of {300 * (101 - round(float(told[1]))):,} tokens and more at" in said.words

@@ -106,8 +106,15 @@ HEADER = "arrival_s,prompt_tokens,output_tokens\n"
         ),
         ('{"time_s": 0, "requests": 3}\n', ["t.csv:1:1: is JSON: expected a CSV file, whose first line names its columns"]),
         ('[{"time_s": 0}]\n', ["t.csv:1:1: is JSON: expected a CSV file, whose first line names its columns"]),
-        (b"PK\x03\x04\x00\x00\x08\n", ["t.csv:1:1: is not text: expected a CSV file, gzip-packed or not"]),
-        (b"\xff\xfea\x00,\x00\n", ["t.csv:1:1: is not text: expected a CSV file, gzip-packed or not"]),
+        (b"\x7fELF\x00\n", ["t.csv:1:1: is not text: expected a CSV file, gzip-packed or not"]),
+        (
+            b"PK\x03\x04\x00\x00\x08\n",
+            ["t.csv:1:1: is a zip (unpack it, or pack it with gzip): expected a CSV file, gzip-packed or not"],
+        ),
+        (
+            b"\xff\xfea\x00,\x00\n",
+            ["t.csv:1:1: is UTF-16 (save it as UTF-8): expected a CSV file, gzip-packed or not"],
+        ),
         (b"PAR1\x15\x04\xe9\n", ["t.csv:1:7: is not UTF-8 (byte 0xe9): expected a CSV file in UTF-8, gzip-packed or not"]),
         (
             "arrival_s,promt_tokens,answer\n0,1,1\n",

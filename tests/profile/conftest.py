@@ -42,6 +42,7 @@ class Behaviour:
     usage: bool = True
     key: str | None = None
     models: tuple[str, ...] = ("fake-1b",)
+    page: str | None = None  # in place of the models
     max_model_len: int | None = 4096
     refuse_ignore_eos: bool = False
     stalled: bool = False
@@ -130,6 +131,8 @@ class Served:
         return None
 
     async def _models(self, request: web.Request) -> web.Response:
+        if self.behaviour.page is not None:
+            return web.Response(text=self.behaviour.page, content_type="text/html")
         found = [{"id": name, "max_model_len": self.behaviour.max_model_len} for name in self.behaviour.models]
         return self._refusal(request) or web.json_response({"data": found})
 

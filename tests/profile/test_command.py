@@ -192,6 +192,13 @@ def test_an_address_below_the_root_is_told_as_such(server, typed):
     assert "--model" in said.err
 
 
+def test_a_page_where_the_models_should_be_is_told_as_such(server, typed):
+    server.behaviour.page = "<html>hello</html>"
+    said = typed(server.url, *SHORT)
+    assert said.code == 1
+    assert f"{server.url}/v1/models is no list of models: is that an OpenAI-compatible server?" in said.err
+
+
 def test_an_encrypted_address_of_a_server_that_is_not_says_so(server, typed):
     said = typed(server.url.replace("http://", "https://"), *SHORT)
     assert said.code == 1
