@@ -96,6 +96,10 @@ ARGUMENTS = (
     *("--served-model-name", "tiny", "--host", "127.0.0.1", "--port", "{port}"),
     *("--enforce-eager", "--dtype", "bfloat16", "--max-model-len", "1024", "--max-num-seqs", "4"),
     *("--block-size", "32", "--num-gpu-blocks-override", "64", "--enable-mfu-metrics"),
+    # The worker inside the engine's process. In two processes, as CPUs have it by default (for OpenMP's threads,
+    # of which there is one here), both spin while they wait for each other: one busy engine then leaves two cores
+    # so little that two more take four minutes to start beside it.
+    *("--distributed-executor-backend", "vllm.v1.executor.uniproc_executor.UniProcExecutor"),
 )
 
 
